@@ -1,0 +1,94 @@
+//! Which device does the arithmetic, chosen at run time.
+
+use super::cpu::Cpu;
+#[cfg(feature = "gpu")]
+use super::gpu::Gpu;
+use crate::error::Result;
+
+/// The kind of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceKind {
+    /// The CPU backend.
+    Cpu,
+    /// A hardware GPU.
+    Gpu,
+    /// A GPU API that runs on the CPU (lavapipe, WARP): correct and slow, used only when asked for.
+    SoftwareGpu,
+}
+
+/// What a device is, for messages and reports.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DeviceInfo {
+    /// Its kind.
+    pub kind: DeviceKind,
+    /// Adapter or processor name.
+    pub name: String,
+    /// Driver and version, or the instruction set in use.
+    pub driver: String,
+    /// `cpu`, `vulkan`, `metal`, `dx12`, `webgpu`.
+    pub api: String,
+}
+
+/// A device to fit and encode on.
+///
+/// ```
+/// let device = sememe::Device::cpu();
+/// assert_eq!(device.info().api, "cpu");
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Device {
+    /// The CPU backend.
+    Cpu(Cpu),
+    /// The WGSL backend.
+    #[cfg(feature = "gpu")]
+    Gpu(std::sync::Arc<Gpu>),
+}
+
+impl Device {
+    /// The CPU.
+    #[must_use]
+    pub fn cpu() -> Self {
+        Device::Cpu(Cpu::new())
+    }
+
+    /// A hardware GPU if there is one, else the CPU. Never a software GPU.
+    #[must_use]
+    pub fn auto() -> Self {
+        #[cfg(feature = "gpu")]
+        if let Ok(gpu) = Gpu::open(false) {
+            return Device::Gpu(std::sync::Arc::new(gpu));
+        }
+        Device::cpu()
+    }
+
+    /// A GPU; a software one (lavapipe) serves where there is no hardware.
+    ///
+    /// # Errors
+    /// If there is no adapter at all, or the crate was built without the feature `gpu`.
+    pub fn gpu() -> Result<Self> {
+        #[cfg(feature = "gpu")]
+        return Ok(Device::Gpu(std::sync::Arc::new(Gpu::open(true)?)));
+        #[cfg(not(feature = "gpu"))]
+        Err(crate::error::Error::Device(
+            "this build has no GPU backend; build with the feature `gpu`, or use `--device cpu`".into(),
+        ))
+    }
+
+    /// What the device is.
+    #[must_use]
+    pub fn info(&self) -> DeviceInfo {
+        match self {
+            Device::Cpu(cpu) => cpu.info(),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.info(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Device").field(&self.info()).finish()
+    }
+}

@@ -1,0 +1,9 @@
+//! What flows through the crate: rows, codes, and sources of rows.
+
+mod codes;
+mod matrix;
+mod rows;
+
+pub use codes::Codes;
+pub use matrix::{Matrix, MatrixView};
+pub use rows::{BadRows, RowSource, Screened, first_non_finite};

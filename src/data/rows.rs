@@ -1,0 +1,209 @@
+//! Where rows come from: memory, a file read piece by piece, anything with random access.
+
+use super::{Matrix, MatrixView};
+use crate::error::{Error, Result, check_shape};
+
+/// A source of `[rows, dims]` rows of `f32` that is read in pieces.
+///
+/// Reading the same range twice gives the same values. Implementations are shared between threads.
+pub trait RowSource: Send + Sync {
+    /// Number of rows.
+    fn rows(&self) -> usize;
+    /// Values a row.
+    fn dims(&self) -> usize;
+    /// A name for messages: a path, or what holds the rows.
+    fn name(&self) -> String;
+    /// Reads `out.len() / dims` rows from row `start` on.
+    ///
+    /// # Errors
+    /// If the range is out of bounds or the source cannot be read.
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()>;
+}
+
+impl RowSource for MatrixView<'_> {
+    fn rows(&self) -> usize {
+        MatrixView::rows(self)
+    }
+    fn dims(&self) -> usize {
+        MatrixView::dims(self)
+    }
+    fn name(&self) -> String {
+        "rows in memory".into()
+    }
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        let from = start * MatrixView::dims(self);
+        let all = self.as_slice();
+        let part = all.get(from..from + out.len()).ok_or_else(|| {
+            Error::Data(format!("rows from {start} on reach past the last of {}", MatrixView::rows(self)))
+        })?;
+        out.copy_from_slice(part);
+        Ok(())
+    }
+}
+
+impl RowSource for Matrix {
+    fn rows(&self) -> usize {
+        Matrix::rows(self)
+    }
+    fn dims(&self) -> usize {
+        Matrix::dims(self)
+    }
+    fn name(&self) -> String {
+        "rows in memory".into()
+    }
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        self.view().read_rows(start, out)
+    }
+}
+
+/// Index of the first row of `values` that holds NaN or infinity, and how many rows do.
+///
+/// Decided on the bits, so that no float optimisation can assume it away.
+#[must_use]
+pub fn first_non_finite(values: &[f32], dims: usize) -> Option<(usize, usize)> {
+    if dims == 0 {
+        return None;
+    }
+    let bad = |row: &[f32]| row.iter().fold(0u32, |m, v| m.max(v.to_bits() & 0x7f80_0000)) == 0x7f80_0000;
+    let mut found: Option<(usize, usize)> = None;
+    for (i, row) in values.chunks_exact(dims).enumerate() {
+        if bad(row) {
+            found = Some(found.map_or((i, 1), |(first, count)| (first, count + 1)));
+        }
+    }
+    found
+}
+
+/// What to do with rows that hold NaN or infinity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadRows {
+    /// Refuse the input, naming the first such row and how many there are.
+    #[default]
+    Refuse,
+    /// Leave them out and say which.
+    Drop,
+}
+
+/// A source less its rows with NaN or infinity; made by one pass over the source.
+pub struct Screened<S> {
+    inner: S,
+    /// Indices kept, if any row was dropped.
+    kept: Option<Vec<u64>>,
+    dropped: Vec<u64>,
+}
+
+impl<S: RowSource> Screened<S> {
+    /// Reads `source` once and refuses or drops rows with NaN or infinity.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] under [`BadRows::Refuse`], read errors, and [`Error::Data`] if no row is left.
+    pub fn new(source: S, policy: BadRows) -> Result<Self> {
+        let (rows, dims) = (source.rows(), source.dims());
+        let step = (4 << 20) / (dims.max(1) * 4) + 1;
+        let mut buffer = vec![0.0f32; step.min(rows) * dims];
+        let mut dropped: Vec<u64> = Vec::new();
+        for start in (0..rows).step_by(step) {
+            let count = step.min(rows - start);
+            let part = &mut buffer[..count * dims];
+            source.read_rows(start, part)?;
+            if first_non_finite(part, dims).is_some() {
+                for (i, row) in part.chunks_exact(dims).enumerate() {
+                    if first_non_finite(row, dims).is_some() {
+                        dropped.push((start + i) as u64);
+                    }
+                }
+            }
+        }
+        if let (Some(&first), BadRows::Refuse) = (dropped.first(), policy) {
+            return Err(Error::NonFinite {
+                first,
+                count: dropped.len() as u64,
+                rows: rows as u64,
+                place: source.name(),
+            });
+        }
+        if dropped.is_empty() {
+            return Ok(Self { inner: source, kept: None, dropped });
+        }
+        if dropped.len() == rows {
+            return Err(Error::Data(format!("all {rows} rows of `{}` hold NaN or infinity", source.name())));
+        }
+        let mut bad = dropped.iter().copied().peekable();
+        let kept = (0..rows as u64).filter(|i| bad.next_if_eq(i).is_none()).collect();
+        Ok(Self { inner: source, kept: Some(kept), dropped })
+    }
+
+    /// Indices of the rows that were left out, ascending.
+    #[must_use]
+    pub fn dropped(&self) -> &[u64] {
+        &self.dropped
+    }
+
+    /// Index in the original source of row `index` of this one.
+    #[must_use]
+    pub fn original(&self, index: usize) -> u64 {
+        self.kept.as_ref().map_or(index as u64, |kept| kept[index])
+    }
+}
+
+impl<S: RowSource> RowSource for Screened<S> {
+    fn rows(&self) -> usize {
+        self.kept.as_ref().map_or(self.inner.rows(), Vec::len)
+    }
+    fn dims(&self) -> usize {
+        self.inner.dims()
+    }
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        let Some(kept) = &self.kept else { return self.inner.read_rows(start, out) };
+        let dims = self.dims();
+        let count = out.len() / dims;
+        check_shape("values", count * dims, out.len(), "read buffer")?;
+        let wanted = kept
+            .get(start..start + count)
+            .ok_or_else(|| Error::Data(format!("rows {start}..{} of {} kept rows", start + count, kept.len())))?;
+        // Consecutive runs are read in one go.
+        let mut at = 0;
+        while at < count {
+            let mut end = at + 1;
+            while end < count && wanted[end] == wanted[end - 1] + 1 {
+                end += 1;
+            }
+            self.inner.read_rows(wanted[at] as usize, &mut out[at * dims..end * dims])?;
+            at = end;
+        }
+        Ok(())
+    }
+}
+
+impl<S: RowSource + ?Sized> RowSource for &S {
+    fn rows(&self) -> usize {
+        (**self).rows()
+    }
+    fn dims(&self) -> usize {
+        (**self).dims()
+    }
+    fn name(&self) -> String {
+        (**self).name()
+    }
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        (**self).read_rows(start, out)
+    }
+}
+
+impl<S: RowSource + ?Sized> RowSource for Box<S> {
+    fn rows(&self) -> usize {
+        (**self).rows()
+    }
+    fn dims(&self) -> usize {
+        (**self).dims()
+    }
+    fn name(&self) -> String {
+        (**self).name()
+    }
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        (**self).read_rows(start, out)
+    }
+}
