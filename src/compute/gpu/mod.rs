@@ -1,4 +1,6 @@
 //! The WGSL backend.
+pub mod kernel;
+pub use wgpu;
 use super::{DeviceInfo, DeviceKind};
 use crate::error::Result;
 

@@ -1,0 +1,5 @@
+//! The one integration binary; each module is a kind of promise.
+
+mod contract;
+mod parity;
+mod support;
