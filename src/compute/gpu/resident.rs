@@ -10,6 +10,9 @@ const STRIDE: usize = 16;
 /// Chunks, codebooks and components are padded to this many rows, the largest tile.
 pub(super) const PAD: usize = 128;
 
+/// More than any device holds; systems that hand out memory on first use would otherwise let it be asked for.
+const MOST_BYTES: u64 = 1 << 42;
+
 /// Resident `[n, d]` rows, in chunks of equal height but the last.
 pub struct Rows {
     pub(super) n: usize,
@@ -32,6 +35,10 @@ impl Rows {
     /// Room for `[n, d]` rows whose values are still to be written.
     pub(super) fn new(core: &Core, n: usize, d: usize) -> Result<Self> {
         let stride = d.max(1).next_multiple_of(STRIDE);
+        let needed_bytes = (n as u64).saturating_mul(stride as u64 * 4);
+        if needed_bytes > MOST_BYTES {
+            return Err(Error::OutOfMemory { what: format!("{n} rows of {d}"), needed_bytes });
+        }
         // k-means++ keeps up to 64 values a row beside them, in chunks of the same height.
         let row_bytes = (stride.max(64) * 4) as u64;
         let fit = (core.options.chunk_bytes / row_bytes) as usize / PAD * PAD;
