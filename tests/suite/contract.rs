@@ -14,8 +14,8 @@ fn each(mut check: impl FnMut(&Kernel, usize, &naga::Module, &naga::valid::Modul
         for variant in 0..kernel.variants.len() {
             let name = format!("{} {}", kernel.stem, kernel.variants[variant].name);
             let text = kernel.text(variant);
-            let module = naga::front::wgsl::parse_str(&text)
-                .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
+            let module =
+                naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
             let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
                 .validate(&module)
                 .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
@@ -91,8 +91,7 @@ fn entry_points_bindings_and_uniforms_agree_with_the_table() {
             panic!("{name}: the uniform is no struct")
         };
         let got: Vec<_> = members.iter().map(|m| (m.name.clone().unwrap_or_default(), m.offset)).collect();
-        let want: Vec<_> =
-            kernel.fields.iter().enumerate().map(|(i, f)| ((*f).to_owned(), 4 * i as u32)).collect();
+        let want: Vec<_> = kernel.fields.iter().enumerate().map(|(i, f)| ((*f).to_owned(), 4 * i as u32)).collect();
         assert_eq!(got, want, "{name}");
         assert_eq!(*span as usize, 4 * kernel.fields.len(), "{name}");
     });

@@ -2,7 +2,8 @@
 //! very same shapes; codes are compared exactly wherever f64 separates them by more than the stated bound.
 
 use crate::support::{
-    argmin, assert_close, differs, dot, download, plain, rows, scale_bias, scores, small_chunks, squared_l2, upload, wide,
+    argmin, assert_close, differs, dot, download, plain, rows, scale_bias, scores, small_chunks, squared_l2, upload,
+    wide,
 };
 use sememe::compute::gpu::kernel::TILES;
 use sememe::compute::gpu::{Gpu, Options};
@@ -55,10 +56,8 @@ fn case_distances<B: Backend>(backend: &B) {
         let resident = upload(backend, &data, *n, *d);
         let codebook = backend.codebook(*k, *d, &words, Metric::SquaredL2).expect("codebook");
         let got = wide(&backend.distances(&resident, &codebook).expect("distances"));
-        let want: Vec<f64> = data
-            .chunks_exact(*d)
-            .flat_map(|x| words.chunks_exact(*d).map(move |c| squared_l2(x, c)))
-            .collect();
+        let want: Vec<f64> =
+            data.chunks_exact(*d).flat_map(|x| words.chunks_exact(*d).map(move |c| squared_l2(x, c))).collect();
         let largest = want.iter().fold(1.0f64, |m, v| m.max(*v));
         // A GEMM form may cancel, so the absolute part scales with the largest norm.
         let atol = 1e-6 * largest * (*d as f64).sqrt();
@@ -122,7 +121,10 @@ fn case_assign<B: Backend>(backend: &B) {
             let found = backend.read_partition(&partition).expect("read");
             assert_eq!((found.labels.len(), found.best.len(), found.second.len()), (*n, *n, *n));
             let decided = check_partition(backend, &found, &data, &words, *d, metric);
-            assert!(*k == 1 || *d == 1 || decided * 10 >= *n * 9, "{n}×{d}, k = {k}: f64 separates {decided} rows only");
+            assert!(
+                *k == 1 || *d == 1 || decided * 10 >= *n * 9,
+                "{n}×{d}, k = {k}: f64 separates {decided} rows only"
+            );
             let sum: f64 = wide(&found.best).iter().sum();
             let size: f64 = found.best.iter().map(|v| f64::from(v.abs())).sum();
             assert_close("score sum", &[assigned.score_sum], &[sum], 1e-5 * size + 1e-30, 0.0);
@@ -249,7 +251,9 @@ fn case_update<B: Backend>(backend: &B) {
                 let j = found.labels[i] as usize;
                 let (w, b) = scale_bias(&got[j * d..(j + 1) * d], metric);
                 let score = b - w * dot(row, &got[j * d..(j + 1) * d]);
-                let size = 1.0 + b.abs() + dot(row, row).sqrt() * if metric == Metric::Cosine { 1.0 } else { (2.0 * b).sqrt() };
+                let size = 1.0
+                    + b.abs()
+                    + dot(row, row).sqrt() * if metric == Metric::Cosine { 1.0 } else { (2.0 * b).sqrt() };
                 assert_close("score", &[f64::from(found.best[i])], &[score], 3e-5 * size, 0.0);
             }
         }
@@ -283,9 +287,8 @@ fn case_farthest<B: Backend>(backend: &B) {
     let codebook = backend.codebook(k, d, &words, Metric::SquaredL2).expect("codebook");
     let mut partition = backend.partition(n).expect("partition");
     backend.assign(&resident, &codebook, &mut partition).expect("assign");
-    let nearest = |i: usize| {
-        words.chunks_exact(d).map(|c| squared_l2(&data[i * d..(i + 1) * d], c)).fold(f64::MAX, f64::min)
-    };
+    let nearest =
+        |i: usize| words.chunks_exact(d).map(|c| squared_l2(&data[i * d..(i + 1) * d], c)).fold(f64::MAX, f64::min);
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|a, b| nearest(*b).total_cmp(&nearest(*a)));
     let want: Vec<u32> = order.iter().take(3).map(|i| *i as u32).collect();
@@ -298,7 +301,8 @@ fn case_farthest<B: Backend>(backend: &B) {
 
 fn case_residual<B: Backend>(backend: &B) {
     for (n, k, d) in SHAPES {
-        let (data, words, assignment) = (rows("residual", *n, *d), codewords("residual words", *k, *d), labels(*n, *k as u64));
+        let (data, words, assignment) =
+            (rows("residual", *n, *d), codewords("residual words", *k, *d), labels(*n, *k as u64));
         let mut resident = upload(backend, &data, *n, *d);
         let codebook = backend.codebook(*k, *d, &words, Metric::SquaredL2).expect("codebook");
         let partition = backend.partition_from(&assignment).expect("partition");
@@ -398,9 +402,8 @@ fn case_project<B: Backend>(backend: &B) {
         // No components: the identity, scaled.
         let scales: Vec<f32> = (0..d).map(|c| 2.0 - 0.1 * c as f32).collect();
         let got = backend.project(&resident, &mean, &[], &scales).expect("project");
-        let want: Vec<f64> = (0..n * d)
-            .map(|at| (f64::from(data[at]) - f64::from(mean[at % d])) * f64::from(scales[at % d]))
-            .collect();
+        let want: Vec<f64> =
+            (0..n * d).map(|at| (f64::from(data[at]) - f64::from(mean[at % d])) * f64::from(scales[at % d])).collect();
         assert_close("scaled", &wide(&download(backend, &got)), &want, 1e-5, 1e-6);
         assert!(backend.project(&resident, &mean, &[], &vec![1.0; d + 1]).is_err());
     }
@@ -469,9 +472,8 @@ fn case_levels<B: Backend>(backend: &B) {
                 if normalize {
                     row.iter_mut().for_each(|v| *v /= norm);
                 }
-                let score = |c: &[f32]| {
-                    0.5 * dot(c, c) - row.iter().zip(c).map(|(a, b)| a * f64::from(*b)).sum::<f64>()
-                };
+                let score =
+                    |c: &[f32]| 0.5 * dot(c, c) - row.iter().zip(c).map(|(a, b)| a * f64::from(*b)).sum::<f64>();
                 let all: Vec<f64> = words.chunks_exact(d).map(score).collect();
                 let winner = argmin(all.iter().copied());
                 let runner = argmin(all.iter().enumerate().map(|(j, s)| if j == winner { f64::MAX } else { *s }));
@@ -534,8 +536,7 @@ fn case_beam<B: Backend>(backend: &B) {
         (60, 8, vec![3, 2, 40], 64),
     ] {
         let data = rows("beam", n, d);
-        let words: Vec<Vec<f32>> =
-            ks.iter().enumerate().map(|(l, k)| codewords(&format!("beam {l}"), *k, d)).collect();
+        let words: Vec<Vec<f32>> = ks.iter().enumerate().map(|(l, k)| codewords(&format!("beam {l}"), *k, d)).collect();
         let gram: Vec<Vec<f32>> = (0..ks.len())
             .map(|m| {
                 let earlier: Vec<&[f32]> = words[..m].iter().flat_map(|w| w.chunks_exact(d)).collect();
@@ -587,7 +588,10 @@ fn case_shapes_are_checked<B: Backend>(backend: &B) {
     let mut resident = upload(backend, &data, 10, 4);
     let codebook = backend.codebook(2, 3, &[0.5; 6], Metric::SquaredL2).expect("codebook");
     let mut partition = backend.partition(10).expect("partition");
-    assert!(matches!(backend.assign(&resident, &codebook, &mut partition), Err(Error::Shape { expected: 4, got: 3, .. })));
+    assert!(matches!(
+        backend.assign(&resident, &codebook, &mut partition),
+        Err(Error::Shape { expected: 4, got: 3, .. })
+    ));
     assert!(backend.distances(&resident, &codebook).is_err());
     assert!(backend.residual(&mut resident, &codebook, &partition).is_err());
     assert!(backend.codebook(2, 3, &[0.5; 5], Metric::SquaredL2).is_err());
@@ -679,12 +683,14 @@ fn every_tile_gives_the_same_scores() {
     let Some(gpu) = crate::support::open(gpu.options().clone()) else { return };
     let resident = upload(&gpu, &data, n, d);
     let codebook = gpu.codebook(k, d, &words, Metric::SquaredL2).expect("codebook");
+    let mut first: Option<(HostPartition, u64)> = None;
     for tile in TILES {
         gpu.set_tiles(BTreeMap::from([("assign d64 k256".to_owned(), tile.name.to_owned())])).expect("tiles");
         let mut partition = gpu.partition(n).expect("partition");
-        gpu.assign(&resident, &codebook, &mut partition).expect("assign");
-        let found = gpu.read_partition(&partition).expect("read");
-        check_partition(&gpu, &found, &data, &words, d, Metric::SquaredL2);
+        let sum = gpu.assign(&resident, &codebook, &mut partition).expect("assign").score_sum;
+        let found = (gpu.read_partition(&partition).expect("read"), sum.to_bits());
+        check_partition(&gpu, &found.0, &data, &words, d, Metric::SquaredL2);
+        assert_eq!(&found, first.get_or_insert_with(|| found.clone()), "{}", tile.name);
     }
     assert_eq!(gpu.tiles().len(), 1);
     assert!(gpu.set_tiles(BTreeMap::from([("x".to_owned(), "7x7x7".to_owned())])).is_err());
@@ -737,4 +743,39 @@ fn adapters_and_refusals() {
         assert!(matches!(Gpu::open(false), Err(Error::Device(_))), "software adapters are used only when asked for");
     }
     assert!(gpu.tile_key().contains(&gpu.info().name));
+}
+
+/// A caller's own device serves, and answers as ours does.
+#[test]
+fn a_device_can_be_brought_along() {
+    use sememe::compute::gpu::wgpu;
+    let Some(gpu) = plain() else { return };
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapter =
+        pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).expect("adapter");
+    // WebGPU's default limits are all that the kernels need.
+    let (device, queue) =
+        pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).expect("device");
+    let own = Gpu::from_wgpu(&adapter.get_info(), device, queue).expect("default limits suffice");
+    assert_eq!(own.options().chunk_bytes, 128 << 20);
+    let data = rows("own device", 300, 20);
+    let sums = |gpu: &Gpu| gpu.row_norms(&upload(gpu, &data, 300, 20)).expect("norms");
+    if own.info() == gpu.info() {
+        assert_eq!(sums(&own), sums(gpu));
+    }
+    case_assign(&own);
+    case_update(&own);
+    case_beam(&own);
+}
+
+/// The device's own clock, where it has one.
+#[test]
+fn kernels_can_be_timed() {
+    let Some(gpu) = crate::support::open(Options { timings: true, ..Options::default() }) else { return };
+    case_determinism(&gpu);
+    let timings = gpu.take_timings().expect("timings");
+    if gpu.options().timings {
+        assert!(timings.iter().any(|t| t.stem == "assign" && t.nanoseconds > 0.0), "{timings:?}");
+        assert!(gpu.take_timings().expect("timings").is_empty());
+    }
 }

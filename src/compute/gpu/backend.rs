@@ -218,7 +218,8 @@ impl Gpu {
     }
 
     fn read_regions(&self, buffer: &wgpu::Buffer, list: &[(u64, u64)]) -> Result<Vec<f32>> {
-        let spans: Vec<_> = list.iter().map(|(offset, bytes)| Span { buffer, offset: *offset, bytes: *bytes }).collect();
+        let spans: Vec<_> =
+            list.iter().map(|(offset, bytes)| Span { buffer, offset: *offset, bytes: *bytes }).collect();
         self.core.read(&spans)
     }
 
@@ -353,12 +354,7 @@ impl Backend for Gpu {
         1.0 / f64::from(1u32 << 23)
     }
 
-    fn upload_rows(
-        &self,
-        n: usize,
-        d: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>,
-    ) -> Result<Rows> {
+    fn upload_rows(&self, n: usize, d: usize, fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>) -> Result<Rows> {
         let rows = {
             let _turn = self.core.turn()?;
             Rows::new(&self.core, n, d)?
@@ -438,7 +434,11 @@ impl Backend for Gpu {
             pad(values, codebook.d, codebook.stride, &mut line);
             line.resize(codebook.stride, 0.0);
             let pair = scale_bias(values, codebook.metric);
-            self.core.write(&codebook.values, u64::from(*j) * (codebook.stride * 4) as u64, bytemuck::cast_slice(&line))?;
+            self.core.write(
+                &codebook.values,
+                u64::from(*j) * (codebook.stride * 4) as u64,
+                bytemuck::cast_slice(&line),
+            )?;
             self.core.write(&codebook.scale_bias, u64::from(*j) * 8, bytemuck::cast_slice(&pair))?;
         }
         Ok(())
@@ -570,13 +570,7 @@ impl Backend for Gpu {
         Ok(counts)
     }
 
-    fn update(
-        &self,
-        rows: &Rows,
-        partition: &mut Partition,
-        codebook: &mut Codebook,
-        weights: &[f32],
-    ) -> Result<()> {
+    fn update(&self, rows: &Rows, partition: &mut Partition, codebook: &mut Codebook, weights: &[f32]) -> Result<()> {
         check_shape("d", rows.d, codebook.d, "codebook")?;
         check_shape("k", codebook.k, weights.len(), "weights")?;
         let _turn = self.core.turn()?;
@@ -821,7 +815,9 @@ impl Backend for Gpu {
             let from = Span { buffer: &rows.chunks[i], offset: from.0, bytes: from.1 };
             let to = Span { buffer: &out.chunks[o], offset: to.0, bytes: to.1 };
             match &matrix {
-                Some(matrix) => self.record_project(from, rows.stride, end - at, matrix, &means, &factors, to, out.stride)?,
+                Some(matrix) => {
+                    self.record_project(from, rows.stride, end - at, matrix, &means, &factors, to, out.stride)?
+                }
                 None => {
                     let uniform = params::Project {
                         n: (end - at) as u32,

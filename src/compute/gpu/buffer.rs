@@ -162,8 +162,7 @@ impl Core {
             Err(_) => return Err(Error::Device("readback: the device gave no answer".into())),
         }
         {
-            let view =
-                staging.get_mapped_range(..bytes).map_err(|e| Error::Device(format!("readback: {e}")))?;
+            let view = staging.get_mapped_range(..bytes).map_err(|e| Error::Device(format!("readback: {e}")))?;
             out.extend_from_slice(bytemuck::cast_slice(&view));
         }
         staging.unmap();

@@ -70,8 +70,7 @@ fn api_name(backend: wgpu::Backend) -> &'static str {
 }
 
 pub(super) fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
-    let kind =
-        if info.device_type == wgpu::DeviceType::Cpu { DeviceKind::SoftwareGpu } else { DeviceKind::Gpu };
+    let kind = if info.device_type == wgpu::DeviceType::Cpu { DeviceKind::SoftwareGpu } else { DeviceKind::Gpu };
     DeviceInfo {
         kind,
         name: info.name.clone(),
@@ -211,12 +210,11 @@ impl Core {
         if limits.max_storage_buffers_per_shader_stage < 8 || limits.max_compute_invocations_per_workgroup < 256 {
             return Err(Error::Device(format!(
                 "`{}` offers {} storage buffers and {} lanes a workgroup, 8 and 256 are needed",
-                info.name,
-                limits.max_storage_buffers_per_shader_stage,
-                limits.max_compute_invocations_per_workgroup
+                info.name, limits.max_storage_buffers_per_shader_stage, limits.max_compute_invocations_per_workgroup
             )));
         }
-        options.chunk_bytes = options.chunk_bytes.min(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
+        options.chunk_bytes =
+            options.chunk_bytes.min(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
         options.timings &= device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
         let reports = Arc::new(Reports::default());
         let heard = Arc::clone(&reports);
@@ -306,10 +304,7 @@ impl Core {
             } else {
                 // SAFETY: the text is this crate's own; the contract test validates it, the parity tests run it checked,
                 // every loop is bounded by a uniform or a constant, and every divisor is a size of at least 1.
-                unsafe {
-                    self.device
-                        .create_shader_module_trusted(description, wgpu::ShaderRuntimeChecks::unchecked())
-                }
+                unsafe { self.device.create_shader_module_trusted(description, wgpu::ShaderRuntimeChecks::unchecked()) }
             };
             let uniform = wgpu::BindGroupLayoutEntry {
                 binding: 0,

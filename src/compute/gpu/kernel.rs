@@ -98,14 +98,7 @@ macro_rules! tile {
     ($name:literal, $bm:literal, $bn:literal, $bk:literal, $rh:literal, $ch:literal, $threads:literal) => {
         Variant {
             name: $name,
-            constants: &[
-                ("BM", $bm),
-                ("BN", $bn),
-                ("BK", $bk),
-                ("RH", $rh),
-                ("CH", $ch),
-                ("THREADS", $threads),
-            ],
+            constants: &[("BM", $bm), ("BN", $bn), ("BK", $bk), ("RH", $rh), ("CH", $ch), ("THREADS", $threads)],
         }
     };
 }
@@ -121,8 +114,7 @@ pub const TILES: &[Variant] = &[
 /// Tiles with one 4 × 4 block a lane.
 const SINGLE: &[Variant] = &[TILES[0], TILES[1]];
 /// Tiles of `seeding`: few candidates, many candidates.
-const NARROW: &[Variant] =
-    &[tile!("128x16x16", 128, 16, 16, 1, 1, 128), tile!("64x64x16", 64, 64, 16, 1, 1, 256)];
+const NARROW: &[Variant] = &[tile!("128x16x16", 128, 16, 16, 1, 1, 128), tile!("64x64x16", 64, 64, 16, 1, 1, 256)];
 const ONE: &[Variant] = &[Variant { name: "only", constants: &[] }];
 /// Variants of `centroid`: lanes a row, for rows of up to 16, up to 64, and more values.
 const COLUMNS: &[Variant] = &[

@@ -153,19 +153,18 @@ pub(super) fn beam(
         core.scratch("beam codes a", (slice * width * levels * 4) as u64)?,
         core.scratch("beam codes b", (slice * width * levels * 4) as u64)?,
     ];
-    let costs =
-        [core.scratch("beam costs a", (slice * width * 4) as u64)?, core.scratch("beam costs b", (slice * width * 4) as u64)?];
+    let costs = [
+        core.scratch("beam costs a", (slice * width * 4) as u64)?,
+        core.scratch("beam costs b", (slice * width * 4) as u64)?,
+    ];
     let margins = core.scratch("beam margins", (slice * 4) as u64)?;
     let mut out = BeamCodes { codes: Vec::with_capacity(rows.n * levels), margin: Vec::with_capacity(rows.n) };
     for part in rows.parts() {
         for first in (0..part.n).step_by(slice) {
             let n = slice.min(part.n - first);
             let line = (rows.stride * 4) as u64;
-            let from = Span {
-                buffer: part.buffer,
-                offset: first as u64 * line,
-                bytes: n.next_multiple_of(PAD) as u64 * line,
-            };
+            let from =
+                Span { buffer: part.buffer, offset: first as u64 * line, bytes: n.next_multiple_of(PAD) as u64 * line };
             let mut beams = 1usize;
             for (level, codebook) in codebooks.iter().enumerate() {
                 let stride = codebook.k.next_multiple_of(16);

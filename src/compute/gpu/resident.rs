@@ -144,8 +144,7 @@ pub struct Partition {
 impl Partition {
     pub(super) fn new(core: &Core, n: usize) -> Result<Self> {
         let bytes = (n.next_multiple_of(PAD) * 4) as u64;
-        let [labels, best, second] =
-            ["labels", "best scores", "second scores"].map(|what| core.allocate(what, bytes));
+        let [labels, best, second] = ["labels", "best scores", "second scores"].map(|what| core.allocate(what, bytes));
         Ok(Self { n, labels: labels?, best: best?, second: second?, order: None, starts: None })
     }
 

@@ -81,7 +81,9 @@ impl Clock {
         let (names, done, period) = (std::mem::take(&mut self.names), Arc::clone(&self.done), self.period);
         let mapped = reader.clone();
         reader.map_async(wgpu::MapMode::Read, .., move |result| {
-            let Ok(view) = result.map_err(drop).and_then(|()| mapped.get_mapped_range(..).map_err(drop)) else { return };
+            let Ok(view) = result.map_err(drop).and_then(|()| mapped.get_mapped_range(..).map_err(drop)) else {
+                return;
+            };
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
             for ((id, entry, variant), pair) in names.into_iter().zip(ticks.chunks_exact(2)) {
                 let kernel = &KERNELS[id as usize];

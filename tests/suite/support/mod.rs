@@ -134,7 +134,8 @@ pub fn open(options: Options) -> Option<Gpu> {
 /// A GPU with small chunks, checked shaders and poisoned buffers.
 pub fn small_chunks() -> Option<&'static Gpu> {
     static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    GPU.get_or_init(|| open(Options { chunk_bytes: 96 << 10, checked: true, poison: true, ..Options::default() })).as_ref()
+    GPU.get_or_init(|| open(Options { chunk_bytes: 96 << 10, checked: true, poison: true, ..Options::default() }))
+        .as_ref()
 }
 
 /// A GPU as users get it.
