@@ -223,14 +223,14 @@ impl Gpu {
         self.core.read(&spans)
     }
 
-    /// Sums the rows of each label piece by piece; returns the pieces, the first piece of every label, and the sums.
-    #[allow(clippy::type_complexity)]
+    /// Sums the rows of each label piece by piece; returns the pieces, and on the device
+    /// the pieces, the first piece of every label, and the sums.
     fn record_pieces(
         &self,
         rows: &Rows,
         partition: &Partition,
         k: usize,
-    ) -> Result<(Vec<[u32; 4]>, Vec<u32>, wgpu::Buffer, wgpu::Buffer)> {
+    ) -> Result<(Vec<[u32; 4]>, [wgpu::Buffer; 3])> {
         check_shape("rows", rows.n, partition.n, "partition")?;
         let starts = partition.starts_for(k)?;
         let limit = self.core.limits.max_storage_buffer_binding_size;
@@ -255,10 +255,13 @@ impl Gpu {
         let bytes = (pieces.len() * rows.stride * 4) as u64;
         let sums = self.core.scratch("piece sums", bytes)?;
         let list = self.core.scratch("pieces", (pieces.len() * 16) as u64)?;
+        let firsts = self.core.scratch("first pieces", (first.len() * 4) as u64)?;
         if pieces.is_empty() {
-            return Ok((pieces, first, list, sums));
+            return Ok((pieces, [list, firsts, sums]));
         }
+        // Both before anything is recorded: a write submits what is recorded.
         self.core.write(&list, 0, bytemuck::cast_slice(&pieces))?;
+        self.core.write(&firsts, 0, bytemuck::cast_slice(&first))?;
         self.core.clear(&sums, bytes);
         let Some(order) = &partition.order else {
             return Err(Error::Data("the partition is not tallied".into()));
@@ -283,7 +286,7 @@ impl Gpu {
                 cost: (part.n * rows.stride) as f64 * 32.0,
             })?;
         }
-        Ok((pieces, first, list, sums))
+        Ok((pieces, [list, firsts, sums]))
     }
 
     /// Sums of `min(nearest, table)` a block of rows, and with no slots of `nearest` alone; `[slots, blocks]` a chunk.
@@ -574,14 +577,12 @@ impl Backend for Gpu {
         check_shape("d", rows.d, codebook.d, "codebook")?;
         check_shape("k", codebook.k, weights.len(), "weights")?;
         let _turn = self.core.turn()?;
-        let (pieces, first, list, sums) = self.record_pieces(rows, partition, codebook.k)?;
+        let weight_list = self.core.scratch("weights", (weights.len() * 4) as u64)?;
+        self.core.write(&weight_list, 0, bytemuck::cast_slice(weights))?;
+        let (pieces, [list, firsts, sums]) = self.record_pieces(rows, partition, codebook.k)?;
         if pieces.is_empty() {
             return Ok(());
         }
-        let first_pieces = self.core.scratch("first pieces", (first.len() * 4) as u64)?;
-        let weight_list = self.core.scratch("weights", (weights.len() * 4) as u64)?;
-        self.core.write(&first_pieces, 0, bytemuck::cast_slice(&first))?;
-        self.core.write(&weight_list, 0, bytemuck::cast_slice(weights))?;
         let uniform = params::Centroid {
             stride4: rows.stride4(),
             pieces: pieces.len() as u32,
@@ -596,7 +597,7 @@ impl Backend for Gpu {
             spans: &[
                 whole(&list),
                 whole(&sums),
-                whole(&first_pieces),
+                whole(&firsts),
                 whole(&weight_list),
                 whole(&codebook.values),
                 whole(&codebook.scale_bias),
@@ -611,7 +612,7 @@ impl Backend for Gpu {
 
     fn centroid_sums(&self, rows: &Rows, partition: &mut Partition, k: usize) -> Result<Vec<f64>> {
         let _turn = self.core.turn()?;
-        let (pieces, _, _, sums) = self.record_pieces(rows, partition, k)?;
+        let (pieces, [_, _, sums]) = self.record_pieces(rows, partition, k)?;
         let bytes = (pieces.len() * rows.stride * 4) as u64;
         let lines: Vec<f32> = self.core.read(&[Span { buffer: &sums, offset: 0, bytes }])?;
         let mut out = vec![0.0; k * rows.d];

@@ -156,6 +156,7 @@ impl Core {
             let _ = sender.send(result);
         });
         self.finish()?;
+        self.listen()?;
         match receiver.try_recv() {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(Error::Device(format!("readback: {error}"))),

@@ -243,29 +243,57 @@ impl Core {
 
     /// Starts an operation: fails early on a lost device, and holds off other threads' operations.
     pub fn turn(&self) -> Result<MutexGuard<'_, ()>> {
-        self.reports.check()?;
-        Ok(lock(&self.turn))
+        let turn = lock(&self.turn);
+        self.listen()?;
+        Ok(turn)
+    }
+
+    /// Lets the device say what it has to: a loss is told only to those who poll.
+    pub fn listen(&self) -> Result<()> {
+        self.check()?;
+        self.poll(wgpu::PollType::Poll)?;
+        self.check()
+    }
+
+    /// What the device reported since the last look. Calls on a lost device fail in many ways, and the loss itself is told
+    /// only once its queue is empty: so an error waits for that, and the loss is what is returned.
+    pub fn check(&self) -> Result<()> {
+        let Err(error) = self.reports.check() else { return Ok(()) };
+        if !matches!(error, Error::DeviceLost(_)) {
+            self.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(Duration::from_secs(2)) })?;
+            self.reports.check()?;
+        }
+        Err(error)
+    }
+
+    /// Polls; `false` means that the time was up.
+    fn poll(&self, how: wgpu::PollType) -> Result<bool> {
+        // wgpu panics in here when the device goes away; that must not take the caller down.
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(how))) {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
+            Ok(Err(error)) => Err(Error::Device(error.to_string())),
+            Err(_) => {
+                self.reports.lose("it went away while being waited for");
+                Ok(true)
+            }
+        }
     }
 
     /// Waits for a submission in slices, so that a device that went away is noticed.
     pub fn wait(&self, index: &wgpu::SubmissionIndex) -> Result<()> {
         let start = Instant::now();
         loop {
-            self.reports.check()?;
+            self.check()?;
             let slice = wgpu::PollType::Wait {
                 submission_index: Some(index.clone()),
                 timeout: Some(Duration::from_millis(200)),
             };
-            // wgpu panics in here when the device goes away; that must not take the caller down.
-            let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(slice)));
-            match polled {
-                Ok(Ok(_)) => return self.reports.check(),
-                Ok(Err(wgpu::PollError::Timeout)) if start.elapsed() < self.options.patience => {}
-                Ok(Err(wgpu::PollError::Timeout)) => {
-                    self.reports.lose(format!("no answer within {} s", self.options.patience.as_secs()));
-                }
-                Ok(Err(error)) => return Err(Error::Device(error.to_string())),
-                Err(_) => self.reports.lose("it went away while being waited for"),
+            if self.poll(slice)? {
+                return self.check();
+            }
+            if start.elapsed() >= self.options.patience {
+                self.reports.lose(format!("no answer within {} s", self.options.patience.as_secs()));
             }
         }
     }
@@ -276,7 +304,11 @@ impl Core {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let made = make();
         let (no_memory, invalid) = (pollster::block_on(memory.pop()), pollster::block_on(validation.pop()));
-        self.reports.check()?;
+        if no_memory.is_some() || invalid.is_some() {
+            // A loss is the cause to tell, see `check`.
+            self.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(Duration::from_secs(2)) })?;
+            self.reports.check()?;
+        }
         if no_memory.is_some() {
             return Err(Error::OutOfMemory { what: what.to_owned(), needed_bytes });
         }

@@ -190,7 +190,7 @@ impl Core {
         if recorder.commands.is_empty() {
             return Ok(());
         }
-        self.reports.check()?;
+        self.check()?;
         if !recorder.uniforms.is_empty() {
             self.queue.write_buffer(&recorder.uniform_buffer, 0, &recorder.uniforms);
             recorder.uniforms.clear();

@@ -132,11 +132,9 @@ impl Gpu {
         self.core.take_timings()
     }
 
-    /// Marks the device as lost, as its driver would: every later call fails with [`Error::DeviceLost`].
-    #[doc(hidden)]
-    pub fn simulate_loss(&self) {
+    /// Gives the device back to the system, as if it had gone away: every later call fails with [`Error::DeviceLost`].
+    pub fn destroy(&self) {
         self.core.device.destroy();
-        self.core.reports.lose("simulated");
     }
 }
 
