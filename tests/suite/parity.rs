@@ -175,6 +175,25 @@ fn case_assign_perturbed<B: Backend>(backend: &B) {
     assert!(backend.set_codewords(&mut codebook, &[(0, vec![0.0; d + 1])]).is_err());
 }
 
+/// Terms that vanish one by one beside a large one, and count only if they are first added among themselves: the error stays
+/// within the stated bound only if the backend adds in the way its bound assumes.
+fn case_dot_error_is_kept<B: Backend>(backend: &B) {
+    let (n, k, d) = (3, 2, 8192);
+    let large_then = |small: f32| (0..d).map(move |c| if c == 0 { 1.0 } else { small });
+    let data: Vec<f32> = (0..n).flat_map(|_| large_then(2f32.powi(-12))).collect();
+    let words: Vec<f32> = (0..k).flat_map(|j| large_then(if j == 0 { 2f32.powi(-13) } else { -1.0 })).collect();
+    let fill = &mut |start: usize, part: &mut [f32]| {
+        part.copy_from_slice(&data[start * d..start * d + part.len()]);
+        Ok(())
+    };
+    let resident = backend.upload_rows(n, d, fill).expect("upload");
+    let codebook = backend.codebook(k, d, &words, Metric::SquaredL2).expect("codebook");
+    let mut partition = backend.partition(n).expect("partition");
+    backend.assign(&resident, &codebook, &mut partition).expect("assign");
+    let found = backend.read_partition(&partition).expect("read");
+    assert_eq!(check_partition(backend, &found, &data, &words, d, Metric::SquaredL2), n);
+}
+
 fn case_zero_codeword_under_cosine<B: Backend>(backend: &B) {
     let (n, d) = (40, 6);
     let data = rows("zero word", n, d);
@@ -657,6 +676,7 @@ cases! {
     case_assign,
     case_assign_ties,
     case_assign_perturbed,
+    case_dot_error_is_kept,
     case_zero_codeword_under_cosine,
     case_tally_and_sums,
     case_update,
@@ -778,5 +798,30 @@ fn kernels_can_be_timed() {
     if gpu.options().timings {
         assert!(timings.iter().any(|t| t.stem == "assign" && t.nanoseconds > 0.0), "{timings:?}");
         assert!(gpu.take_timings().expect("timings").is_empty());
+    }
+}
+
+/// Operations of several threads on one device do not get into each other's scratch space.
+#[test]
+fn threads_share_a_device() {
+    let Some(gpu) = small_chunks() else { return };
+    let run = |seed: usize| {
+        let (n, k, d) = (200 + 70 * seed, 9 + seed, 5 + 11 * seed);
+        let (data, words) = (rows("threads", n, d), codewords("thread words", k, d));
+        let resident = upload(gpu, &data, n, d);
+        let mut codebook = gpu.codebook(k, d, &words, Metric::SquaredL2).expect("codebook");
+        let mut partition = gpu.partition(n).expect("partition");
+        let sum = gpu.assign(&resident, &codebook, &mut partition).expect("assign").score_sum;
+        let counts = gpu.tally(&mut partition, k).expect("tally");
+        gpu.update(&resident, &mut partition, &mut codebook, &vec![1.0; k]).expect("update");
+        (sum.to_bits(), counts, gpu.read_codebook(&codebook).expect("read"), gpu.row_norms(&resident).expect("norms"))
+    };
+    let alone: Vec<_> = (0..4).map(run).collect();
+    for _ in 0..3 {
+        let together: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|seed| scope.spawn(move || run(seed))).collect();
+            threads.into_iter().map(|t| t.join().expect("no panic")).collect()
+        });
+        assert_eq!(together, alone);
     }
 }
