@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// Runs a call into the parquet crate, turning its errors, and a panic on a corrupt file, into ours.
 ///
-/// The crate's decoders index into pages by numbers that the pages hold, and are not all checked.
+/// The crate's decoders index into pages by numbers that the pages hold, and not all of those are checked.
 pub(crate) fn guarded<T>(w: &Window, call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
@@ -38,7 +38,10 @@ pub(crate) struct Meta {
 
 impl Meta {
     pub(crate) fn load(w: &Window) -> Result<Self> {
-        let meta = guarded(w, || ArrowReaderMetadata::load(w, ArrowReaderOptions::new()))?;
+        // Without the Arrow schema that writers embed: the types follow from the parquet schema (every list is then
+        // a `List`), and arrow-ipc 59 panics on an embedded schema that is corrupt.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let meta = guarded(w, || ArrowReaderMetadata::load(w, options))?;
         let mut starts = vec![0usize];
         let mut rows = 0usize;
         for group in meta.metadata().row_groups() {
@@ -90,7 +93,7 @@ impl Meta {
 /// The items of a list type.
 pub(crate) fn list_item(data_type: &DataType) -> Option<&Field> {
     match data_type {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item),
+        DataType::List(item) => Some(item),
         _ => None,
     }
 }
@@ -98,23 +101,16 @@ pub(crate) fn list_item(data_type: &DataType) -> Option<&Field> {
 /// A list column's items, and each row's range in them. `first_row` is the column's first row, for messages.
 ///
 /// # Errors
-/// If a row is null (named by its number), or the column is not a list.
+/// If a row or an item is null (named by the row's number), or the column is not a list.
 pub(crate) fn list_rows(w: &Window, column: &ArrayRef, first_row: usize) -> Result<(ArrayRef, Vec<Range<usize>>)> {
     if let Some(i) = (0..column.len()).find(|i| column.is_null(*i)) {
         return Err(w.bad(format_args!("row {} is null; drop or fill it before saving", first_row + i)));
     }
-    let (items, ranges): (ArrayRef, Vec<Range<usize>>) = if let Some(list) = column.as_list_opt::<i32>() {
-        let ranges = list.value_offsets().windows(2).map(|o| o[0] as usize..o[1] as usize);
-        (list.values().clone(), ranges.collect())
-    } else if let Some(list) = column.as_list_opt::<i64>() {
-        let ranges = list.value_offsets().windows(2).map(|o| o[0] as usize..o[1] as usize);
-        (list.values().clone(), ranges.collect())
-    } else if let Some(list) = column.as_fixed_size_list_opt() {
-        let length = list.value_length() as usize;
-        (list.values().clone(), (0..list.len()).map(|i| i * length..(i + 1) * length).collect())
-    } else {
+    let Some(list) = column.as_list_opt::<i32>() else {
         return Err(w.bad(format_args!("holds {}, expected lists", column.data_type())));
     };
+    let items = list.values().clone();
+    let ranges: Vec<_> = list.value_offsets().windows(2).map(|o| o[0] as usize..o[1] as usize).collect();
     if items.null_count() > 0 {
         for (i, range) in ranges.iter().enumerate() {
             if let Some(at) = range.clone().find(|at| items.is_null(*at)) {

@@ -60,15 +60,10 @@ impl ParquetRows {
         if meta.rows() == 0 {
             return Err(w.bad("holds 0 rows"));
         }
-        let dims = match schema.field(column).data_type() {
-            DataType::FixedSizeList(_, length) => usize::try_from(*length).unwrap_or(0),
-            _ => {
-                let first = meta.reader(&w, &[column], 0, 0, 1)?.next();
-                let batch = guarded(&w, || first.transpose().map_err(Into::into))?;
-                let batch = batch.ok_or_else(|| w.bad(format_args!("claims {} rows, but holds none", meta.rows())))?;
-                list_rows(&w, batch.column(0), 0)?.1.first().map_or(0, |range| range.len())
-            }
-        };
+        let mut reader = meta.reader(&w, &[column], 0, 0, 1)?;
+        let batch = guarded(&w, || reader.next().transpose().map_err(Into::into))?;
+        let batch = batch.ok_or_else(|| w.bad(format_args!("claims {} rows, but holds none", meta.rows())))?;
+        let dims = list_rows(&w, batch.column(0), 0)?.1.first().map_or(0, |range| range.len());
         if dims == 0 {
             return Err(w.bad(format_args!("its shape ({}, 0) holds no values", meta.rows())));
         }
