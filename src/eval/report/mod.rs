@@ -1,0 +1,5 @@
+//! stub
+pub struct ReportInput;
+pub fn render_html(_: &ReportInput) -> String {
+    String::new()
+}

@@ -1,0 +1,1 @@
+//! The report: well formed, escaped, offline, bounded.
