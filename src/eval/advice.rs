@@ -145,7 +145,8 @@ pub(super) fn percent(share: f64) -> String {
     let value = share * 100.0;
     match value.abs() {
         0.0 => "0 %".into(),
-        v if v < 0.095 => format!("{value:.2} %"),
+        v if v < 0.0095 => format!("{value:.1e} %"),
+        v if v < 0.95 => format!("{value:.2} %"),
         v if v >= 99.95 => format!("{value:.0} %"),
         _ => format!("{value:.1} %"),
     }

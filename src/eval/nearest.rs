@@ -8,7 +8,7 @@ use crate::data::{Codes, Matrix, RowSource};
 use crate::error::Result;
 
 /// Queries a task.
-const BLOCK: usize = 64;
+const BLOCK: usize = 128;
 
 /// Rows at one squared L2 from a query, counted by the length of the prefix they share with it.
 struct Tied {
