@@ -126,6 +126,10 @@ fn crowded_codewords(e: &Evaluation, notes: &mut Vec<String>) {
 }
 
 fn last_level(e: &Evaluation, notes: &mut Vec<String>) {
+    // Where the IDs say too little, a level less is no cure.
+    if e.r2 < 0.3 || e.collision_rate > 0.1 {
+        return;
+    }
     if let [.., before, last] = e.levels.as_slice() {
         let told_apart = before.codes.prefix_collision_rate - last.codes.prefix_collision_rate;
         if last.error.r2 - before.error.r2 < 0.005 && told_apart < 0.005 {

@@ -23,8 +23,7 @@ fn assert_well_formed(page: &str) {
     const VOID: [&str; 3] = ["meta", "input", "br"];
     let mut open: Vec<String> = Vec::new();
     let mut rest = page.strip_prefix("<!doctype html>").expect("a doctype");
-    loop {
-        let Some(at) = rest.find('<') else { break };
+    while let Some(at) = rest.find('<') {
         let text = &rest[..at];
         assert!(!text.contains('>'), "a loose > in {text:?}");
         for (i, _) in text.match_indices('&') {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ReportInput;
-use super::html::{items, percent, short, whole};
+use super::html::{items, percent, plural, short, whole};
 use super::tree::Catalogue;
 
 /// Load of each codeword, busiest first, one chart a level.
@@ -30,24 +30,22 @@ pub(super) fn loads(input: &ReportInput<'_>, loads: &[Vec<u64>]) -> String {
         path.push_str("V100Z");
         let even = 100.0 - 100.0 / scale;
         let peak = 100.0 - 100.0 * codes.max_over_mean_load / scale;
-        // The label of the peak gives way to that of the even load where they would touch.
-        let peak_label = if even - peak > 9.0 {
-            format!(
-                "<span class=\"y\" style=\"top:{peak:.1}%\">{}</span>",
-                whole(sorted.first().map_or(0, |&c| c as usize))
-            )
-        } else {
-            String::new()
-        };
+        // Labels in the margin give way to that of the even load where they would touch it.
+        let mut margin = format!("<span class=\"y rust\" style=\"top:{even:.1}%\">{}</span>", short(mean));
+        if even - peak > 9.0 {
+            let count = whole(sorted.first().map_or(0, |&c| c as usize));
+            let _ = write!(margin, "<span class=\"y\" style=\"top:{peak:.1}%\">{count}</span>");
+        }
+        if even < 91.0 {
+            margin.push_str("<span class=\"y\" style=\"top:100%\">0</span>");
+        }
         let _ = write!(
             out,
             "<figure><figcaption><h3>Level {}</h3><small>{} of {} codewords used ({})<br>perplexity {} ({} of K), \
              Gini {:.2}</small></figcaption><div class=\"plot\" role=\"img\" aria-label=\"Load per codeword of level \
              {}, busiest first: from {} down to {} items, {} would be even\">\
              <svg viewBox=\"0 0 1000 100\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><path class=\"area\" \
-             d=\"{path}\"/></svg>{peak_label}<span class=\"even\" style=\"top:{even:.1}%\"></span>\
-             <span class=\"evenlabel\" style=\"top:{even:.1}%\">even: {}</span><span class=\"y\" \
-             style=\"top:100%\">0</span></div><div class=\"axis ends\" aria-hidden=\"true\"><span>busiest codeword</span>\
+             d=\"{path}\"/></svg>{margin}<span class=\"even\" style=\"top:{even:.1}%\"></span></div><div class=\"axis ends\" aria-hidden=\"true\"><span>busiest codeword</span>\
              <span>least used</span></div></figure>",
             depth + 1,
             whole(codes.used),
@@ -60,16 +58,15 @@ pub(super) fn loads(input: &ReportInput<'_>, loads: &[Vec<u64>]) -> String {
             sorted.first().unwrap_or(&0),
             sorted.last().unwrap_or(&0),
             short(mean),
-            short(mean),
         );
     }
     out.push_str("</div>");
     let note = if common {
-        "All levels are drawn to one scale, in multiples of the even load."
+        "all levels are drawn to one scale, in multiples of it"
     } else {
-        "Each level is drawn to a scale of its own."
+        "each level is drawn to a scale of its own"
     };
-    let _ = write!(out, "<p class=\"soft under\">{note}</p>");
+    let _ = write!(out, "<p class=\"soft under\">The dashed line is an even load; {note}.</p>");
     out
 }
 
@@ -98,8 +95,8 @@ pub(super) fn errors(input: &ReportInput<'_>) -> String {
 fn curve(title: &str, note: &str, values: &[f64], (low, high): (f64, f64), ticks: &[f64], side: &str) -> String {
     let last = (values.len() - 1).max(1) as f64;
     let across = |i: usize| 5.0 + 88.0 * i as f64 / last;
-    // A head room of 8 % above and, for labels that hang below a point, the same below.
-    let down = |v: f64| 8.0 + 92.0 * (1.0 - (v - low) / (high - low).max(f64::MIN_POSITIVE));
+    // Head room for the label above the highest point.
+    let down = |v: f64| 13.0 + 87.0 * (1.0 - (v - low) / (high - low).max(f64::MIN_POSITIVE));
     let mut path = String::new();
     let (mut marks, mut axis) = (String::new(), String::new());
     let every = values.len().div_ceil(7);
@@ -108,8 +105,8 @@ fn curve(title: &str, note: &str, values: &[f64], (low, high): (f64, f64), ticks
         let _ = write!(path, "{}{:.2} {y:.2}", if i == 0 { "M" } else { "L" }, x * 10.0);
         let _ = write!(marks, "<span class=\"dot\" style=\"left:{x:.2}%;top:{y:.2}%\"></span>");
         if i % every == 0 || i + 1 == values.len() {
-            // A label below the axis would be lost.
-            let side = if y > 82.0 { "up" } else { side };
+            // A label below the axis would be lost, and one below the first point of a falling curve is in its way.
+            let side = if y > 82.0 || i == 0 { "up" } else { side };
             let _ = write!(marks, "<span class=\"{side}\" style=\"left:{x:.2}%;top:{y:.2}%\">{}</span>", short(value));
             let what = if i == 0 { "no code".to_string() } else { i.to_string() };
             let _ = write!(axis, "<span style=\"left:{x:.2}%\">{what}</span>");
@@ -154,7 +151,7 @@ pub(super) fn buckets(catalogue: &Catalogue<'_>) -> String {
         bins[at].1 += bucket.len();
     }
     let mut out = String::from("<div class=\"hist\">");
-    for (at, &(ids, count)) in bins.iter().enumerate() {
+    for (at, &(ids, count)) in bins.iter().enumerate().filter(|&(at, &(ids, _))| at == 0 || ids > 0) {
         let label = match at {
             0 => "alone on its ID".to_string(),
             1..=3 => format!("{} on one ID", at + 1),
@@ -162,7 +159,7 @@ pub(super) fn buckets(catalogue: &Catalogue<'_>) -> String {
         };
         let share = count as f64 / codes.rows().max(1) as f64;
         let width = if count == 0 { String::new() } else { format!("<i style=\"width:{:.2}%\"></i>", share * 100.0) };
-        let ids = if at == 0 { String::new() } else { format!(", {} IDs", whole(ids)) };
+        let ids = if at == 0 { String::new() } else { format!(", {}", plural(ids, "ID")) };
         let _ = write!(
             out,
             "<span>{label}</span><span>{width}</span><span class=\"soft\">{} ({}){ids}</span>",

@@ -45,7 +45,7 @@ pub(super) fn short(x: f64) -> String {
     match size {
         0.0 => "0".into(),
         s if !s.is_finite() => "–".into(),
-        s if (9_999.5..1e15).contains(&s) => format!("{}{}", if x < 0.0 { "-" } else { "" }, whole(s.round() as usize)),
+        s if (999.5..1e15).contains(&s) => format!("{}{}", if x < 0.0 { "-" } else { "" }, whole(s.round() as usize)),
         s if !(1e-5..1e15).contains(&s) => format!("{x:.2e}"),
         s => {
             let digits = (2 - libm::floor(libm::log10(s)) as i32).max(0) as usize;
@@ -56,7 +56,12 @@ pub(super) fn short(x: f64) -> String {
 
 /// `1 item`, `2 items`.
 pub(super) fn items(n: usize) -> String {
-    if n == 1 { "1 item".into() } else { format!("{} items", whole(n)) }
+    plural(n, "item")
+}
+
+/// `1 ID`, `2 IDs`.
+pub(super) fn plural(n: usize, what: &str) -> String {
+    format!("{} {what}{}", whole(n), if n == 1 { "" } else { "s" })
 }
 
 /// A share in per cent that no line breaks.

@@ -8,7 +8,7 @@ mod words;
 
 use std::fmt::Write as _;
 
-use self::html::{escape, items, percent, short, whole};
+use self::html::{escape, items, percent, plural, short, whole};
 use self::tree::Catalogue;
 use super::advice::advice;
 use super::codes::{lexicographic_order, loads_by_level};
@@ -135,8 +135,11 @@ fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usi
         section(
             &mut out,
             "Items that share a prefix",
-            "A sample, spread evenly over the first codes: nothing is picked for looking good. Items under one \
-             heading share all codes but the last.",
+            &format!(
+                "A sample, spread evenly over the first codes: nothing is picked for looking good. Items under one \
+                 heading share {}.",
+                if input.codes.levels() > 1 { "all codes but the last" } else { "their code" }
+            ),
             &table,
         );
     }
@@ -172,10 +175,6 @@ fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usi
 fn section(out: &mut String, title: &str, note: &str, body: &str) {
     let note = if note.is_empty() { String::new() } else { format!("<p class=\"soft\">{note}</p>") };
     let _ = writeln!(out, "<section><h2>{title}</h2>{note}{body}</section>");
-}
-
-fn plural(n: usize, what: &str) -> String {
-    format!("{} {what}{}", whole(n), if n == 1 { "" } else { "s" })
 }
 
 fn facts(out: &mut String, facts: &[(String, String)]) {

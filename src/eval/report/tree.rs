@@ -90,14 +90,17 @@ impl Catalogue<'_> {
         out.push_str("</div></details>\n");
     }
 
-    /// A name from each of the largest parts below.
+    /// A name from each of the largest parts below, then from across the range until there are four.
     fn samples(&self, range: &[usize], depth: usize) -> Vec<String> {
-        let first = if depth == self.input.codes.levels() {
-            range.iter().take(4).copied().collect()
-        } else {
-            self.children(range, depth).iter().take(4).map(|part| part[0]).collect::<Vec<_>>()
-        };
-        first.into_iter().map(|row| self.name(row)).collect()
+        let parts = if depth == self.input.codes.levels() { Vec::new() } else { self.children(range, depth) };
+        let mut chosen: Vec<usize> = parts.iter().take(4).map(|part| part[0]).collect();
+        for at in 0..4 {
+            let row = range[at * range.len() / 4];
+            if chosen.len() < 4 && !chosen.contains(&row) {
+                chosen.push(row);
+            }
+        }
+        chosen.into_iter().map(|row| self.name(row)).collect()
     }
 
     fn body(&self, out: &mut String, range: &[usize], depth: usize, quota: usize) {
