@@ -1,2 +1,5 @@
+//! The one integration binary.
+
+mod eval;
 mod hostile;
 mod io;
