@@ -79,6 +79,7 @@ impl Device {
     /// What the device is.
     #[must_use]
     pub fn info(&self) -> DeviceInfo {
+        use super::Backend as _;
         match self {
             Device::Cpu(cpu) => cpu.info(),
             #[cfg(feature = "gpu")]
@@ -92,3 +93,18 @@ impl std::fmt::Debug for Device {
         f.debug_tuple("Device").field(&self.info()).finish()
     }
 }
+
+/// Runs one expression with whichever backend a device is.
+macro_rules! on_device {
+    ($device:expr, $backend:ident => $body:expr) => {
+        match $device {
+            $crate::compute::Device::Cpu($backend) => $body,
+            #[cfg(feature = "gpu")]
+            $crate::compute::Device::Gpu(gpu) => {
+                let $backend = gpu.as_ref();
+                $body
+            }
+        }
+    };
+}
+pub(crate) use on_device;

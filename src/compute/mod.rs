@@ -17,8 +17,10 @@ pub mod gpu;
 pub mod params;
 pub mod reference;
 
+pub(crate) use device::on_device;
 pub use device::{Device, DeviceInfo, DeviceKind};
 
+use crate::data::{MatrixView, RowSource as _};
 use crate::error::Result;
 
 /// How rows are compared with codewords.
@@ -60,6 +62,31 @@ pub struct LevelCodes {
     pub margin: Vec<f32>,
     /// `[n, levels]` L2 norm of the residual that entered the level (before its own normalisation, if any).
     pub norm: Vec<f32>,
+    /// `[n]` L2 norm of the preprocessed row before `normalize_rows`; empty without it.
+    pub entry_norm: Vec<f32>,
+}
+
+/// What happens to rows before the first level, and between levels; see [`reference::Chain`].
+#[derive(Clone, Copy, Debug)]
+pub struct Steps<'a> {
+    /// `[d]`, or empty for no centring.
+    pub mean: &'a [f32],
+    /// `[p, d]`, or empty for the identity.
+    pub components: &'a [f32],
+    /// `[p]`, or empty for ones.
+    pub scales: &'a [f32],
+    /// Divide the preprocessed row by its norm.
+    pub normalize_rows: bool,
+    /// Divide every level's input by its norm.
+    pub normalize_residuals: bool,
+}
+
+impl Steps<'_> {
+    /// Whether centring, projection and scaling all do nothing.
+    #[must_use]
+    pub fn is_identity(&self) -> bool {
+        self.mean.is_empty() && self.components.is_empty() && self.scales.is_empty()
+    }
 }
 
 /// Codes found by beam search, with what is needed to certify them.
@@ -108,6 +135,17 @@ pub trait Backend: Send + Sync {
     fn read_rows(&self, rows: &Self::Rows, start: usize, out: &mut [f32]) -> Result<()>;
     /// `(n, d)` of resident rows.
     fn shape(&self, rows: &Self::Rows) -> (usize, usize);
+
+    /// New rows: those at `indices`, in their order. The provided form goes through the host.
+    fn gather_rows(&self, rows: &Self::Rows, indices: &[u32]) -> Result<Self::Rows> {
+        let (_, d) = self.shape(rows);
+        self.upload_rows(indices.len(), d, &mut |start, out| {
+            for (row, index) in out.chunks_exact_mut(d).zip(&indices[start..]) {
+                self.read_rows(rows, *index as usize, row)?;
+            }
+            Ok(())
+        })
+    }
 
     /// Uploads `[k, d]` codewords and derives `w` and `b` for `metric`.
     fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Self::Codebook>;
@@ -193,8 +231,12 @@ pub trait Backend: Send + Sync {
         normalize: bool,
     ) -> Result<LevelCodes> {
         let (n, levels) = (self.shape(rows).0, codebooks.len());
-        let mut out =
-            LevelCodes { codes: vec![0; n * levels], margin: vec![0.0; n * levels], norm: vec![0.0; n * levels] };
+        let mut out = LevelCodes {
+            codes: vec![0; n * levels],
+            margin: vec![0.0; n * levels],
+            norm: vec![0.0; n * levels],
+            entry_norm: Vec::new(),
+        };
         let mut partition = self.partition(n)?;
         for (level, codebook) in codebooks.iter().enumerate() {
             let norms = if normalize {
@@ -214,6 +256,22 @@ pub trait Backend: Send + Sync {
             }
         }
         Ok(out)
+    }
+
+    /// Uploads host rows and preprocesses them; also returns the norms before `normalize_rows` (empty without it).
+    fn prepare(&self, rows: MatrixView<'_>, steps: &Steps<'_>) -> Result<(Self::Rows, Vec<f32>)> {
+        let mut resident = self.upload_rows(rows.rows(), rows.dims(), &mut |start, out| rows.read_rows(start, out))?;
+        if !steps.is_identity() {
+            resident = self.project(&resident, steps.mean, steps.components, steps.scales)?;
+        }
+        let norms = if steps.normalize_rows { self.normalize(&mut resident)? } else { Vec::new() };
+        Ok((resident, norms))
+    }
+
+    /// Greedy codes of host rows: upload, preprocess, all levels. A backend may fuse the steps.
+    fn encode_rows(&self, rows: MatrixView<'_>, steps: &Steps<'_>, codebooks: &[Self::Codebook]) -> Result<LevelCodes> {
+        let (mut resident, entry_norm) = self.prepare(rows, steps)?;
+        Ok(LevelCodes { entry_norm, ..self.assign_levels(&mut resident, codebooks, steps.normalize_residuals)? })
     }
 
     /// Codes by beam search of `width` prefixes under squared L2. The cost of a prefix is

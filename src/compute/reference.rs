@@ -1,1 +1,321 @@
-//! (see the module's own docs)
+//! What the code of a row *is*: the whole chain in f64, in one fixed order, with `+ − × ÷ √` only.
+//!
+//! Every dot product here runs in [`LANES`] interleaved sums that are added as a binary tree; no operation is fused.
+//! So any IEEE 754 machine gives the same bits, whatever its vector width. Fast paths on any device are held
+//! against this: where they cannot prove that they agree (see [`bound`](super::bound)), this decides.
+
+use super::Metric;
+use super::cpu::isa::multiversion;
+use crate::data::Matrix;
+
+/// Interleaved partial sums of a reference dot product.
+pub const LANES: usize = 32;
+
+/// A fitted model as arithmetic sees it: preprocessing, then levels.
+///
+/// A row x `[d]` becomes `y = S·P·(x − mean)` `[p]`, divided by its norm if `normalize_rows`; then level by level
+/// the best codeword is taken (see the score in [`compute`](super)) and subtracted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// Dimensions of an input row.
+    pub dims: usize,
+    /// `[d]`, or empty for no centring.
+    pub mean: Vec<f32>,
+    /// P, `[p, d]` row-major, or empty for the identity.
+    pub components: Vec<f32>,
+    /// S, `[p]`, or empty for ones.
+    pub scales: Vec<f32>,
+    /// Divide the preprocessed row by its norm.
+    pub normalize_rows: bool,
+    /// One `[k, p]` codebook a level.
+    pub codebooks: Vec<Matrix>,
+    /// How codewords are compared.
+    pub metric: Metric,
+    /// Divide every level's input by its norm (GRID's `normalize_residuals`).
+    pub normalize_residuals: bool,
+}
+
+impl Chain {
+    /// p: dimensions after preprocessing.
+    #[must_use]
+    pub fn inner_dims(&self) -> usize {
+        if self.components.is_empty() { self.dims } else { self.components.len() / self.dims.max(1) }
+    }
+
+    /// Whether a row passes to the first level unchanged.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.mean.is_empty() && self.components.is_empty() && self.scales.is_empty() && !self.normalize_rows
+    }
+
+    /// Codewords of every level.
+    #[must_use]
+    pub fn codebook_sizes(&self) -> Vec<usize> {
+        self.codebooks.iter().map(Matrix::rows).collect()
+    }
+}
+
+multiversion! {
+    /// `out[j] = Σ_c row[c]·codewords[j, c]`, each in the reference's order.
+    pub fn dots(row: &[f64], codewords: &[f32], out: &mut [f64]) {
+        let d = row.len();
+        for (slot, codeword) in out.iter_mut().zip(codewords.chunks_exact(d.max(1))) {
+            let mut sums = [0.0f64; LANES];
+            let (rows, row_tail) = row.as_chunks::<LANES>();
+            let (words, word_tail) = codeword.as_chunks::<LANES>();
+            for (a, b) in rows.iter().zip(words) {
+                for l in 0..LANES {
+                    sums[l] += a[l] * f64::from(b[l]);
+                }
+            }
+            for (l, (a, b)) in row_tail.iter().zip(word_tail).enumerate() {
+                sums[l] += a * f64::from(*b);
+            }
+            let mut width = LANES / 2;
+            while width > 0 {
+                for l in 0..width {
+                    sums[l] += sums[l + width];
+                }
+                width /= 2;
+            }
+            *slot = sums[0];
+        }
+    }
+}
+
+fn dot(a: &[f64], b: &[f32]) -> f64 {
+    let mut out = [0.0];
+    dots(a, b, &mut out);
+    out[0]
+}
+
+fn square(a: &[f64]) -> f64 {
+    let mut sums = [0.0f64; LANES];
+    for part in a.chunks(LANES) {
+        for (s, v) in sums.iter_mut().zip(part) {
+            *s += v * v;
+        }
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            sums[l] += sums[l + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+fn unit(values: &mut [f64]) {
+    let norm = square(values).sqrt();
+    if norm > 0.0 {
+        for v in values {
+            *v /= norm;
+        }
+    }
+}
+
+/// Per-codebook constants of the score, in f64, computed once.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    weights: Vec<Vec<f64>>,
+    biases: Vec<Vec<f64>>,
+}
+
+/// Room for one row's evaluation, reused between rows.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    centred: Vec<f64>,
+    row: Vec<f64>,
+    scores: Vec<f64>,
+}
+
+impl Reference {
+    /// Derives the constants of `chain`. O(Σk·p).
+    #[must_use]
+    pub fn new(chain: &Chain) -> Self {
+        let mut weights = Vec::new();
+        let mut biases = Vec::new();
+        for book in &chain.codebooks {
+            let squares: Vec<f64> = (0..book.rows())
+                .map(|j| {
+                    let wide: Vec<f64> = book.row(j).iter().map(|v| f64::from(*v)).collect();
+                    dot(&wide, book.row(j))
+                })
+                .collect();
+            match chain.metric {
+                Metric::SquaredL2 => {
+                    weights.push(vec![1.0; book.rows()]);
+                    biases.push(squares.iter().map(|s| 0.5 * s).collect());
+                }
+                Metric::Cosine => {
+                    weights.push(squares.iter().map(|s| if *s > 0.0 { 1.0 / s.sqrt() } else { 0.0 }).collect());
+                    biases.push(vec![0.0; book.rows()]);
+                }
+            }
+        }
+        Self { weights, biases }
+    }
+
+    /// ½‖c‖² (or 0 under cosine) of every codeword of a level.
+    #[must_use]
+    pub fn biases(&self, level: usize) -> &[f64] {
+        &self.biases[level]
+    }
+
+    /// Preprocesses `x` into `scratch`, returning p values.
+    pub fn preprocess<'s>(&self, chain: &Chain, x: &[f32], scratch: &'s mut Scratch) -> &'s mut [f64] {
+        let Scratch { centred, row, .. } = scratch;
+        centred.clear();
+        if chain.mean.is_empty() {
+            centred.extend(x.iter().map(|v| f64::from(*v)));
+        } else {
+            centred.extend(x.iter().zip(&chain.mean).map(|(v, m)| f64::from(*v) - f64::from(*m)));
+        }
+        row.clear();
+        if chain.components.is_empty() {
+            row.extend_from_slice(centred);
+        } else {
+            row.resize(chain.inner_dims(), 0.0);
+            dots(centred, &chain.components, row);
+        }
+        for (v, s) in row.iter_mut().zip(&chain.scales) {
+            *v *= f64::from(*s);
+        }
+        if chain.normalize_rows {
+            unit(row);
+        }
+        row
+    }
+
+    /// Writes the codes of `x` `[d]` into `codes` `[levels]`. O(p·d + Σk·p).
+    pub fn encode(&self, chain: &Chain, x: &[f32], scratch: &mut Scratch, codes: &mut [u32]) {
+        let mut scores = std::mem::take(&mut scratch.scores);
+        let row = self.preprocess(chain, x, scratch);
+        for (level, book) in chain.codebooks.iter().enumerate() {
+            if chain.normalize_residuals {
+                unit(row);
+            }
+            scores.resize(book.rows(), 0.0);
+            dots(row, book.as_slice(), &mut scores);
+            let mut best = (f64::INFINITY, 0usize);
+            for (j, s) in scores.iter().enumerate() {
+                let s = self.biases[level][j] - self.weights[level][j] * s;
+                if s < best.0 {
+                    best = (s, j);
+                }
+            }
+            codes[level] = best.1 as u32;
+            for (v, c) in row.iter_mut().zip(book.row(best.1)) {
+                *v -= f64::from(*c);
+            }
+        }
+        scratch.scores = scores;
+    }
+
+    /// Codeword products for [`encode_beam`](Self::encode_beam): entry `m` is `[k_m, Σ_{l<m} k_l]` in f64.
+    #[must_use]
+    pub fn gram(&self, chain: &Chain) -> Vec<Vec<f64>> {
+        let mut tables = Vec::new();
+        for (m, book) in chain.codebooks.iter().enumerate() {
+            let before: usize = chain.codebooks[..m].iter().map(Matrix::rows).sum();
+            let mut table = vec![0.0; book.rows() * before];
+            let mut wide = Vec::new();
+            for j in 0..book.rows() {
+                wide.clear();
+                wide.extend(book.row(j).iter().map(|v| f64::from(*v)));
+                let mut at = j * before;
+                for earlier in &chain.codebooks[..m] {
+                    dots(&wide, earlier.as_slice(), &mut table[at..at + earlier.rows()]);
+                    at += earlier.rows();
+                }
+            }
+            tables.push(table);
+        }
+        tables
+    }
+
+    /// Writes the codes that a beam of `width` prefixes finds (see [`Backend::beam`](super::Backend::beam)) into `codes`.
+    /// Squared L2 without residual normalisation only. O(Σk·p + width·levels·Σk).
+    pub fn encode_beam(
+        &self,
+        chain: &Chain,
+        gram: &[Vec<f64>],
+        width: usize,
+        x: &[f32],
+        scratch: &mut Scratch,
+        codes: &mut [u32],
+    ) {
+        let mut scores = std::mem::take(&mut scratch.scores);
+        let row = self.preprocess(chain, x, scratch);
+        let mut beam: Vec<(f64, Vec<u32>)> = vec![(0.0, Vec::new())];
+        for (level, book) in chain.codebooks.iter().enumerate() {
+            scores.resize(book.rows(), 0.0);
+            dots(row, book.as_slice(), &mut scores);
+            let before: usize = chain.codebooks[..level].iter().map(Matrix::rows).sum();
+            let mut next: Vec<(f64, u32, u32)> = Vec::with_capacity(beam.len() * book.rows());
+            for (b, (cost, prefix)) in beam.iter().enumerate() {
+                for j in 0..book.rows() {
+                    let mut step = self.biases[level][j] - scores[j];
+                    let mut offset = 0;
+                    for (l, code) in prefix.iter().enumerate() {
+                        step += gram[level][j * before + offset + *code as usize];
+                        offset += chain.codebooks[l].rows();
+                    }
+                    next.push((cost + step, b as u32, j as u32));
+                }
+            }
+            // The beam is kept in lexicographic order, so (b, j) orders prefixes lexicographically too.
+            next.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+            next.truncate(if level + 1 == chain.codebooks.len() { 1 } else { width });
+            next.sort_by_key(|e| (e.1, e.2));
+            beam = next
+                .into_iter()
+                .map(|(cost, b, j)| {
+                    let mut prefix = beam[b as usize].1.clone();
+                    prefix.push(j);
+                    (cost, prefix)
+                })
+                .collect();
+        }
+        codes.copy_from_slice(&beam[0].1);
+        scratch.scores = scores;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_match_a_plain_sum_on_integers() {
+        for d in [1, 2, 31, 32, 33, 64, 100] {
+            let row: Vec<f64> = (0..d).map(|i| f64::from(i % 7) - 3.0).collect();
+            let word: Vec<f32> = (0..d).map(|i| (i % 5) as f32 - 2.0).collect();
+            let plain: f64 = row.iter().zip(&word).map(|(a, b)| a * f64::from(*b)).sum();
+            assert_eq!(dot(&row, &word), plain, "d = {d}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_index_wins_a_tie() {
+        let book = Matrix::from_vec(3, 2, vec![1.0, 0.0, 0.0, 1.0, 0.0, 1.0]).unwrap();
+        let chain = Chain {
+            dims: 2,
+            mean: vec![],
+            components: vec![],
+            scales: vec![],
+            normalize_rows: false,
+            codebooks: vec![book],
+            metric: Metric::SquaredL2,
+            normalize_residuals: false,
+        };
+        let reference = Reference::new(&chain);
+        let mut codes = [9];
+        reference.encode(&chain, &[0.0, 1.0], &mut Scratch::default(), &mut codes);
+        assert_eq!(codes, [1]);
+        let mut beam = [9];
+        reference.encode_beam(&chain, &reference.gram(&chain), 2, &[0.0, 1.0], &mut Scratch::default(), &mut beam);
+        assert_eq!(beam, [1]);
+    }
+}

@@ -1,1 +1,34 @@
 //! Readers, writers and atomic files.
+//!
+//! Every reader treats its file as hostile: what a header claims is checked against what the file holds before
+//! anything is allocated for it, nothing in a file is ever run, and no content makes a reader panic. Every writer
+//! writes its file whole or not at all.
+
+mod atomic;
+mod codes_reader;
+mod codes_writer;
+mod dense;
+mod lines;
+#[cfg(feature = "parquet")]
+mod lists;
+mod npy;
+mod npy_dict;
+mod npz;
+mod numbers;
+mod open;
+#[cfg(feature = "parquet")]
+mod parquet_codes;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
+mod pick;
+mod rows_writer;
+mod tensors;
+mod titles;
+mod window;
+
+pub use atomic::{AtomicFile, read_bytes_capped, write_bytes_atomic};
+pub use codes_reader::{CodesFile, read_codes, read_codes_file};
+pub use codes_writer::CodesWriter;
+pub use open::{OpenOptions, open};
+pub use rows_writer::RowsWriter;
+pub use titles::read_titles;

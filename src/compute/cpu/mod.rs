@@ -1,9 +1,119 @@
-//! The CPU backend.
-use super::{DeviceInfo, DeviceKind};
+//! The CPU backend: parallel over fixed row blocks, so that the same call gives the same bits at any thread count.
 
-/// The CPU backend.
+pub mod amx;
+mod assign;
+mod beam;
+mod centroid;
+mod column_sum;
+mod covariance;
+mod distance;
+pub mod dots;
+pub(crate) mod isa;
+mod normalize;
+mod project;
+mod residual;
+mod row_norm;
+mod seeding;
+mod tally;
+
+pub use isa::Isa;
+pub use seeding::Seeding;
+
+use super::{Assigned, Backend, BeamCodes, DeviceInfo, DeviceKind, HostPartition, LevelCodes, Metric, Steps};
+use crate::data::MatrixView;
+use crate::error::{Error, Result};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The CPU backend. It holds nothing: rows live in ordinary memory, threads are rayon's current pool.
 #[derive(Clone, Debug, Default)]
 pub struct Cpu;
+
+/// Resident `[n, d]` rows.
+#[derive(Debug)]
+pub struct Rows {
+    pub(super) n: usize,
+    pub(super) d: usize,
+    pub(super) data: Vec<f32>,
+    /// Squared norms, once asked for; forgotten when the rows change.
+    pub(super) norms: OnceLock<Vec<f32>>,
+    /// Names this content, so that a partition knows whether its running sums still describe it.
+    pub(super) version: u64,
+}
+
+impl Rows {
+    fn new(n: usize, d: usize, data: Vec<f32>) -> Self {
+        Self { n, d, data, norms: OnceLock::new(), version: next_version() }
+    }
+
+    /// To be called by whatever changes the values.
+    fn touch(&mut self) {
+        self.norms = OnceLock::new();
+        self.version = next_version();
+    }
+}
+
+fn next_version() -> u64 {
+    static VERSION: AtomicU64 = AtomicU64::new(1);
+    VERSION.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Resident `[k, d]` codewords with weights, biases and, where the processor has tiles, their packed form.
+#[derive(Clone, Debug)]
+pub struct Codebook {
+    pub(super) k: usize,
+    pub(super) d: usize,
+    pub(super) values: Vec<f32>,
+    metric: Metric,
+    /// `values` times the weights, under cosine only.
+    scaled: Option<Vec<f32>>,
+    pub(super) bias: Vec<f32>,
+    pub(super) packed: Option<amx::Packed>,
+}
+
+impl Codebook {
+    fn new(k: usize, d: usize, values: Vec<f32>, metric: Metric) -> Self {
+        let mut book = Self { k, d, values, metric, scaled: None, bias: Vec::new(), packed: None };
+        book.derive();
+        book
+    }
+
+    /// What a row is multiplied with: codewords, or directions under cosine.
+    pub(super) fn weighted(&self) -> &[f32] {
+        self.scaled.as_deref().unwrap_or(&self.values)
+    }
+
+    /// Weights, biases and packing from the values. O(k·d).
+    pub(super) fn derive(&mut self) {
+        let squares = self.values.chunks_exact(self.d).map(|c| c.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>());
+        match self.metric {
+            Metric::SquaredL2 => self.bias = squares.map(|s| (0.5 * s) as f32).collect(),
+            Metric::Cosine => {
+                let weights: Vec<f64> = squares.map(|s| if s > 0.0 { 1.0 / s.sqrt() } else { 0.0 }).collect();
+                let scale = |(c, w): (&[f32], &f64)| c.iter().map(|v| (f64::from(*v) * w) as f32).collect::<Vec<_>>();
+                self.scaled = Some(self.values.chunks_exact(self.d).zip(&weights).flat_map(scale).collect());
+                self.bias = vec![0.0; self.k];
+            }
+        }
+        // Tiles pay once there is a tile's worth of work.
+        self.packed = (amx::available() && self.d >= 16 && self.k >= 4)
+            .then(|| amx::Packed::new(self.scaled.as_deref().unwrap_or(&self.values), self.d, None));
+    }
+}
+
+/// Labels, scores and, once tallied, the rows sorted by label.
+#[derive(Debug, Default)]
+pub struct Partition {
+    pub(super) labels: Vec<u32>,
+    pub(super) best: Vec<f32>,
+    pub(super) second: Vec<f32>,
+    pub(super) counts: Vec<u32>,
+    /// Row indices by label, ascending within a label; `starts[j]..starts[j + 1]` are those of label j.
+    pub(super) order: Vec<u32>,
+    pub(super) starts: Vec<u32>,
+    /// Sums of the rows of each label, kept from update to update.
+    pub(super) running: Option<centroid::Running>,
+}
 
 impl Cpu {
     /// The CPU.
@@ -11,9 +121,194 @@ impl Cpu {
     pub fn new() -> Self {
         Self
     }
-    /// What it is.
-    #[must_use]
-    pub fn info(&self) -> DeviceInfo {
-        DeviceInfo { kind: DeviceKind::Cpu, name: "cpu".into(), driver: String::new(), api: "cpu".into() }
+}
+
+fn processor_name() -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        if __cpuid(0x8000_0000).eax >= 0x8000_0004 {
+            let bytes: Vec<u8> = (0x8000_0002..=0x8000_0004u32)
+                .flat_map(|leaf| {
+                    let r = __cpuid(leaf);
+                    [r.eax, r.ebx, r.ecx, r.edx]
+                })
+                .flat_map(u32::to_le_bytes)
+                .take_while(|b| *b != 0)
+                .collect();
+            return String::from_utf8_lossy(&bytes).trim().to_owned();
+        }
+    }
+    std::env::consts::ARCH.to_owned()
+}
+
+impl Backend for Cpu {
+    type Rows = Rows;
+    type Codebook = Codebook;
+    type Partition = Partition;
+    type Seeding = Seeding;
+
+    fn info(&self) -> DeviceInfo {
+        let tiles = if amx::available() { " + amx-bf16" } else { "" };
+        DeviceInfo {
+            kind: DeviceKind::Cpu,
+            name: processor_name(),
+            driver: format!("{}{tiles}, {} threads", Isa::detect().name(), rayon::current_num_threads()),
+            api: "cpu".into(),
+        }
+    }
+
+    fn dot_error(&self, dims: usize) -> f64 {
+        dots::dot_error(dims)
+    }
+
+    fn unit_roundoff(&self) -> f64 {
+        (0.5f64).powi(24)
+    }
+
+    fn upload_rows(&self, n: usize, d: usize, fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>) -> Result<Rows> {
+        let len = n.checked_mul(d).filter(|l| *l <= isize::MAX as usize / 4);
+        let needed_bytes = (n as u64).saturating_mul(d as u64).saturating_mul(4);
+        let out_of_memory = || Error::OutOfMemory { what: format!("{n} rows of {d} f32"), needed_bytes };
+        let len = len.ok_or_else(out_of_memory)?;
+        let mut data: Vec<f32> = Vec::new();
+        data.try_reserve_exact(len).map_err(|_| out_of_memory())?;
+        // Pieces small enough that zeroing one leaves it in cache for the reader.
+        let step = ((1usize << 20) / (4 * d.max(1))).max(1);
+        for start in (0..n).step_by(step) {
+            let count = step.min(n - start);
+            data.resize((start + count) * d, 0.0);
+            fill(start, &mut data[start * d..])?;
+        }
+        Ok(Rows::new(n, d, data))
+    }
+
+    fn read_rows(&self, rows: &Rows, start: usize, out: &mut [f32]) -> Result<()> {
+        let from = start * rows.d;
+        out.copy_from_slice(&rows.data[from..from + out.len()]);
+        Ok(())
+    }
+
+    fn shape(&self, rows: &Rows) -> (usize, usize) {
+        (rows.n, rows.d)
+    }
+
+    fn gather_rows(&self, rows: &Rows, indices: &[u32]) -> Result<Rows> {
+        let data = indices.iter().flat_map(|i| &rows.data[*i as usize * rows.d..][..rows.d]).copied().collect();
+        Ok(Rows::new(indices.len(), rows.d, data))
+    }
+
+    fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Codebook> {
+        crate::error::check_shape("values", k * d, values.len(), "codebook")?;
+        Ok(Codebook::new(k, d, values.to_vec(), metric))
+    }
+
+    fn read_codebook(&self, codebook: &Codebook) -> Result<Vec<f32>> {
+        Ok(codebook.values.clone())
+    }
+
+    fn set_codewords(&self, codebook: &mut Codebook, changes: &[(u32, Vec<f32>)]) -> Result<()> {
+        for (j, value) in changes {
+            codebook.values[*j as usize * codebook.d..][..codebook.d].copy_from_slice(value);
+        }
+        codebook.derive();
+        Ok(())
+    }
+
+    fn partition(&self, n: usize) -> Result<Partition> {
+        Ok(Partition { labels: vec![0; n], best: vec![0.0; n], second: vec![0.0; n], ..Partition::default() })
+    }
+
+    fn partition_from(&self, labels: &[u32]) -> Result<Partition> {
+        Ok(Partition { labels: labels.to_vec(), ..self.partition(labels.len())? })
+    }
+
+    fn read_partition(&self, partition: &Partition) -> Result<HostPartition> {
+        let Partition { labels, best, second, .. } = partition;
+        Ok(HostPartition { labels: labels.clone(), best: best.clone(), second: second.clone() })
+    }
+
+    fn distances(&self, rows: &Rows, codebook: &Codebook) -> Result<Vec<f32>> {
+        Ok(distance::distance(rows, codebook))
+    }
+
+    fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {
+        Ok(assign::assign(rows, codebook, partition))
+    }
+
+    fn tally(&self, partition: &mut Partition, k: usize) -> Result<Vec<u32>> {
+        tally::tally(partition, k);
+        Ok(partition.counts.clone())
+    }
+
+    fn update(&self, rows: &Rows, partition: &mut Partition, codebook: &mut Codebook, weights: &[f32]) -> Result<()> {
+        centroid::update(rows, partition, codebook, weights);
+        Ok(())
+    }
+
+    fn centroid_sums(&self, rows: &Rows, partition: &mut Partition, k: usize) -> Result<Vec<f64>> {
+        Ok(centroid::sums(rows, partition, k))
+    }
+
+    fn farthest(&self, rows: &Rows, partition: &Partition, count: usize) -> Result<Vec<u32>> {
+        let norms = row_norm::norms(rows);
+        let squared: Vec<f32> = norms.iter().zip(&partition.best).map(|(n, s)| n + 2.0 * s).collect();
+        let mut order: Vec<u32> = (0..rows.n as u32).collect();
+        order.sort_by(|a, b| squared[*b as usize].total_cmp(&squared[*a as usize]).then(a.cmp(b)));
+        order.truncate(count);
+        Ok(order)
+    }
+
+    fn residual(&self, rows: &mut Rows, codebook: &Codebook, partition: &Partition) -> Result<()> {
+        residual::residual(rows, codebook, partition);
+        Ok(())
+    }
+
+    fn normalize(&self, rows: &mut Rows) -> Result<Vec<f32>> {
+        Ok(normalize::normalize(rows))
+    }
+
+    fn row_norms(&self, rows: &Rows) -> Result<Vec<f32>> {
+        Ok(row_norm::norms(rows).to_vec())
+    }
+
+    fn sum_squares(&self, rows: &Rows) -> Result<f64> {
+        Ok(row_norm::norms(rows).iter().map(|v| f64::from(*v)).sum())
+    }
+
+    fn column_sums(&self, rows: &Rows) -> Result<Vec<f64>> {
+        Ok(column_sum::column_sums(rows))
+    }
+
+    fn scatter(&self, rows: &Rows, mean: &[f32]) -> Result<Vec<f64>> {
+        Ok(covariance::scatter(rows, mean))
+    }
+
+    fn project(&self, rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Rows> {
+        Ok(project::project(rows, mean, components, scales))
+    }
+
+    fn seeding(&self, rows: &Rows) -> Result<Seeding> {
+        Ok(Seeding::new(rows.n))
+    }
+
+    fn seeding_draw(&self, seeding: &Seeding, uniforms: &[f64]) -> Result<Vec<u32>> {
+        Ok(seeding.draw(uniforms))
+    }
+
+    fn seeding_try(&self, rows: &Rows, seeding: &mut Seeding, candidates: &[u32]) -> Result<Vec<f64>> {
+        Ok(seeding.attempt(rows, candidates))
+    }
+
+    fn seeding_accept(&self, seeding: &mut Seeding, slot: usize) -> Result<Vec<f64>> {
+        Ok(seeding.accept(slot))
+    }
+
+    fn encode_rows(&self, rows: MatrixView<'_>, steps: &Steps<'_>, codebooks: &[Codebook]) -> Result<LevelCodes> {
+        Ok(assign::encode_rows(rows, steps, codebooks))
+    }
+
+    fn beam(&self, rows: &Rows, codebooks: &[Codebook], gram: &[Vec<f32>], width: usize) -> Result<BeamCodes> {
+        Ok(beam::beam(rows, codebooks, gram, width))
     }
 }

@@ -413,6 +413,24 @@ impl Backend for Gpu {
         (rows.n, rows.d)
     }
 
+    fn gather_rows(&self, rows: &Rows, indices: &[u32]) -> Result<Rows> {
+        if let Some(row) = indices.iter().find(|row| **row as usize >= rows.n) {
+            return Err(Error::Data(format!("row {row} of {}", rows.n)));
+        }
+        let _turn = self.core.turn()?;
+        let out = Rows::new(&self.core, indices.len(), rows.d)?;
+        for (to, from) in indices.iter().enumerate() {
+            let place = out.row(to);
+            self.core.copy(rows.row(*from as usize), place.buffer, place.offset);
+            // Copies are cheap but many: they go in batches.
+            if to % 4096 == 4095 {
+                self.core.flush()?;
+            }
+        }
+        self.core.flush()?;
+        Ok(out)
+    }
+
     fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Codebook> {
         let _turn = self.core.turn()?;
         Codebook::new(&self.core, k, d, values, metric)
@@ -775,21 +793,30 @@ impl Backend for Gpu {
     }
 
     fn project(&self, rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Rows> {
-        let (d, p) = (rows.d, scales.len());
-        check_shape("d", d, mean.len(), "mean")?;
+        let d = rows.d;
+        let p = match (scales.len(), components.len()) {
+            (0, 0) => d,
+            (0, values) => values / d.max(1),
+            (p, _) => p,
+        };
         check_shape("components", if components.is_empty() { 0 } else { p * d }, components.len(), "components")?;
         if components.is_empty() {
             check_shape("scales", d, p, "scales")?;
         }
+        if !mean.is_empty() {
+            check_shape("d", d, mean.len(), "mean")?;
+        }
         let _turn = self.core.turn()?;
         let out = Rows::new(&self.core, rows.n, p)?;
         let mut line = Vec::new();
-        pad(mean, d, rows.stride, &mut line);
+        line.extend_from_slice(mean);
         line.resize(rows.stride, 0.0);
         let means = self.core.scratch("mean", (rows.stride * 4) as u64)?;
         self.core.write(&means, 0, bytemuck::cast_slice(&line))?;
         line.clear();
         line.extend_from_slice(scales);
+        // No scales stand for ones; padding columns stay 0.
+        line.resize(p, 1.0);
         line.resize(out.stride, 0.0);
         let factors = self.core.scratch("scales", (out.stride * 4) as u64)?;
         self.core.write(&factors, 0, bytemuck::cast_slice(&line))?;

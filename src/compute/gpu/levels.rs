@@ -15,7 +15,12 @@ const MAX_WIDTH: usize = 64;
 /// Greedy codes of all levels: every level's labels and scores stay on the device until the end.
 pub(super) fn assign(gpu: &Gpu, rows: &mut Rows, codebooks: &[Codebook], normalize: bool) -> Result<LevelCodes> {
     let (n, levels) = (rows.n, codebooks.len());
-    let mut out = LevelCodes { codes: vec![0; n * levels], margin: vec![0.0; n * levels], norm: vec![0.0; n * levels] };
+    let mut out = LevelCodes {
+        codes: vec![0; n * levels],
+        margin: vec![0.0; n * levels],
+        norm: vec![0.0; n * levels],
+        entry_norm: Vec::new(),
+    };
     let (list, bytes) = Gpu::norm_regions(rows);
     let mut kept: Vec<(Partition, wgpu::Buffer)> = Vec::with_capacity(levels);
     for (level, codebook) in codebooks.iter().enumerate() {

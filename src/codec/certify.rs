@@ -1,0 +1,102 @@
+//! Which codes of a fast path are proven to be the reference's.
+
+use crate::compute::bound::Arithmetic;
+use crate::compute::reference::Chain;
+use crate::compute::{LevelCodes, Metric};
+
+/// Norms of the model that bounds need, in f64 and rounded up.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest codeword norm of each level.
+    codewords: Vec<f64>,
+    /// Frobenius norm of S·P (`√Σ scale²` without components); 0 where nothing is projected.
+    frobenius: f64,
+    /// Bound on the spectral norm of S·P: the components are orthonormal, so the largest scale.
+    spectral: f64,
+    mean_norm: f64,
+    cosine: bool,
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt() * (1.0 + 1e-12)
+}
+
+impl Limits {
+    /// Derives the norms. O(Σk·p + p·d).
+    #[must_use]
+    pub fn new(chain: &Chain) -> Self {
+        let codewords = chain
+            .codebooks
+            .iter()
+            .map(|b| (0..b.rows()).map(|j| norm(b.row(j).iter().copied())).fold(0.0, f64::max))
+            .collect();
+        let scale = |c: usize| chain.scales.get(c).copied().unwrap_or(1.0);
+        let scaled = chain.components.iter().enumerate().map(|(i, v)| v * scale(i / chain.dims.max(1)));
+        let largest = chain.scales.iter().fold(0.0f64, |m, s| m.max(f64::from(s.abs())));
+        let spectral = if chain.scales.is_empty() { 1.0 } else { largest };
+        Self {
+            codewords,
+            frobenius: if chain.components.is_empty() { 0.0 } else { norm(scaled) },
+            // Stored components are orthonormal up to f32 rounding.
+            spectral: spectral * 1.001,
+            mean_norm: norm(chain.mean.iter().copied()),
+            cosine: chain.metric == Metric::Cosine,
+        }
+    }
+
+    /// δ of a row when it enters the first level.
+    fn entry(&self, chain: &Chain, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>) -> f64 {
+        let mut delta = 0.0;
+        if !(chain.mean.is_empty() && chain.components.is_empty() && chain.scales.is_empty()) {
+            let x_norm = norm(x.iter().copied());
+            let centred = x_norm + self.mean_norm;
+            // fl(x − mean): one rounding of each value, of the difference's size.
+            let centring = if chain.mean.is_empty() { 0.0 } else { a.unit * centred };
+            delta = a.projection_error(centred, centring, self.frobenius, self.spectral)
+                + 2.0 * a.unit * centred * self.spectral;
+        }
+        match entry_norm {
+            Some(norm) => a.normalized_error(delta, f64::from(norm)),
+            None => delta,
+        }
+    }
+
+    /// Whether row `i`'s greedy codes are proven.
+    #[must_use]
+    pub fn greedy(&self, chain: &Chain, a: &Arithmetic, x: &[f32], found: &LevelCodes, i: usize) -> bool {
+        let levels = self.codewords.len();
+        let mut delta = self.entry(chain, a, x, found.entry_norm.get(i).copied());
+        for (level, codeword) in self.codewords.iter().enumerate() {
+            let at = i * levels + level;
+            let mut norm = f64::from(found.norm[at]);
+            if chain.normalize_residuals {
+                delta = a.normalized_error(delta, norm);
+                norm = 1.0;
+            }
+            let error = a.score_error(self.cosine, norm, delta, *codeword);
+            // Written so that NaN proves nothing; the second test keeps every product inside f32's range.
+            let proven = f64::from(found.margin[at]) > 2.0 * error && (norm + codeword) * codeword < 1e36;
+            if !proven {
+                return false;
+            }
+            delta = a.residual_error(delta, norm + codeword);
+        }
+        true
+    }
+
+    /// Whether a row's beam codes are proven, given its smallest deciding gap.
+    #[must_use]
+    pub fn beam(&self, chain: &Chain, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>, margin: f32) -> bool {
+        let delta = self.entry(chain, a, x, entry_norm);
+        let norm = if chain.normalize_rows {
+            1.0
+        } else if chain.is_plain() {
+            norm(x.iter().copied())
+        } else {
+            (norm(x.iter().copied()) + self.mean_norm) * self.spectral
+        };
+        let codeword = self.codewords.iter().copied().fold(0.0, f64::max);
+        f64::from(margin) > 2.0 * a.beam_error(self.codewords.len(), norm, delta, codeword)
+            && (norm + codeword) * codeword < 1e36
+    }
+}

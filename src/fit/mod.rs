@@ -1,0 +1,16 @@
+//! Algorithms, each written once over [`Backend`](crate::compute::Backend).
+
+mod exchange;
+mod init;
+mod kmeans;
+//mod minibatch;
+mod preprocess;
+mod refine;
+mod residual;
+
+pub use init::Init;
+pub use kmeans::EmptyPolicy;
+//pub use minibatch::MiniBatchRqKMeans;
+pub use preprocess::{Pca, Preprocess};
+pub use refine::Refine;
+pub use residual::{Fitted, RqKMeans, TrainingSummary};

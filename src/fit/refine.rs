@@ -1,0 +1,184 @@
+//! Joint refinement: all codebooks are fitted at once to the codes, then the codes to the codebooks, in turn.
+//!
+//! Greedy training never looks back: level 2 lives with what level 1 left. Here, given the codes, all codewords
+//! are the solution of one least-squares problem (as in additive quantisation, Babenko and Lempitsky 2014), and given
+//! the codewords, a beam search finds better codes than the greedy walk does.
+
+use crate::compute::Backend;
+use crate::compute::Metric;
+use crate::compute::reference::{Chain, Reference};
+use crate::data::Matrix;
+use crate::error::{Error, Result};
+use crate::progress::{Event, Observer, check};
+use faer::linalg::solvers::Solve;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the refinement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Refine {
+    /// Rounds of least squares and encoding.
+    pub rounds: usize,
+    /// Prefixes a row that the beam keeps, in refinement and in every later encoding with this codec.
+    pub beam: usize,
+}
+
+impl Default for Refine {
+    fn default() -> Self {
+        Self { rounds: 10, beam: 8 }
+    }
+}
+
+impl Refine {
+    /// Refuses settings that cannot be used.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the field's name.
+    pub fn validate(&self) -> Result<()> {
+        if self.rounds == 0 {
+            return Err(Error::config("refine.rounds", "expected at least 1, got 0; leave refinement out instead"));
+        }
+        if self.beam == 0 || self.beam > 64 {
+            return Err(Error::config("refine.beam", format!("expected 1 to 64 prefixes, got {}", self.beam)));
+        }
+        Ok(())
+    }
+}
+
+/// How strongly a codeword is held at its old place, in units of one row: enough to make the problem regular (the codewords of
+/// two levels may be shifted against each other at no cost), too little to matter to a codeword in use.
+const RIDGE: f64 = 0.05;
+
+/// Refines `chain`'s codebooks on the preprocessed `rows`; returns R² before and after each round. O(rounds·(beam encoding +
+/// n·levels² + (Σk)³)).
+pub fn refine<B: Backend>(
+    backend: &B,
+    rows: &B::Rows,
+    settings: &Refine,
+    chain: &mut Chain,
+    total: f64,
+    observer: &dyn Observer,
+) -> Result<Vec<f64>> {
+    let n = backend.shape(rows).0;
+    let squares = backend.sum_squares(rows)?;
+    let mut trace = Vec::with_capacity(settings.rounds + 1);
+    let mut best: Option<(f64, Vec<Matrix>)> = None;
+    observer.event(Event::Phase { name: "refine", total: Some(settings.rounds as u64), unit: "rounds" });
+    for round in 0..=settings.rounds {
+        check(observer)?;
+        let codes = encode(backend, rows, chain, settings.beam)?;
+        let problem = LeastSquares::gather(backend, rows, chain, &codes, n)?;
+        let error = problem.error(chain, squares);
+        let r2 = if total > 0.0 { 1.0 - error / total } else { 0.0 };
+        trace.push(r2);
+        if round > 0 {
+            observer.event(Event::Refined { round, r2 });
+        }
+        if best.as_ref().is_none_or(|(b, _)| error < *b) {
+            best = Some((error, chain.codebooks.clone()));
+        }
+        if round < settings.rounds {
+            problem.solve(chain)?;
+        }
+        observer.event(Event::Advance { done: round as u64 });
+    }
+    if let Some((_, codebooks)) = best {
+        chain.codebooks = codebooks;
+    }
+    Ok(trace)
+}
+
+/// `[n, levels]` codes of the rows by beam search with the chain's present codebooks.
+fn encode<B: Backend>(backend: &B, rows: &B::Rows, chain: &Chain, width: usize) -> Result<Vec<u32>> {
+    let reference = Reference::new(chain);
+    let gram: Vec<Vec<f32>> =
+        reference.gram(chain).into_iter().map(|t| t.into_iter().map(|v| v as f32).collect()).collect();
+    let books = chain
+        .codebooks
+        .iter()
+        .map(|b| backend.codebook(b.rows(), b.dims(), b.as_slice(), Metric::SquaredL2))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(backend.beam(rows, &books, &gram, width)?.codes)
+}
+
+/// The normal equations of `‖X − B·C‖²`: B `[n, Σk]` marks each row's codewords, C `[Σk, d]` stacks the codebooks.
+struct LeastSquares {
+    /// BᵀB: how often two codewords meet in a row.
+    meetings: Vec<f64>,
+    /// BᵀX: sums of the rows of each codeword.
+    sums: Vec<f64>,
+    width: usize,
+    dims: usize,
+}
+
+impl LeastSquares {
+    fn gather<B: Backend>(backend: &B, rows: &B::Rows, chain: &Chain, codes: &[u32], n: usize) -> Result<Self> {
+        let sizes = chain.codebook_sizes();
+        let offsets: Vec<usize> = sizes.iter().scan(0, |at, k| Some(std::mem::replace(at, *at + k))).collect();
+        let (width, levels, dims) = (sizes.iter().sum::<usize>(), sizes.len(), chain.inner_dims());
+        let mut meetings = vec![0.0f64; width * width];
+        for row in codes.chunks_exact(levels) {
+            for (l, a) in row.iter().enumerate() {
+                for (m, b) in row.iter().enumerate() {
+                    meetings[(offsets[l] + *a as usize) * width + offsets[m] + *b as usize] += 1.0;
+                }
+            }
+        }
+        let mut sums = Vec::with_capacity(width * dims);
+        for (level, k) in sizes.iter().enumerate() {
+            let labels: Vec<u32> = (0..n).map(|i| codes[i * levels + level]).collect();
+            let mut partition = backend.partition_from(&labels)?;
+            backend.tally(&mut partition, *k)?;
+            sums.extend(backend.centroid_sums(rows, &mut partition, *k)?);
+        }
+        Ok(Self { meetings, sums, width, dims })
+    }
+
+    fn stacked(chain: &Chain) -> Vec<f64> {
+        chain.codebooks.iter().flat_map(|b| b.as_slice().iter().map(|v| f64::from(*v))).collect()
+    }
+
+    /// `BᵀB·C`, `[Σk, d]`; BᵀB is sparse (a row meets `levels` codewords), so zeros are passed over.
+    fn met(&self, stacked: &[f64]) -> Vec<f64> {
+        let mut out = vec![0.0; self.width * self.dims];
+        for (row, o) in self.meetings.chunks_exact(self.width).zip(out.chunks_exact_mut(self.dims)) {
+            for (weight, c) in row.iter().zip(stacked.chunks_exact(self.dims)) {
+                if *weight != 0.0 {
+                    o.iter_mut().zip(c).for_each(|(o, c)| *o += weight * c);
+                }
+            }
+        }
+        out
+    }
+
+    /// `‖X − B·C‖²` for the chain's codebooks, `squares` being `‖X‖²`.
+    fn error(&self, chain: &Chain, squares: f64) -> f64 {
+        let stacked = Self::stacked(chain);
+        let met = self.met(&stacked);
+        let inner: f64 = stacked.iter().zip(&self.sums).map(|(c, s)| c * s).sum();
+        let outer: f64 = stacked.iter().zip(&met).map(|(c, s)| c * s).sum();
+        (squares - 2.0 * inner + outer).max(0.0)
+    }
+
+    /// Moves the codebooks to the (ridged) solution.
+    fn solve(&self, chain: &mut Chain) -> Result<()> {
+        let (w, d) = (self.width, self.dims);
+        let stacked = Self::stacked(chain);
+        let met = self.met(&stacked);
+        let matrix = faer::Mat::from_fn(w, w, |i, j| self.meetings[i * w + j] + if i == j { RIDGE } else { 0.0 });
+        let right = faer::Mat::from_fn(w, d, |i, c| self.sums[i * d + c] - met[i * d + c]);
+        let factor = matrix
+            .llt(faer::Side::Lower)
+            .map_err(|e| Error::Data(format!("the least-squares problem of {w} codewords is singular: {e:?}")))?;
+        let step = factor.solve(&right);
+        let mut at = 0;
+        for book in &mut chain.codebooks {
+            let k = book.rows();
+            for (i, v) in book.as_mut_slice().iter_mut().enumerate() {
+                *v = (stacked[at * d + i] + step[(at + i / d, i % d)]) as f32;
+            }
+            at += k;
+        }
+        Ok(())
+    }
+}

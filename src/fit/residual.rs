@@ -1,0 +1,381 @@
+//! RQ-KMeans: k-means on the rows, then on what is left of them, level by level.
+
+use super::init::{Init, sample_size};
+use super::kmeans::{self, EmptyPolicy, Settings};
+use super::preprocess::{self, Learned, Preprocess};
+use super::refine::{self, Refine};
+use crate::compute::reference::Chain;
+use crate::compute::{Backend, Device, Metric, on_device};
+use crate::data::{Matrix, RowSource, first_non_finite};
+use crate::error::{Error, Result};
+use crate::progress::{Event, LevelSummary, Observer, check};
+use crate::rng::stream;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::time::Instant;
+
+/// Settings of RQ-KMeans.
+///
+/// ```
+/// use sememe::{Codec, Device, Matrix, RqKMeans};
+/// let rows = Matrix::from_vec(6, 2, vec![0., 0., 0., 1., 5., 5., 5., 6., 9., 0., 9., 1.])?;
+/// let config = RqKMeans { codebook_sizes: vec![3, 2], ..RqKMeans::default() };
+/// let codec = Codec::train(&rows, &config, &Device::cpu(), &())?;
+/// assert_eq!(codec.encode(&rows)?.levels(), 2);
+/// # Ok::<(), sememe::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RqKMeans {
+    /// Codewords of each level, coarse to fine; its length is the number of levels.
+    pub codebook_sizes: Vec<usize>,
+    /// Lloyd iterations a level, at most.
+    pub iterations: usize,
+    /// Stop a level once an iteration lowers the objective by no more than this share of it; 0 never stops early.
+    pub tolerance: f64,
+    /// Starts a level, the best of which counts.
+    pub starts: usize,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// How rows are compared with codewords.
+    pub metric: Metric,
+    /// How the first codewords are chosen.
+    pub init: Init,
+    /// What happens to codewords that run empty.
+    pub empty: EmptyPolicy,
+    /// Between iterations, move codewords that hardly matter to where the error is.
+    pub exchange: bool,
+    /// What happens to rows before the first level.
+    pub preprocess: Preprocess,
+    /// Divide every level's input by its L2 norm (GRID). Decoding multiplies by the training rows' mean norm of that level.
+    pub normalize_residuals: bool,
+    /// Joint refinement of all codebooks after the levels are trained.
+    pub refine: Option<Refine>,
+    /// Train on a random sample of at most this many rows. The sample's size is reported; nothing is left out unasked.
+    pub max_training_rows: Option<usize>,
+}
+
+impl Default for RqKMeans {
+    fn default() -> Self {
+        Self {
+            codebook_sizes: vec![256; 3],
+            iterations: 25,
+            tolerance: 1e-5,
+            starts: 1,
+            seed: 0,
+            metric: Metric::SquaredL2,
+            init: Init::KMeansPlusPlus,
+            empty: EmptyPolicy::Farthest,
+            exchange: true,
+            preprocess: Preprocess::default(),
+            normalize_residuals: false,
+            refine: None,
+            max_training_rows: None,
+        }
+    }
+}
+
+/// What training did, kept in the codec's manifest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainingSummary {
+    /// Rows trained on.
+    pub rows: u64,
+    /// Rows of the source; more than `rows` if a sample was asked for.
+    pub source_rows: u64,
+    /// Total squared L2 of the preprocessed training rows to their mean.
+    pub total_variance: f64,
+    /// Share of the variance that PCA kept; 1 without PCA.
+    pub kept_variance: f64,
+    /// One entry a level, as trained greedily.
+    pub levels: Vec<LevelSummary>,
+    /// R² on the training rows after each refinement round; the first entry is before any.
+    pub refined_r2: Vec<f64>,
+}
+
+/// A fitted model, not yet a codec.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    /// Preprocessing and codebooks.
+    pub chain: Chain,
+    /// Mean L2 norm of the preprocessed rows before `normalize`; decoding multiplies by it.
+    pub mean_norm: f32,
+    /// Mean L2 norm of every level's input under `normalize_residuals`, else empty.
+    pub residual_norms: Vec<f32>,
+    /// Prefixes a row that encoding keeps; 1 is greedy.
+    pub beam: usize,
+    /// What training did.
+    pub summary: TrainingSummary,
+}
+
+impl RqKMeans {
+    /// Refuses settings that cannot be used, before any data is read.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the field's name and the way out.
+    pub fn validate(&self) -> Result<()> {
+        if self.codebook_sizes.is_empty() || self.codebook_sizes.len() > 64 {
+            let problem = format!("expected 1 to 64 levels, got {}", self.codebook_sizes.len());
+            return Err(Error::config("codebook_sizes", problem));
+        }
+        for (level, size) in self.codebook_sizes.iter().enumerate() {
+            if *size == 0 || *size > 1 << 24 {
+                let problem = format!("expected 1 to 16777216 codewords, got {size}");
+                return Err(Error::config(format!("codebook_sizes.{level}"), problem));
+            }
+        }
+        if !(self.tolerance >= 0.0 && self.tolerance < 1.0) {
+            return Err(Error::config("tolerance", format!("expected a share in [0, 1), got {}", self.tolerance)));
+        }
+        if self.starts == 0 {
+            return Err(Error::config("starts", "expected at least 1, got 0"));
+        }
+        if self.max_training_rows == Some(0) {
+            return Err(Error::config("max_training_rows", "expected at least 1, got 0"));
+        }
+        self.preprocess.validate()?;
+        if let Some(refine) = &self.refine {
+            refine.validate()?;
+            if self.metric == Metric::Cosine || self.normalize_residuals {
+                let problem = "refinement minimises squared L2 over all levels at once; use it without cosine and without \
+                               `normalize_residuals`";
+                return Err(Error::config("refine", problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fits the model to a source's rows on a device.
+    ///
+    /// Time O(levels · iterations · n·k·d); memory: the training rows once, and a second time while PCA runs.
+    /// Deterministic in the seed on one device, at any number of threads.
+    ///
+    /// # Errors
+    /// [`Error::Config`]; [`Error::Data`] for too few (distinct) rows or zero rows under cosine; [`Error::NonFinite`];
+    /// device errors; [`Error::Interrupted`].
+    pub fn fit(&self, source: &dyn RowSource, device: &Device, observer: &dyn Observer) -> Result<Fitted> {
+        self.validate()?;
+        let rows = TrainingRows::choose(source, self, observer)?;
+        on_device!(device, backend => fit_on(backend, self, &rows, observer))
+    }
+}
+
+/// The rows that are trained on: all of the source's, or a stated sample.
+pub(super) struct TrainingRows<'a> {
+    source: &'a dyn RowSource,
+    picks: Option<Vec<u64>>,
+    most_codewords: usize,
+}
+
+impl<'a> TrainingRows<'a> {
+    fn choose(source: &'a dyn RowSource, config: &RqKMeans, observer: &dyn Observer) -> Result<Self> {
+        let n = source.rows();
+        if n == 0 || source.dims() == 0 {
+            return Err(Error::Data(format!("`{}` is empty: {n} rows of {} values", source.name(), source.dims())));
+        }
+        let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
+        let cap = config.max_training_rows.unwrap_or(usize::MAX);
+        let used = n.min(cap);
+        if used < most {
+            return Err(Error::Data(format!(
+                "{used} training rows are fewer than the {most} codewords of a level; give more rows or a smaller codebook size"
+            )));
+        }
+        if used > u32::MAX as usize {
+            return Err(Error::Data(format!(
+                "{used} training rows exceed {}; set `max_training_rows` (`--max-training-rows`)",
+                u32::MAX
+            )));
+        }
+        let picks = (used < n).then(|| stream(config.seed, "training.sample", 0).sample(n as u64, used));
+        if picks.is_some() {
+            observer.event(Event::Note(&format!(
+                "training on {used} of {n} rows, drawn at random without replacement with seed {}",
+                config.seed
+            )));
+        }
+        if config.init == Init::KMeansPlusPlus && sample_size(used, most) < used {
+            observer.event(Event::Note(&format!(
+                "k-means++ chooses the first codewords from {} of the {used} training rows; all rows train",
+                sample_size(used, most)
+            )));
+        }
+        Ok(Self { source, picks, most_codewords: most })
+    }
+
+    fn len(&self) -> usize {
+        self.picks.as_ref().map_or(self.source.rows(), Vec::len)
+    }
+
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        let d = self.source.dims();
+        let Some(picks) = &self.picks else { return self.source.read_rows(start, out) };
+        for (row, index) in out.chunks_exact_mut(d).zip(&picks[start..]) {
+            self.source.read_rows(*index as usize, row)?;
+        }
+        Ok(())
+    }
+
+    /// Uploads the rows; refuses NaN, infinity, and fewer distinct rows than codewords.
+    fn upload<B: Backend>(&self, backend: &B, observer: &dyn Observer) -> Result<B::Rows> {
+        let (n, d) = (self.len(), self.source.dims());
+        observer.event(Event::Phase { name: "read", total: Some(n as u64), unit: "rows" });
+        let mut bad: Option<(u64, u64)> = None;
+        let mut distinct: HashSet<u64> = HashSet::new();
+        let rows = backend.upload_rows(n, d, &mut |start, out| {
+            check(observer)?;
+            self.read(start, out)?;
+            if let Some((first, count)) = first_non_finite(out, d) {
+                let first = self.picks.as_ref().map_or((start + first) as u64, |p| p[start + first]);
+                bad = Some(bad.map_or((first, count as u64), |(f, c)| (f, c + count as u64)));
+            }
+            for row in out.chunks_exact(d) {
+                if distinct.len() >= self.most_codewords {
+                    break;
+                }
+                distinct.insert(fingerprint(row));
+            }
+            observer.event(Event::Advance { done: (start + out.len() / d) as u64 });
+            Ok(())
+        })?;
+        if let Some((first, count)) = bad {
+            return Err(Error::NonFinite { first, count, rows: n as u64, place: self.source.name() });
+        }
+        if distinct.len() < self.most_codewords {
+            return Err(Error::Data(format!(
+                "{} distinct rows among {n} are fewer than the {} codewords of a level; give a smaller codebook size",
+                distinct.len(),
+                self.most_codewords
+            )));
+        }
+        Ok(rows)
+    }
+}
+
+/// A hash of a row's values; −0 counts as 0.
+fn fingerprint(row: &[f32]) -> u64 {
+    row.iter().fold(0xcbf2_9ce4_8422_2325, |h: u64, v| {
+        let bits = if *v == 0.0 { 0 } else { v.to_bits() };
+        (h ^ u64::from(bits)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    })
+}
+
+/// Refuses rows of norm 0, which have no direction.
+fn refuse_zero_rows<B: Backend>(backend: &B, rows: &B::Rows, what: &str) -> Result<()> {
+    let norms = backend.row_norms(rows)?;
+    let zero = norms.iter().filter(|v| **v == 0.0).count();
+    if let Some(first) = norms.iter().position(|v| *v == 0.0) {
+        return Err(Error::Data(format!(
+            "{zero} of {} rows are zero and have no direction for {what}, the first is training row {first}; drop them or use squared L2",
+            norms.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Total squared L2 of the rows to their mean.
+fn total_variance<B: Backend>(backend: &B, rows: &B::Rows) -> Result<f64> {
+    let n = backend.shape(rows).0 as f64;
+    let means: f64 = backend.column_sums(rows)?.into_iter().map(|s| s * s / n).sum();
+    Ok((backend.sum_squares(rows)? - means).max(0.0))
+}
+
+fn fit_on<B: Backend>(
+    backend: &B,
+    config: &RqKMeans,
+    input: &TrainingRows<'_>,
+    observer: &dyn Observer,
+) -> Result<Fitted> {
+    let rows = input.upload(backend, observer)?;
+    let (mut rows, learned) = preprocess::learn(backend, rows, &config.preprocess)?;
+    if config.metric == Metric::Cosine {
+        refuse_zero_rows(backend, &rows, "cosine")?;
+    }
+    let (n, p) = backend.shape(&rows);
+    let total = total_variance(backend, &rows)?;
+    let mut summary = TrainingSummary {
+        rows: n as u64,
+        source_rows: input.source.rows() as u64,
+        total_variance: total,
+        kept_variance: learned.kept_variance,
+        ..TrainingSummary::default()
+    };
+    let levels = config.codebook_sizes.len();
+    let mut books: Vec<Matrix> = Vec::with_capacity(levels);
+    let mut residual_norms = Vec::new();
+    // Under residual normalisation: what each row's residual was divided by so far, to report errors in the rows' own unit.
+    let mut scale: Vec<f64> = Vec::new();
+    for (level, k) in config.codebook_sizes.iter().copied().enumerate() {
+        let begun = Instant::now();
+        observer.event(Event::Phase { name: "train", total: Some(config.iterations as u64), unit: "iterations" });
+        if config.normalize_residuals {
+            let norms = backend.normalize(&mut rows)?;
+            residual_norms.push((norms.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64) as f32);
+            scale.resize(n, 1.0);
+            scale.iter_mut().zip(&norms).for_each(|(s, v)| *s *= f64::from(*v));
+        }
+        let settings = Settings {
+            k,
+            iterations: config.iterations,
+            tolerance: config.tolerance,
+            starts: config.starts,
+            seed: config.seed,
+            level,
+            metric: config.metric,
+            init: config.init,
+            empty: config.empty,
+            exchange: config.exchange,
+        };
+        let outcome = kmeans::fit::<B>(backend, &rows, &settings, None, observer)?;
+        backend.residual(&mut rows, &outcome.codebook, &outcome.partition)?;
+        let inertia = if scale.is_empty() {
+            backend.sum_squares(&rows)?
+        } else {
+            backend.row_norms(&rows)?.iter().zip(&scale).map(|(v, s)| f64::from(*v) * s * s).sum()
+        };
+        let used = outcome.counts.iter().filter(|c| **c > 0).count();
+        let level_summary = LevelSummary {
+            level,
+            codebook_size: k,
+            iterations: outcome.iterations,
+            converged: outcome.converged,
+            inertia,
+            r2: if total > 0.0 { 1.0 - inertia / total } else { 0.0 },
+            utilisation: used as f64 / k as f64,
+            perplexity: perplexity(&outcome.counts),
+            reseeded: outcome.reseeded,
+            seconds: begun.elapsed().as_secs_f64(),
+        };
+        observer.event(Event::Level(&level_summary));
+        summary.levels.push(level_summary);
+        books.push(Matrix::from_vec(k, p, backend.read_codebook(&outcome.codebook)?)?);
+    }
+    let Learned { mean, components, scales, mean_norm, .. } = learned.clone();
+    let mut chain = Chain {
+        dims: input.source.dims(),
+        mean,
+        components,
+        scales,
+        normalize_rows: config.preprocess.normalize,
+        codebooks: books,
+        metric: config.metric,
+        normalize_residuals: config.normalize_residuals,
+    };
+    let mut beam = 1;
+    if let Some(settings) = &config.refine {
+        // The residuals took the rows' place; the rows are read and preprocessed once more.
+        drop(rows);
+        let rows = preprocess::apply(backend, input.upload(backend, observer)?, &learned, chain.normalize_rows)?;
+        summary.refined_r2 = refine::refine(backend, &rows, settings, &mut chain, total, observer)?;
+        beam = settings.beam;
+    }
+    Ok(Fitted { chain, mean_norm, residual_norms, beam, summary })
+}
+
+/// exp of the entropy of the loads, natural logarithms.
+#[must_use]
+pub fn perplexity(counts: &[u32]) -> f64 {
+    let n: f64 = counts.iter().map(|c| f64::from(*c)).sum();
+    let entropy: f64 = counts.iter().filter(|c| **c > 0).map(|c| f64::from(*c) / n).map(|p| -p * libm::log(p)).sum();
+    libm::exp(entropy)
+}

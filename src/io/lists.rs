@@ -1,0 +1,123 @@
+//! What reading embeddings and reading codes from parquet share: guarded calls and list columns.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, Field};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
+use parquet::errors::ParquetError;
+
+use super::window::Window;
+use crate::error::{Error, Result};
+
+/// Runs a call into the parquet crate, turning its errors, and a panic on a corrupt file, into ours.
+///
+/// The crate's decoders index into pages by numbers that the pages hold, and not all of those are checked.
+pub(crate) fn guarded<T>(w: &Window, call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(ParquetError::External(inner))) => Err(match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => w.bad(format_args!("not readable as parquet: {other}")),
+        }),
+        Ok(Err(e)) => Err(w.bad(format_args!("not readable as parquet: {e}"))),
+        Err(_) => Err(w.bad("not readable as parquet: its pages are corrupt")),
+    }
+}
+
+/// The schema and row counts of a parquet file.
+pub(crate) struct Meta {
+    pub meta: ArrowReaderMetadata,
+    /// First row of each row group, and after them the number of rows.
+    pub starts: Vec<usize>,
+}
+
+impl Meta {
+    pub(crate) fn load(w: &Window) -> Result<Self> {
+        // Without the Arrow schema that writers embed: the types follow from the parquet schema (every list is then
+        // a `List`), and arrow-ipc 59 panics on an embedded schema that is corrupt.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let meta = guarded(w, || ArrowReaderMetadata::load(w, options))?;
+        let mut starts = vec![0usize];
+        let mut rows = 0usize;
+        for group in meta.metadata().row_groups() {
+            let count = usize::try_from(group.num_rows()).ok();
+            let total = count.and_then(|c| rows.checked_add(c)).filter(|total| i64::try_from(*total).is_ok());
+            rows = total.ok_or_else(|| w.bad(format_args!("a row group claims {} rows", group.num_rows())))?;
+            starts.push(rows);
+        }
+        Ok(Self { meta, starts })
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.starts[self.starts.len() - 1]
+    }
+
+    /// The values (not rows) that each row group claims for a column without nested fields below its list.
+    pub(crate) fn claimed_values(&self, column: usize) -> Vec<i64> {
+        let schema = self.meta.parquet_schema();
+        let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == column);
+        let groups = self.meta.metadata().row_groups();
+        groups.iter().map(|g| leaf.and_then(|l| g.columns().get(l)).map_or(-1, |c| c.num_values())).collect()
+    }
+
+    /// A reader of some columns from the row group `first_group` on, less its first `skip` rows.
+    pub(crate) fn reader(
+        &self,
+        w: &Window,
+        columns: &[usize],
+        first_group: usize,
+        skip: usize,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader> {
+        guarded(w, || {
+            let mask = ProjectionMask::roots(self.meta.parquet_schema(), columns.iter().copied());
+            let rest = self.rows() - self.starts[first_group] - skip;
+            let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(w.clone(), self.meta.clone())
+                .with_projection(mask)
+                .with_row_groups((first_group..self.starts.len() - 1).collect())
+                .with_batch_size(batch_rows);
+            if skip > 0 {
+                let selectors = vec![RowSelector::skip(skip), RowSelector::select(rest)];
+                builder = builder.with_row_selection(RowSelection::from(selectors));
+            }
+            builder.build()
+        })
+    }
+}
+
+/// The items of a list type.
+pub(crate) fn list_item(data_type: &DataType) -> Option<&Field> {
+    match data_type {
+        DataType::List(item) => Some(item),
+        _ => None,
+    }
+}
+
+/// A list column's items, and each row's range in them. `first_row` is the column's first row, for messages.
+///
+/// # Errors
+/// If a row or an item is null (named by the row's number), or the column is not a list.
+pub(crate) fn list_rows(w: &Window, column: &ArrayRef, first_row: usize) -> Result<(ArrayRef, Vec<Range<usize>>)> {
+    if let Some(i) = (0..column.len()).find(|i| column.is_null(*i)) {
+        return Err(w.bad(format_args!("row {} is null; drop or fill it before saving", first_row + i)));
+    }
+    let Some(list) = column.as_list_opt::<i32>() else {
+        return Err(w.bad(format_args!("holds {}, expected lists", column.data_type())));
+    };
+    let items = list.values().clone();
+    let ranges: Vec<_> = list.value_offsets().windows(2).map(|o| o[0] as usize..o[1] as usize).collect();
+    if items.null_count() > 0 {
+        for (i, range) in ranges.iter().enumerate() {
+            if let Some(at) = range.clone().find(|at| items.is_null(*at)) {
+                let (row, position) = (first_row + i, at - range.start);
+                return Err(w.bad(format_args!("row {row} holds a null at position {position}; drop or fill it")));
+            }
+        }
+    }
+    Ok((items, ranges))
+}

@@ -1,0 +1,131 @@
+//! Codes in parquet: column `row` (int64) and column `codes` (fixed-size list of uint32).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, FixedSizeListArray, Int64Array, RecordBatch, UInt32Array};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use super::atomic::AtomicFile;
+use super::codes_reader::{Table, code};
+use super::lists::{Meta, guarded, list_item, list_rows};
+use super::window::Window;
+use crate::error::{Error, Result};
+
+const ROW_GROUP_ROWS: usize = 1 << 20;
+const BATCH_ROWS: usize = 1 << 14;
+
+/// The writer behind [`CodesWriter`](super::CodesWriter).
+pub(crate) struct ParquetCodes {
+    writer: ArrowWriter<AtomicFile>,
+    schema: Arc<Schema>,
+    item: FieldRef,
+    /// Checked to fit when the file was created.
+    levels: i32,
+}
+
+fn refused(path: &Path, e: ParquetError) -> Error {
+    let cause = match e {
+        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(io) => *io,
+            Err(other) => std::io::Error::other(other),
+        },
+        other => std::io::Error::other(other),
+    };
+    Error::io("write", path, cause)
+}
+
+impl ParquetCodes {
+    pub(crate) fn create(path: &Path, levels: usize) -> Result<Self> {
+        let length =
+            i32::try_from(levels).map_err(|_| Error::format(path, format!("{levels} levels do not fit a list")))?;
+        let item: FieldRef = Arc::new(Field::new("item", DataType::UInt32, false));
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("row", DataType::Int64, false),
+            Field::new("codes", DataType::FixedSizeList(item.clone(), length), false),
+        ]));
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .build();
+        let file = AtomicFile::create(path)?;
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|e| refused(path, e))?;
+        Ok(Self { writer, schema, item, levels: length })
+    }
+
+    pub(crate) fn put(&mut self, rows: &[u64], codes: &[u32]) -> Result<()> {
+        // The numbers were checked to fit.
+        let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| *r as i64)));
+        let items: ArrayRef = Arc::new(UInt32Array::from(codes.to_vec()));
+        let lists = FixedSizeListArray::try_new(self.item.clone(), self.levels, items, None);
+        let batch = lists.and_then(|lists| RecordBatch::try_new(self.schema.clone(), vec![rows, Arc::new(lists)]));
+        let done = batch.map_err(ParquetError::from).and_then(|batch| self.writer.write(&batch));
+        done.map_err(|e| refused(self.writer.inner().path(), e))
+    }
+
+    pub(crate) fn finish(self) -> Result<()> {
+        let path = self.writer.inner().path().to_path_buf();
+        self.writer.into_inner().map_err(|e| refused(&path, e))?.commit()
+    }
+}
+
+/// Appends one row's range of `items`, if they are of type `T`.
+fn append<T: ArrowPrimitiveType<Native: Into<i128>>>(
+    w: &Window,
+    items: &ArrayRef,
+    ranges: &[std::ops::Range<usize>],
+    table: &mut Table,
+) -> Option<Result<()>> {
+    let values = items.as_primitive_opt::<T>()?.values();
+    Some(ranges.iter().try_for_each(|range| {
+        let row = table.rows();
+        let codes = values[range.clone()].iter().map(|v| code(w, row, (*v).into()));
+        table.push(w, codes)
+    }))
+}
+
+/// Reads the list column `codes` and, if there, the integer column `row`.
+pub(crate) fn read(w: &Window, table: &mut Table) -> Result<()> {
+    let meta = Meta::load(w)?;
+    let schema = meta.meta.schema().clone();
+    let Ok(codes) = schema.index_of("codes") else {
+        let names: Vec<&str> = schema.fields().iter().take(20).map(|f| f.name().as_str()).collect();
+        return Err(w.bad(format_args!("has no column `codes`; it holds `{}`", names.join("`, `"))));
+    };
+    let item = list_item(schema.field(codes).data_type());
+    if !item.is_some_and(|item| item.data_type().is_integer()) {
+        let got = schema.field(codes).data_type();
+        return Err(w.bad(format_args!("its column `codes` holds {got}, expected lists of integers")));
+    }
+    let numbers = schema.index_of("row").ok().filter(|i| *schema.field(*i).data_type() == DataType::Int64);
+    let columns: Vec<usize> = [Some(codes), numbers].into_iter().flatten().collect();
+    let mut reader = meta.reader(w, &columns, 0, 0, BATCH_ROWS)?;
+    while let Some(batch) = guarded(w, || reader.next().transpose().map_err(Into::into))? {
+        let first = table.rows();
+        let column = batch.column_by_name("codes").ok_or_else(|| w.bad("lost its column `codes`"))?;
+        let (items, ranges) = list_rows(w, column, first)?;
+        let done = append::<UInt32Type>(w, &items, &ranges, table)
+            .or_else(|| append::<Int32Type>(w, &items, &ranges, table))
+            .or_else(|| append::<Int64Type>(w, &items, &ranges, table))
+            .or_else(|| append::<UInt64Type>(w, &items, &ranges, table))
+            .or_else(|| append::<UInt16Type>(w, &items, &ranges, table))
+            .or_else(|| append::<Int16Type>(w, &items, &ranges, table))
+            .or_else(|| append::<UInt8Type>(w, &items, &ranges, table))
+            .or_else(|| append::<Int8Type>(w, &items, &ranges, table));
+        done.unwrap_or_else(|| Err(w.bad(format_args!("holds lists of {}", items.data_type()))))?;
+        if let Some(rows) = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<Int64Type>()) {
+            for i in 0..rows.len() {
+                let number = if rows.is_null(i) { None } else { u64::try_from(rows.value(i)).ok() };
+                let number = number.ok_or_else(|| w.bad(format_args!("row {} has no row number", first + i)))?;
+                table.push_number(number);
+            }
+        }
+    }
+    Ok(())
+}

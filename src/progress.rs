@@ -1,0 +1,92 @@
+//! How long work tells what it does and is asked to stop.
+
+use serde::{Deserialize, Serialize};
+
+/// What a level looks like once it is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LevelSummary {
+    /// Level, from 0.
+    pub level: usize,
+    /// Codewords.
+    pub codebook_size: usize,
+    /// Iterations of the best start.
+    pub iterations: usize,
+    /// Whether the tolerance was reached before the iteration cap.
+    pub converged: bool,
+    /// Sum of squared L2 of the training rows to their codewords, in the space after preprocessing.
+    pub inertia: f64,
+    /// 1 − inertia / total variance, in the space after preprocessing.
+    pub r2: f64,
+    /// Share of codewords in use by the training rows.
+    pub utilisation: f64,
+    /// exp of the entropy of the loads.
+    pub perplexity: f64,
+    /// Codewords that ran empty and were moved to the farthest rows, over all iterations of the best start.
+    pub reseeded: u64,
+    /// Wall-clock seconds.
+    #[serde(skip)]
+    pub seconds: f64,
+}
+
+/// Something worth showing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A phase begins; `total` units of work, if known.
+    Phase {
+        /// Its name.
+        name: &'a str,
+        /// How much there is to do.
+        total: Option<u64>,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// So much of the phase is done.
+    Advance {
+        /// Units done since the phase began.
+        done: u64,
+    },
+    /// One iteration of a level's k-means.
+    Iteration {
+        /// Level, from 0.
+        level: usize,
+        /// Start, from 0.
+        start: usize,
+        /// Iteration, from 1.
+        iteration: usize,
+        /// Objective before this iteration's update.
+        inertia: f64,
+        /// Codewords reseeded in it.
+        reseeded: usize,
+    },
+    /// A level is done.
+    Level(&'a LevelSummary),
+    /// One refinement round is done.
+    Refined {
+        /// Round, from 1.
+        round: usize,
+        /// R² on the training rows, in the space after preprocessing.
+        r2: f64,
+    },
+    /// Something the user should know.
+    Note(&'a str),
+}
+
+/// Receives events and may ask for a stop; `()` ignores both.
+pub trait Observer: Sync {
+    /// Called for every event, on the thread that works.
+    fn event(&self, event: Event<'_>) {
+        let _ = event;
+    }
+    /// Asked between steps; `true` ends the work with [`Error::Interrupted`](crate::Error::Interrupted).
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+impl Observer for () {}
+
+/// Fails with [`crate::Error::Interrupted`] if the observer asks for it.
+pub(crate) fn check(observer: &dyn Observer) -> crate::Result<()> {
+    if observer.stop() { Err(crate::Error::Interrupted(String::new())) } else { Ok(()) }
+}
