@@ -1,5 +1,6 @@
 //! The one integration binary; each module is a kind of promise.
 
+mod codec;
 #[cfg(feature = "gpu")]
 mod contract;
 mod eval;
