@@ -72,33 +72,55 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// Terms that are summed before they join the total in [`matmul_nt_blocked`].
+const SUM_BLOCK: usize = 64;
+
+/// η of [`matmul_nt_blocked`]: a term passes through the roundings of its block and one for every block.
+#[must_use]
+pub fn blocked_error(d: usize) -> f64 {
+    gamma((d.min(SUM_BLOCK) + d.div_ceil(SUM_BLOCK) + 1) as f64, (0.5f64).powi(24))
+}
+
 /// `out [m, k] = a [m, d] · b [k, d]ᵀ` on this thread.
 pub fn matmul_nt(a: &[f32], b: &[f32], d: usize, out: &mut [f32]) {
+    matmul(a, b, d, d, out);
+}
+
+/// The same, summed in blocks of 64 terms: a little slower, with a bound several times tighter.
+pub fn matmul_nt_blocked(a: &[f32], b: &[f32], d: usize, out: &mut [f32]) {
+    matmul(a, b, d, SUM_BLOCK, out);
+}
+
+fn matmul(a: &[f32], b: &[f32], d: usize, block: usize, out: &mut [f32]) {
     let (m, k) = (a.len() / d, b.len() / d);
     assert!(a.len() == m * d && b.len() == k * d && out.len() == m * k);
-    // SAFETY: the pointers and strides describe exactly the slices whose lengths were checked above.
-    unsafe {
-        gemm::gemm(
-            m,
-            k,
-            d,
-            out.as_mut_ptr(),
-            1,
-            k as isize,
-            false,
-            a.as_ptr(),
-            1,
-            d as isize,
-            b.as_ptr(),
-            d as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    for start in (0..d).step_by(block) {
+        let terms = block.min(d - start);
+        // SAFETY: the pointers and strides describe columns `start..start + terms` of slices whose lengths were checked
+        // above; `out` is written by the first block and added to by the others.
+        unsafe {
+            gemm::gemm(
+                m,
+                k,
+                terms,
+                out.as_mut_ptr(),
+                1,
+                k as isize,
+                start > 0,
+                a.as_ptr().add(start),
+                1,
+                d as isize,
+                b.as_ptr().add(start),
+                d as isize,
+                1,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
     }
 }
 
