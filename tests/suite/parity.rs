@@ -25,11 +25,6 @@ const SHAPES: &[(usize, usize, usize)] = &[
     (515, 257, 3),
 ];
 
-/// Whether a backend answers arguments that do not fit with an error. The CPU backend leaves that to its callers so far.
-fn refuses_misuse<B: Backend>(backend: &B) -> bool {
-    backend.info().kind != sememe::DeviceKind::Cpu
-}
-
 fn codewords(name: &str, k: usize, d: usize) -> Vec<f32> {
     rows(name, k, d)
 }
@@ -51,9 +46,7 @@ fn case_round_trip<B: Backend>(backend: &B) {
             assert_eq!(out, data[start * d..(start + count) * d]);
         }
         let mut past = vec![0.0; d * (n + 1)];
-        if refuses_misuse(backend) {
-            assert!(backend.read_rows(&resident, 0, &mut past).is_err());
-        }
+        assert!(backend.read_rows(&resident, 0, &mut past).is_err());
     }
 }
 
@@ -178,12 +171,8 @@ fn case_assign_perturbed<B: Backend>(backend: &B) {
     assert_eq!(after.labels[7] as usize, target);
     assert_ne!(before.labels, after.labels, "a moved codeword went unnoticed");
     check_partition(backend, &after, &data, &words, d, Metric::SquaredL2);
-    if refuses_misuse(backend) {
-        assert!(backend.set_codewords(&mut codebook, &[(k as u32, vec![0.0; d])]).is_err());
-    }
-    if refuses_misuse(backend) {
-        assert!(backend.set_codewords(&mut codebook, &[(0, vec![0.0; d + 1])]).is_err());
-    }
+    assert!(backend.set_codewords(&mut codebook, &[(k as u32, vec![0.0; d])]).is_err());
+    assert!(backend.set_codewords(&mut codebook, &[(0, vec![0.0; d + 1])]).is_err());
 }
 
 /// Terms that vanish one by one beside a large one, and count only if they are first added among themselves: the error stays
@@ -226,9 +215,7 @@ fn case_tally_and_sums<B: Backend>(backend: &B) {
         let resident = upload(backend, &data, n, d);
         let mut partition = backend.partition_from(&labels).expect("partition");
         assert_eq!(backend.read_partition(&partition).expect("read").labels, labels);
-        if refuses_misuse(backend) {
-            assert!(backend.centroid_sums(&resident, &mut partition, k).is_err(), "untallied partitions are refused");
-        }
+        assert!(backend.centroid_sums(&resident, &mut partition, k).is_err(), "untallied partitions are refused");
         let counts = backend.tally(&mut partition, k).expect("tally");
         let mut want = vec![0u32; k];
         let mut sums = vec![0.0f64; k * d];
@@ -437,9 +424,7 @@ fn case_project<B: Backend>(backend: &B) {
         let want: Vec<f64> =
             (0..n * d).map(|at| (f64::from(data[at]) - f64::from(mean[at % d])) * f64::from(scales[at % d])).collect();
         assert_close("scaled", &wide(&download(backend, &got)), &want, 1e-5, 1e-6);
-        if refuses_misuse(backend) {
-            assert!(backend.project(&resident, &mean, &[], &vec![1.0; d + 1]).is_err());
-        }
+        assert!(backend.project(&resident, &mean, &[], &vec![1.0; d + 1]).is_err());
         // Nothing at all: a copy.
         let got = backend.project(&resident, &[], &[], &[]).expect("project");
         assert_eq!(download(backend, &got), data);
@@ -486,15 +471,9 @@ fn case_seeding<B: Backend>(backend: &B) {
                 assert!(nearest[*pick as usize] > 0.0, "a chosen codeword was drawn again");
             }
         }
-        if refuses_misuse(backend) {
-            assert!(backend.seeding_try(&resident, &mut seeding, &[n as u32]).is_err());
-        }
-        if refuses_misuse(backend) {
-            assert!(backend.seeding_try(&resident, &mut seeding, &vec![0; 65]).is_err());
-        }
-        if refuses_misuse(backend) {
-            assert!(backend.seeding_try(&resident, &mut seeding, &[]).is_err());
-        }
+        assert!(backend.seeding_try(&resident, &mut seeding, &[n as u32]).is_err());
+        assert!(backend.seeding_try(&resident, &mut seeding, &vec![0; 65]).is_err());
+        assert!(backend.seeding_try(&resident, &mut seeding, &[]).is_err());
     }
 }
 
@@ -612,9 +591,7 @@ fn case_beam<B: Backend>(backend: &B) {
             }
         }
         assert!(decided * 10 >= n * 8, "{decided} of {n} rows are decided");
-        if refuses_misuse(backend) {
-            assert!(backend.beam(&resident, &books, &gram, 0).is_err());
-        }
+        assert!(backend.beam(&resident, &books, &gram, 0).is_err());
     }
 }
 
@@ -634,9 +611,6 @@ fn case_beam_ties<B: Backend>(backend: &B) {
 }
 
 fn case_shapes_are_checked<B: Backend>(backend: &B) {
-    if !refuses_misuse(backend) {
-        return;
-    }
     let data = rows("shapes", 10, 4);
     let mut resident = upload(backend, &data, 10, 4);
     let codebook = backend.codebook(2, 3, &[0.5; 6], Metric::SquaredL2).expect("codebook");

@@ -34,18 +34,24 @@ fn refresh(rows: &Rows, partition: &mut Partition, k: usize) {
         if moved.len() * 3 < rows.n {
             let mut starts = vec![0u32; k + 1];
             for i in &moved {
-                starts[running.labels[*i as usize] as usize + 1] += 1;
-                starts[labels[*i as usize] as usize + 1] += 1;
+                for label in [running.labels[*i as usize], labels[*i as usize]] {
+                    if (label as usize) < k {
+                        starts[label as usize + 1] += 1;
+                    }
+                }
             }
             for j in 0..k {
                 starts[j + 1] += starts[j];
             }
             let mut next = starts.clone();
-            let mut moves = vec![(0u32, 0.0f64); moved.len() * 2];
+            let mut moves = vec![(0u32, 0.0f64); starts[k] as usize];
             for i in &moved {
                 for (label, sign) in [(running.labels[*i as usize], -1.0), (labels[*i as usize], 1.0)] {
-                    moves[next[label as usize] as usize] = (*i, sign);
-                    next[label as usize] += 1;
+                    // Labels past k belong to no codeword.
+                    if (label as usize) < k {
+                        moves[next[label as usize] as usize] = (*i, sign);
+                        next[label as usize] += 1;
+                    }
                 }
             }
             running.sums.par_chunks_mut(d).enumerate().for_each(|(j, sum)| {

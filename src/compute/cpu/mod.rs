@@ -21,7 +21,7 @@ pub use seeding::Seeding;
 
 use super::{Assigned, Backend, BeamCodes, DeviceInfo, DeviceKind, HostPartition, LevelCodes, Metric, Steps};
 use crate::data::MatrixView;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -115,6 +115,34 @@ pub struct Partition {
     pub(super) running: Option<centroid::Running>,
 }
 
+/// Refuses a codebook or partition made for other rows.
+fn agree(rows: &Rows, codebook: Option<&Codebook>, partition: Option<&Partition>) -> Result<()> {
+    if let Some(codebook) = codebook {
+        check_shape("d", rows.d, codebook.d, "codebook")?;
+    }
+    if let Some(partition) = partition {
+        check_shape("rows", rows.n, partition.labels.len(), "partition")?;
+    }
+    Ok(())
+}
+
+/// Refuses a partition that is not tallied for `k` labels, or whose labels changed since.
+fn tallied(partition: &Partition, k: usize) -> Result<()> {
+    if partition.starts.len() == k + 1 { Ok(()) } else { Err(Error::Data("the partition is not tallied".into())) }
+}
+
+/// Refuses no codebooks, and codebooks of other dimensions than the rows.
+fn check_books(codebooks: &[Codebook], dims: usize) -> Result<()> {
+    if codebooks.is_empty() {
+        return Err(Error::Data("expected at least 1 level, got 0".into()));
+    }
+    codebooks.iter().enumerate().try_for_each(|(l, b)| check_shape("d", dims, b.d, format!("codebook {l}")))
+}
+
+fn index_below(what: &str, index: usize, bound: usize) -> Result<()> {
+    if index < bound { Ok(()) } else { Err(Error::Data(format!("{what} {index} of {bound}"))) }
+}
+
 impl Cpu {
     /// The CPU.
     #[must_use]
@@ -188,8 +216,10 @@ impl Backend for Cpu {
     }
 
     fn read_rows(&self, rows: &Rows, start: usize, out: &mut [f32]) -> Result<()> {
-        let from = start * rows.d;
-        out.copy_from_slice(&rows.data[from..from + out.len()]);
+        let from = start.saturating_mul(rows.d);
+        let part = rows.data.get(from..from.saturating_add(out.len()));
+        let part = part.ok_or_else(|| Error::Data(format!("{} values from row {start} of {}", out.len(), rows.n)))?;
+        out.copy_from_slice(part);
         Ok(())
     }
 
@@ -198,6 +228,7 @@ impl Backend for Cpu {
     }
 
     fn gather_rows(&self, rows: &Rows, indices: &[u32]) -> Result<Rows> {
+        indices.iter().try_for_each(|i| index_below("row", *i as usize, rows.n))?;
         let data = indices.iter().flat_map(|i| &rows.data[*i as usize * rows.d..][..rows.d]).copied().collect();
         Ok(Rows::new(indices.len(), rows.d, data))
     }
@@ -212,6 +243,10 @@ impl Backend for Cpu {
     }
 
     fn set_codewords(&self, codebook: &mut Codebook, changes: &[(u32, Vec<f32>)]) -> Result<()> {
+        for (j, value) in changes {
+            index_below("codeword", *j as usize, codebook.k)?;
+            check_shape("d", codebook.d, value.len(), format!("codeword {j}"))?;
+        }
         for (j, value) in changes {
             codebook.values[*j as usize * codebook.d..][..codebook.d].copy_from_slice(value);
         }
@@ -233,10 +268,14 @@ impl Backend for Cpu {
     }
 
     fn distances(&self, rows: &Rows, codebook: &Codebook) -> Result<Vec<f32>> {
+        agree(rows, Some(codebook), None)?;
         Ok(distance::distance(rows, codebook))
     }
 
     fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {
+        agree(rows, Some(codebook), Some(partition))?;
+        // What was tallied described other labels.
+        partition.starts.clear();
         Ok(assign::assign(rows, codebook, partition))
     }
 
@@ -246,15 +285,21 @@ impl Backend for Cpu {
     }
 
     fn update(&self, rows: &Rows, partition: &mut Partition, codebook: &mut Codebook, weights: &[f32]) -> Result<()> {
+        agree(rows, Some(codebook), Some(partition))?;
+        tallied(partition, codebook.k)?;
+        check_shape("k", codebook.k, weights.len(), "weights")?;
         centroid::update(rows, partition, codebook, weights);
         Ok(())
     }
 
     fn centroid_sums(&self, rows: &Rows, partition: &mut Partition, k: usize) -> Result<Vec<f64>> {
+        agree(rows, None, Some(partition))?;
+        tallied(partition, k)?;
         Ok(centroid::sums(rows, partition, k))
     }
 
     fn farthest(&self, rows: &Rows, partition: &Partition, count: usize) -> Result<Vec<u32>> {
+        agree(rows, None, Some(partition))?;
         let norms = row_norm::norms(rows);
         let squared: Vec<f32> = norms.iter().zip(&partition.best).map(|(n, s)| n + 2.0 * s).collect();
         let mut order: Vec<u32> = (0..rows.n as u32).collect();
@@ -264,6 +309,10 @@ impl Backend for Cpu {
     }
 
     fn residual(&self, rows: &mut Rows, codebook: &Codebook, partition: &Partition) -> Result<()> {
+        agree(rows, Some(codebook), Some(partition))?;
+        if let Some(label) = partition.labels.iter().find(|l| **l as usize >= codebook.k) {
+            index_below("label", *label as usize, codebook.k)?;
+        }
         residual::residual(rows, codebook, partition);
         Ok(())
     }
@@ -285,10 +334,23 @@ impl Backend for Cpu {
     }
 
     fn scatter(&self, rows: &Rows, mean: &[f32]) -> Result<Vec<f64>> {
+        if !mean.is_empty() {
+            check_shape("d", rows.d, mean.len(), "mean")?;
+        }
         Ok(covariance::scatter(rows, mean))
     }
 
     fn project(&self, rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Rows> {
+        let p = if components.is_empty() { rows.d } else { components.len() / rows.d.max(1) };
+        if !mean.is_empty() {
+            check_shape("d", rows.d, mean.len(), "mean")?;
+        }
+        if !components.is_empty() {
+            check_shape("components", p * rows.d, components.len(), "components")?;
+        }
+        if !scales.is_empty() {
+            check_shape("d", p, scales.len(), "scales")?;
+        }
         Ok(project::project(rows, mean, components, scales))
     }
 
@@ -297,22 +359,36 @@ impl Backend for Cpu {
     }
 
     fn seeding_draw(&self, seeding: &Seeding, uniforms: &[f64]) -> Result<Vec<u32>> {
-        Ok(seeding.draw(uniforms))
+        seeding.draw(uniforms)
     }
 
     fn seeding_try(&self, rows: &Rows, seeding: &mut Seeding, candidates: &[u32]) -> Result<Vec<f64>> {
-        Ok(seeding.attempt(rows, candidates))
+        seeding.attempt(rows, candidates)
     }
 
     fn seeding_accept(&self, seeding: &mut Seeding, slot: usize) -> Result<Vec<f64>> {
-        Ok(seeding.accept(slot))
+        seeding.accept(slot)
     }
 
     fn encode_rows(&self, rows: MatrixView<'_>, steps: &Steps<'_>, codebooks: &[Codebook]) -> Result<LevelCodes> {
+        check_books(
+            codebooks,
+            if steps.components.is_empty() { rows.dims() } else { steps.components.len() / rows.dims().max(1) },
+        )?;
         Ok(assign::encode_rows(rows, steps, codebooks))
     }
 
     fn beam(&self, rows: &Rows, codebooks: &[Codebook], gram: &[Vec<f32>], width: usize) -> Result<BeamCodes> {
+        check_books(codebooks, rows.d)?;
+        check_shape("levels", codebooks.len(), gram.len(), "table of codeword products")?;
+        let mut before = 0;
+        for (level, (table, book)) in gram.iter().zip(codebooks).enumerate() {
+            check_shape("values", book.k * before, table.len(), format!("table of codeword products {level}"))?;
+            before += book.k;
+        }
+        if width == 0 || width > 64 {
+            return Err(Error::Data(format!("expected a beam of 1 to 64 prefixes, got {width}")));
+        }
         Ok(beam::beam(rows, codebooks, gram, width))
     }
 }

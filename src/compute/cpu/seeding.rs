@@ -5,8 +5,11 @@ use super::isa::multiversion;
 use super::row_norm;
 use super::{Codebook, Rows};
 use crate::compute::Metric;
+use crate::error::{Error, Result, check_shape};
 use rayon::prelude::*;
 
+/// Candidates a pass, at most: the table stays small beside the rows.
+const MOST: usize = 64;
 /// Rows whose sums are added before they join the total.
 const BLOCK: usize = 1024;
 
@@ -50,8 +53,11 @@ impl Seeding {
 
     /// Rows drawn with probability proportional to `nearest`, or uniformly before the first choice and where all are 0.
     #[must_use]
-    pub fn draw(&self, uniforms: &[f64]) -> Vec<u32> {
+    pub fn draw(&self, uniforms: &[f64]) -> Result<Vec<u32>> {
         let n = self.nearest.len();
+        if n == 0 {
+            return Err(Error::Data("there is no row to draw".into()));
+        }
         let mut cumulative = Vec::with_capacity(n);
         let mut total = 0.0f64;
         for v in &self.nearest {
@@ -63,11 +69,18 @@ impl Seeding {
             let at = if flat { (u * n as f64) as usize } else { cumulative.partition_point(|c| *c <= u * total) };
             at.min(n - 1) as u32
         };
-        uniforms.iter().map(pick).collect()
+        Ok(uniforms.iter().map(pick).collect())
     }
 
     /// Fills the table for `candidates` and returns what would remain with each.
-    pub fn attempt(&mut self, rows: &Rows, candidates: &[u32]) -> Vec<f64> {
+    pub fn attempt(&mut self, rows: &Rows, candidates: &[u32]) -> Result<Vec<f64>> {
+        check_shape("rows", self.nearest.len(), rows.n, "seeding")?;
+        if candidates.is_empty() || candidates.len() > MOST {
+            return Err(Error::Data(format!("{} candidates, 1 to {MOST} can be tried", candidates.len())));
+        }
+        if let Some(row) = candidates.iter().find(|i| **i as usize >= rows.n) {
+            return Err(Error::Data(format!("candidate row {row} of {}", rows.n)));
+        }
         let (d, t) = (rows.d, candidates.len());
         let values = candidates.iter().flat_map(|i| &rows.data[*i as usize * d..][..d]).copied().collect();
         let codebook = Codebook::new(t, d, values, Metric::SquaredL2);
@@ -87,7 +100,7 @@ impl Seeding {
         for (slot, i) in candidates.iter().enumerate() {
             self.table[*i as usize * t + slot] = 0.0;
         }
-        self.potentials()
+        Ok(self.potentials())
     }
 
     fn potentials(&self) -> Vec<f64> {
@@ -109,11 +122,14 @@ impl Seeding {
     }
 
     /// Chooses the candidate in `slot`.
-    pub fn accept(&mut self, slot: usize) -> Vec<f64> {
+    pub fn accept(&mut self, slot: usize) -> Result<Vec<f64>> {
         let t = self.t;
+        if slot >= t {
+            return Err(Error::Data(format!("candidate {slot} of {t}")));
+        }
         for (near, row) in self.nearest.iter_mut().zip(self.table.chunks_exact(t)) {
             *near = near.min(row[slot]);
         }
-        self.potentials()
+        Ok(self.potentials())
     }
 }
