@@ -1,1 +1,42 @@
-//! (see the module's own docs)
+//! Every `#[repr(C)]` struct that a kernel reads as its uniform, next to the names and order of the shader's fields.
+//!
+//! All fields are 32-bit words, so the WGSL layout is the C layout; the contract test compares names and offsets.
+
+macro_rules! params {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[cfg_attr(feature = "gpu", derive(bytemuck::Pod, bytemuck::Zeroable))]
+        #[allow(missing_docs)]
+        pub struct $name { $(pub $field: u32),* }
+
+        impl $name {
+            /// Field names in order; the field at place `i` lies `4·i` bytes in.
+            pub const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+        }
+    )*};
+}
+
+params! {
+    /// What `assign.wgsl` reads.
+    Assign { n, first_tile, stride4, column_tiles, depth, first_partial, row_tiles, zero }
+    /// What `distance.wgsl` reads.
+    Distance { n, first_row, stride4, column_tiles, depth, k, row_tiles, zero }
+    /// What `project.wgsl` reads.
+    Project { n, first_row, stride4, out_stride4, column_tiles, depth, row_tiles, zero }
+    /// What `covariance.wgsl` reads.
+    Covariance { n, first_row, stride4, tiles, block_rows, blocks, zero, unused }
+    /// What `row_norm.wgsl`, `normalize.wgsl` and `residual.wgsl` read.
+    Rows { n, stride4 }
+    /// What `column_sum.wgsl` reads.
+    ColumnSum { n, stride4, column_groups, blocks }
+    /// What `tally.wgsl` reads.
+    Tally { n, k, block_rows, blocks, entries, entry_groups }
+    /// What `centroid.wgsl` reads.
+    Centroid { first_row, end_row, stride4, pieces, k, cosine }
+    /// What `seeding.wgsl` reads.
+    Seeding { n, stride4, depth, row_tiles, padded, slots, slot, blocks }
+    /// What `beam.wgsl` reads.
+    Beam { n, level, levels, k, beams, keep, stride, products_stride, offset, unused }
+}

@@ -1,5 +1,6 @@
 //! Lloyd's algorithm on one level.
 
+use super::exchange;
 use super::init::{Init, init};
 use crate::compute::{Backend, Metric};
 use crate::error::Result;
@@ -29,6 +30,7 @@ pub struct Settings {
     pub metric: Metric,
     pub init: Init,
     pub empty: EmptyPolicy,
+    pub exchange: bool,
 }
 
 /// One level's result; the partition describes the rows under the codebook.
@@ -67,6 +69,22 @@ fn reseed<B: Backend>(
         }
     }
     Ok(changes)
+}
+
+/// Sets the moved codewords down: part of the way from the receiving codeword to the drawn row.
+fn apply<B: Backend>(backend: &B, rows: &B::Rows, codebook: &mut B::Codebook, moves: &[exchange::Move]) -> Result<()> {
+    let d = backend.shape(rows).1;
+    let values = backend.read_codebook(codebook)?;
+    let mut changes = Vec::with_capacity(moves.len());
+    for step in moves {
+        let mut value = vec![0.0f32; d];
+        backend.read_rows(rows, step.row as usize, &mut value)?;
+        for (v, c) in value.iter_mut().zip(&values[step.cluster as usize * d..]) {
+            *v = c + exchange::STEP * (*v - c);
+        }
+        changes.push((step.codeword, value));
+    }
+    backend.set_codewords(codebook, &changes)
 }
 
 /// What a score sum means: inertia under squared L2, `Σ ‖r‖(1 − cos)` under cosine.
@@ -110,10 +128,20 @@ pub fn fit<B: Backend>(
                 EmptyPolicy::Farthest => reseed(backend, rows, &partition, &counts)?,
                 EmptyPolicy::Keep => Vec::new(),
             };
+            let share = if settings.exchange { exchange::share(iteration, settings.iterations) } else { 0.0 };
+            let moves = if share > 0.0 && changes.is_empty() {
+                let host = backend.read_partition(&partition)?;
+                exchange::choose(&host, &backend.row_norms(rows)?, settings.k, settings.metric, share, &mut random)
+            } else {
+                Vec::new()
+            };
             backend.update(rows, &mut partition, &mut codebook, &ones)?;
             if !changes.is_empty() {
                 backend.set_codewords(&mut codebook, &changes)?;
                 reseeded += changes.len() as u64;
+            }
+            if !moves.is_empty() {
+                apply(backend, rows, &mut codebook, &moves)?;
             }
             done = iteration;
             observer.event(Event::Iteration {
@@ -123,8 +151,9 @@ pub fn fit<B: Backend>(
                 inertia: now,
                 reseeded: changes.len(),
             });
-            // A reseeding makes the next objective incomparable, so it never counts as convergence.
-            if changes.is_empty() && previous - now <= settings.tolerance * previous && settings.tolerance > 0.0 {
+            // A codeword that jumped makes the next objective incomparable, so it never counts as convergence.
+            let settled = changes.is_empty() && moves.is_empty() && (share == 0.0 || iteration > 3);
+            if settled && previous - now <= settings.tolerance * previous && settings.tolerance > 0.0 {
                 converged = true;
                 break;
             }

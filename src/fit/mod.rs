@@ -1,5 +1,6 @@
 //! Algorithms, each written once over [`Backend`](crate::compute::Backend).
 
+mod exchange;
 mod init;
 mod kmeans;
 //mod minibatch;

@@ -43,6 +43,8 @@ pub struct RqKMeans {
     pub init: Init,
     /// What happens to codewords that run empty.
     pub empty: EmptyPolicy,
+    /// Between iterations, move codewords that hardly matter to where the error is.
+    pub exchange: bool,
     /// What happens to rows before the first level.
     pub preprocess: Preprocess,
     /// Divide every level's input by its L2 norm (GRID). Decoding multiplies by the training rows' mean norm of that level.
@@ -64,6 +66,7 @@ impl Default for RqKMeans {
             metric: Metric::SquaredL2,
             init: Init::KMeansPlusPlus,
             empty: EmptyPolicy::Farthest,
+            exchange: true,
             preprocess: Preprocess::default(),
             normalize_residuals: false,
             refine: None,
@@ -321,6 +324,7 @@ fn fit_on<B: Backend>(
             metric: config.metric,
             init: config.init,
             empty: config.empty,
+            exchange: config.exchange,
         };
         let outcome = kmeans::fit::<B>(backend, &rows, &settings, None, observer)?;
         backend.residual(&mut rows, &outcome.codebook, &outcome.partition)?;

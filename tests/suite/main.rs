@@ -1,5 +1,11 @@
-//! The one integration binary.
+//! The one integration binary; each module is a kind of promise.
 
+#[cfg(feature = "gpu")]
+mod contract;
 mod eval;
 mod hostile;
 mod io;
+#[cfg(feature = "gpu")]
+mod parity;
+#[cfg(feature = "gpu")]
+mod support;

@@ -2,13 +2,15 @@
 
 use super::Partition;
 
-/// Fills `counts` `[k]`, `starts` `[k + 1]` and `order` `[n]`. O(n + k).
+/// Fills `counts` `[k]`, `starts` `[k + 1]` and `order`; rows with a label of `k` or more are left out. O(n + k).
 pub fn tally(partition: &mut Partition, k: usize) {
     let Partition { labels, counts, order, starts, .. } = partition;
     counts.clear();
     counts.resize(k, 0);
     for label in labels.iter() {
-        counts[*label as usize] += 1;
+        if let Some(count) = counts.get_mut(*label as usize) {
+            *count += 1;
+        }
     }
     starts.clear();
     starts.push(0);
@@ -19,10 +21,12 @@ pub fn tally(partition: &mut Partition, k: usize) {
     }
     let mut next = starts.clone();
     order.clear();
-    order.resize(labels.len(), 0);
+    order.resize(total as usize, 0);
     for (i, label) in labels.iter().enumerate() {
-        let at = &mut next[*label as usize];
-        order[*at as usize] = i as u32;
-        *at += 1;
+        if (*label as usize) < k {
+            let at = &mut next[*label as usize];
+            order[*at as usize] = i as u32;
+            *at += 1;
+        }
     }
 }

@@ -1,0 +1,389 @@
+//! Adapters, the device, its options, and how its errors and its loss are told.
+
+use super::dispatch::Recorder;
+use super::kernel::{Access, Id, KERNELS};
+use crate::compute::{DeviceInfo, DeviceKind};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How a [`super::Gpu`] is opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Whether a GPU API that runs on the CPU (lavapipe, WARP) will do.
+    pub software: bool,
+    /// Most bytes of one chunk of rows; less where the device binds less. A chunk is at least 128 rows.
+    pub chunk_bytes: u64,
+    /// Whether shaders check their indices and bound their loops. Meant for tests; costs speed.
+    pub checked: bool,
+    /// Whether fresh buffers are filled with NaN instead of zeros. Meant for tests.
+    pub poison: bool,
+    /// Whether kernels are timed by the device's own clock, see [`super::Gpu::take_timings`].
+    pub timings: bool,
+    /// Longest time without an answer before the device counts as lost.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            software: false,
+            // Large chunks leave few half-filled waves of workgroups at their ends.
+            chunk_bytes: 1 << 30,
+            checked: false,
+            poison: false,
+            timings: false,
+            patience: Duration::from_secs(300),
+        }
+    }
+}
+
+/// One adapter, as `doctor` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterSummary {
+    /// What it is.
+    pub info: DeviceInfo,
+    /// Features that kernels could use, by name.
+    pub features: Vec<&'static str>,
+    /// Largest buffer that one binding reaches, in bytes.
+    pub binding_bytes: u64,
+    /// Largest buffer, in bytes.
+    pub buffer_bytes: u64,
+    /// Workgroup memory in bytes.
+    pub workgroup_bytes: u32,
+    /// Lanes of a workgroup.
+    pub workgroup_lanes: u32,
+    /// Smallest and largest subgroup.
+    pub subgroup_lanes: (u32, u32),
+}
+
+fn api_name(backend: wgpu::Backend) -> &'static str {
+    match backend {
+        wgpu::Backend::Noop => "noop",
+        wgpu::Backend::Vulkan => "vulkan",
+        wgpu::Backend::Metal => "metal",
+        wgpu::Backend::Dx12 => "dx12",
+        wgpu::Backend::Gl => "gl",
+        wgpu::Backend::BrowserWebGpu => "webgpu",
+    }
+}
+
+pub(super) fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
+    let kind = if info.device_type == wgpu::DeviceType::Cpu { DeviceKind::SoftwareGpu } else { DeviceKind::Gpu };
+    DeviceInfo {
+        kind,
+        name: info.name.clone(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        api: api_name(info.backend).to_owned(),
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    let mut description = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    // The default flags of a debug build make DX12 compile shaders without optimisation.
+    description.flags = wgpu::InstanceFlags::empty().with_env();
+    wgpu::Instance::new(description)
+}
+
+fn all_adapters() -> Vec<wgpu::Adapter> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let backends = backends | wgpu::Backends::BROWSER_WEBGPU;
+    pollster::block_on(instance().enumerate_adapters(backends))
+}
+
+/// All adapters that the system names, usable or not.
+pub(super) fn summaries() -> Vec<AdapterSummary> {
+    let names = [
+        (wgpu::Features::SUBGROUP, "subgroup"),
+        (wgpu::Features::SHADER_F16, "shader-f16"),
+        (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative-matrix"),
+        (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
+        (wgpu::Features::PIPELINE_CACHE, "pipeline-cache"),
+    ];
+    let summary = |adapter: &wgpu::Adapter| {
+        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        AdapterSummary {
+            info: describe(&info),
+            features: names.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect(),
+            binding_bytes: limits.max_storage_buffer_binding_size,
+            buffer_bytes: limits.max_buffer_size,
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            workgroup_lanes: limits.max_compute_invocations_per_workgroup,
+            subgroup_lanes: (info.subgroup_min_size, info.subgroup_max_size),
+        }
+    };
+    all_adapters().iter().map(summary).collect()
+}
+
+/// Locks, whatever happened to other holders: all guarded state stays consistent between statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the device reported outside of any call.
+#[derive(Default)]
+pub(super) struct Reports {
+    lost: Mutex<Option<String>>,
+    error: Mutex<Option<String>>,
+}
+
+impl Reports {
+    pub fn lose(&self, why: impl Into<String>) {
+        lock(&self.lost).get_or_insert_with(|| why.into());
+    }
+
+    pub fn check(&self) -> Result<()> {
+        if let Some(why) = lock(&self.lost).as_ref() {
+            return Err(Error::DeviceLost(why.clone()));
+        }
+        match lock(&self.error).take() {
+            Some(error) => Err(Error::Device(error)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A compiled entry point.
+pub(super) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// The device and everything that is made once.
+pub(super) struct Core {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub info: DeviceInfo,
+    pub options: Options,
+    pub limits: wgpu::Limits,
+    pub reports: Arc<Reports>,
+    pub recorder: Mutex<Recorder>,
+    pub scratch: Mutex<HashMap<&'static str, wgpu::Buffer>>,
+    pub readers: Mutex<Vec<wgpu::Buffer>>,
+    pub writers: Arc<Mutex<Vec<wgpu::Buffer>>>,
+    pipelines: Mutex<HashMap<(Id, usize, usize), Arc<Pipeline>>>,
+    /// Scratch buffers are shared, so one operation runs at a time.
+    turn: Mutex<()>,
+}
+
+impl Core {
+    pub fn open(options: Options) -> Result<Self> {
+        let mut adapters = all_adapters();
+        let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        };
+        adapters.retain(|a| options.software || a.get_info().device_type != wgpu::DeviceType::Cpu);
+        adapters.sort_by_key(rank);
+        if adapters.is_empty() {
+            let what = if options.software { "" } else { "hardware " };
+            return Err(Error::Device(format!("no {what}adapter found; use `--device cpu`")));
+        }
+        let mut refusals = Vec::new();
+        for adapter in adapters {
+            let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+            let description = wgpu::DeviceDescriptor {
+                label: Some("sememe"),
+                required_features: adapter.features() & wanted,
+                required_limits: adapter.limits(),
+                ..Default::default()
+            };
+            match pollster::block_on(adapter.request_device(&description)) {
+                Ok((device, queue)) => return Self::new(&adapter.get_info(), device, queue, options),
+                Err(refusal) => refusals.push(format!("{}: {refusal}", adapter.get_info().name)),
+            }
+        }
+        Err(Error::Device(refusals.join("; ")))
+    }
+
+    pub fn new(
+        info: &wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        mut options: Options,
+    ) -> Result<Self> {
+        let limits = device.limits();
+        if limits.max_storage_buffers_per_shader_stage < 8 || limits.max_compute_invocations_per_workgroup < 256 {
+            return Err(Error::Device(format!(
+                "`{}` offers {} storage buffers and {} lanes a workgroup, 8 and 256 are needed",
+                info.name, limits.max_storage_buffers_per_shader_stage, limits.max_compute_invocations_per_workgroup
+            )));
+        }
+        options.chunk_bytes =
+            options.chunk_bytes.min(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
+        options.timings &= device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        let reports = Arc::new(Reports::default());
+        let heard = Arc::clone(&reports);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&heard.error).get_or_insert_with(|| error.to_string());
+        }));
+        let heard = Arc::clone(&reports);
+        device.set_device_lost_callback(move |reason, message| heard.lose(format!("{reason:?}: {message}")));
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let recorder = Recorder::new(&device, &queue, software, options.timings);
+        Ok(Self {
+            info: describe(info),
+            limits,
+            options,
+            reports,
+            recorder: Mutex::new(recorder),
+            scratch: Mutex::default(),
+            readers: Mutex::default(),
+            writers: Arc::default(),
+            pipelines: Mutex::default(),
+            turn: Mutex::default(),
+            device,
+            queue,
+        })
+    }
+
+    /// Starts an operation: fails early on a lost device, and holds off other threads' operations.
+    pub fn turn(&self) -> Result<MutexGuard<'_, ()>> {
+        let turn = lock(&self.turn);
+        self.listen()?;
+        Ok(turn)
+    }
+
+    /// Lets the device say what it has to: a loss is told only to those who poll.
+    pub fn listen(&self) -> Result<()> {
+        self.check()?;
+        self.poll(wgpu::PollType::Poll)?;
+        self.check()
+    }
+
+    /// What the device reported since the last look. Calls on a lost device fail in many ways, and the loss itself is told
+    /// only once its queue is empty: so an error waits for that, and the loss is what is returned.
+    pub fn check(&self) -> Result<()> {
+        let Err(error) = self.reports.check() else { return Ok(()) };
+        if !matches!(error, Error::DeviceLost(_)) {
+            self.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(Duration::from_secs(2)) })?;
+            self.reports.check()?;
+        }
+        Err(error)
+    }
+
+    /// Polls; `false` means that the time was up.
+    fn poll(&self, how: wgpu::PollType) -> Result<bool> {
+        // wgpu panics in here when the device goes away; that must not take the caller down.
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(how))) {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
+            Ok(Err(error)) => Err(Error::Device(error.to_string())),
+            Err(_) => {
+                self.reports.lose("it went away while being waited for");
+                Ok(true)
+            }
+        }
+    }
+
+    /// Waits for a submission in slices, so that a device that went away is noticed.
+    pub fn wait(&self, index: &wgpu::SubmissionIndex) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            self.check()?;
+            let slice = wgpu::PollType::Wait {
+                submission_index: Some(index.clone()),
+                timeout: Some(Duration::from_millis(200)),
+            };
+            if self.poll(slice)? {
+                return self.check();
+            }
+            if start.elapsed() >= self.options.patience {
+                self.reports.lose(format!("no answer within {} s", self.options.patience.as_secs()));
+            }
+        }
+    }
+
+    /// Runs `make` and returns the device's error, if it had one.
+    pub fn scoped<T>(&self, what: &str, needed_bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let made = make();
+        let (no_memory, invalid) = (pollster::block_on(memory.pop()), pollster::block_on(validation.pop()));
+        if no_memory.is_some() || invalid.is_some() {
+            // A loss is the cause to tell, see `check`.
+            self.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(Duration::from_secs(2)) })?;
+            self.reports.check()?;
+        }
+        if no_memory.is_some() {
+            return Err(Error::OutOfMemory { what: what.to_owned(), needed_bytes });
+        }
+        match invalid {
+            Some(error) => Err(Error::Device(format!("{what}: {error}"))),
+            None => Ok(made),
+        }
+    }
+
+    /// The compiled entry point of a kernel's variant.
+    pub fn pipeline(&self, id: Id, entry: usize, variant: usize) -> Result<Arc<Pipeline>> {
+        if let Some(found) = lock(&self.pipelines).get(&(id, entry, variant)) {
+            return Ok(Arc::clone(found));
+        }
+        let kernel = &KERNELS[id as usize];
+        let point = &kernel.entries[entry];
+        let made = self.scoped(kernel.stem, 0, || {
+            let text = kernel.text(variant);
+            let description = wgpu::ShaderModuleDescriptor {
+                label: Some(kernel.stem),
+                source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
+            };
+            let module = if self.options.checked {
+                self.device.create_shader_module(description)
+            } else {
+                // SAFETY: the text is this crate's own; the contract test validates it, the parity tests run it checked,
+                // every loop is bounded by a uniform or a constant, and every divisor is a size of at least 1.
+                unsafe { self.device.create_shader_module_trusted(description, wgpu::ShaderRuntimeChecks::unchecked()) }
+            };
+            let uniform = wgpu::BindGroupLayoutEntry {
+                binding: 0,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Uniform,
+                    has_dynamic_offset: true,
+                    min_binding_size: None,
+                },
+                count: None,
+            };
+            let storage = point.bindings.iter().map(|(binding, access)| wgpu::BindGroupLayoutEntry {
+                binding: *binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            });
+            let entries: Vec<_> = std::iter::once(uniform).chain(storage).collect();
+            let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(kernel.stem),
+                entries: &entries,
+            });
+            let whole = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(kernel.stem),
+                bind_group_layouts: &[Some(&layout)],
+                ..Default::default()
+            });
+            let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(kernel.stem),
+                layout: Some(&whole),
+                module: &module,
+                entry_point: Some(point.name),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    // Every kernel writes its workgroup memory before it reads it.
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            });
+            Pipeline { pipeline, layout }
+        })?;
+        let made = Arc::new(made);
+        lock(&self.pipelines).insert((id, entry, variant), Arc::clone(&made));
+        Ok(made)
+    }
+}

@@ -1,0 +1,261 @@
+//! Records dispatches and copies, and submits them in short pieces.
+//!
+//! A submit aims at 50 ms of work, by a running estimate of the device's rate: long enough to hide the cost of
+//! submitting, short enough for the watchdogs of desktop systems and for noticing a lost device.
+
+use super::device::{Core, Pipeline, lock};
+use super::kernel::{Id, KERNELS};
+use super::timing::Clock;
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Seconds of work a submit aims at.
+const TARGET_SECONDS: f64 = 0.05;
+/// Submits under way before the oldest is waited for.
+const UNDER_WAY: usize = 3;
+/// Bytes of uniforms a submit.
+const UNIFORM_BYTES: usize = 64 << 10;
+/// Groups of one dimension of a dispatch.
+const LINE: u64 = 65_535;
+
+enum Command {
+    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, offset: u32, grid: [u32; 2], name: (Id, usize, usize) },
+    Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
+    Clear { buffer: wgpu::Buffer, bytes: u64 },
+}
+
+/// Part of a buffer, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    pub buffer: &'a wgpu::Buffer,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// A whole buffer.
+pub(super) fn whole(buffer: &wgpu::Buffer) -> Span<'_> {
+    Span { buffer, offset: 0, bytes: buffer.size() }
+}
+
+/// One dispatch.
+pub(super) struct Launch<'a> {
+    pub id: Id,
+    pub entry: usize,
+    pub variant: usize,
+    /// Storage bindings in the order of the table.
+    pub spans: &'a [Span<'a>],
+    /// The uniform's words.
+    pub params: &'a [u8],
+    /// Workgroups.
+    pub groups: u64,
+    /// Work in floating-point operations; a byte of memory traffic counts as 8.
+    pub cost: f64,
+}
+
+/// What is recorded and under way.
+pub(super) struct Recorder {
+    commands: Vec<Command>,
+    uniforms: Vec<u8>,
+    uniform_buffer: wgpu::Buffer,
+    cost: f64,
+    /// Operations a second, as measured.
+    rate: f64,
+    under_way: VecDeque<(wgpu::SubmissionIndex, f64, Instant)>,
+    last_done: Instant,
+    last: Option<wgpu::SubmissionIndex>,
+    clock: Option<Clock>,
+}
+
+impl Recorder {
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, software: bool, timings: bool) -> Self {
+        Self {
+            commands: Vec::new(),
+            uniforms: Vec::new(),
+            uniform_buffer: device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("uniforms"),
+                size: UNIFORM_BYTES as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }),
+            cost: 0.0,
+            rate: if software { 2e9 } else { 1e12 },
+            under_way: VecDeque::new(),
+            last_done: Instant::now(),
+            last: None,
+            clock: timings.then(|| Clock::new(device, queue)),
+        }
+    }
+}
+
+impl Core {
+    /// Work that one launch should hold at most.
+    pub fn launch_cost(&self) -> f64 {
+        lock(&self.recorder).rate * TARGET_SECONDS
+    }
+
+    /// Records a dispatch.
+    pub fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        if launch.groups == 0 {
+            return Ok(());
+        }
+        let pipeline = self.pipeline(launch.id, launch.entry, launch.variant)?;
+        let point = &KERNELS[launch.id as usize].entries[launch.entry];
+        debug_assert_eq!(point.bindings.len(), launch.spans.len(), "{}", KERNELS[launch.id as usize].stem);
+        let mut recorder = lock(&self.recorder);
+        let align = self.limits.min_uniform_buffer_offset_alignment as usize;
+        let bytes = launch.params.len().next_multiple_of(16);
+        if recorder.uniforms.len().next_multiple_of(align) + bytes > UNIFORM_BYTES {
+            self.submit(&mut recorder)?;
+        }
+        let offset = recorder.uniforms.len().next_multiple_of(align);
+        recorder.uniforms.resize(offset, 0);
+        recorder.uniforms.extend_from_slice(launch.params);
+        recorder.uniforms.resize(offset + bytes, 0);
+        let uniform = wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &recorder.uniform_buffer,
+                offset: 0,
+                size: wgpu::BufferSize::new(bytes as u64),
+            }),
+        };
+        let storage = point.bindings.iter().zip(launch.spans).map(|((binding, _), span)| wgpu::BindGroupEntry {
+            binding: *binding,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: span.buffer,
+                offset: span.offset,
+                size: wgpu::BufferSize::new(span.bytes),
+            }),
+        });
+        let entries: Vec<_> = std::iter::once(uniform).chain(storage).collect();
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        // A line of more than 65,535 groups folds into a rectangle; kernels ignore what lies past the end.
+        let rows = launch.groups.div_ceil(LINE);
+        let columns = launch.groups.div_ceil(rows);
+        let grid = [columns, rows].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
+        if rows > LINE {
+            return Err(Error::Device(format!("{} workgroups do not fit one dispatch", launch.groups)));
+        }
+        let name = (launch.id, launch.entry, launch.variant);
+        recorder.commands.push(Command::Dispatch { pipeline, group, offset: offset as u32, grid, name });
+        recorder.cost += launch.cost;
+        if recorder.cost >= recorder.rate * TARGET_SECONDS {
+            self.submit(&mut recorder)?;
+        }
+        Ok(())
+    }
+
+    /// Records a copy of `bytes`, a multiple of 4.
+    pub fn copy(&self, from: Span<'_>, to: &wgpu::Buffer, to_offset: u64) {
+        if from.bytes > 0 {
+            lock(&self.recorder).commands.push(Command::Copy {
+                from: from.buffer.clone(),
+                from_offset: from.offset,
+                to: to.clone(),
+                to_offset,
+                bytes: from.bytes,
+            });
+        }
+    }
+
+    /// Records filling the first `bytes` with zeros.
+    pub fn clear(&self, buffer: &wgpu::Buffer, bytes: u64) {
+        lock(&self.recorder).commands.push(Command::Clear { buffer: buffer.clone(), bytes });
+    }
+
+    /// Submits what is recorded.
+    pub fn flush(&self) -> Result<Option<wgpu::SubmissionIndex>> {
+        let mut recorder = lock(&self.recorder);
+        self.submit(&mut recorder)?;
+        Ok(recorder.last.clone())
+    }
+
+    /// Submits and waits until the device is idle.
+    pub fn finish(&self) -> Result<()> {
+        let mut recorder = lock(&self.recorder);
+        self.submit(&mut recorder)?;
+        while !recorder.under_way.is_empty() {
+            self.retire(&mut recorder)?;
+        }
+        Ok(())
+    }
+
+    fn submit(&self, recorder: &mut Recorder) -> Result<()> {
+        if recorder.commands.is_empty() {
+            return Ok(());
+        }
+        self.check()?;
+        if !recorder.uniforms.is_empty() {
+            self.queue.write_buffer(&recorder.uniform_buffer, 0, &recorder.uniforms);
+            recorder.uniforms.clear();
+        }
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let commands = std::mem::take(&mut recorder.commands);
+        let mut at = 0;
+        while at < commands.len() {
+            match &commands[at] {
+                Command::Copy { from, from_offset, to, to_offset, bytes } => {
+                    encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
+                    at += 1;
+                }
+                Command::Clear { buffer, bytes } => {
+                    encoder.clear_buffer(buffer, 0, Some(*bytes));
+                    at += 1;
+                }
+                Command::Dispatch { name, .. } => {
+                    let timestamp_writes = recorder.clock.as_mut().and_then(|clock| clock.next(*name));
+                    let one = timestamp_writes.is_some();
+                    let mut pass =
+                        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+                    while let Some(Command::Dispatch { pipeline, group, offset, grid, .. }) = commands.get(at) {
+                        pass.set_pipeline(&pipeline.pipeline);
+                        pass.set_bind_group(0, group, &[*offset]);
+                        pass.dispatch_workgroups(grid[0], grid[1], 1);
+                        at += 1;
+                        if one {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        let reader = recorder.clock.as_mut().and_then(|clock| clock.resolve(&self.device, &mut encoder));
+        let index = self.queue.submit([encoder.finish()]);
+        if let (Some(clock), Some(reader)) = (recorder.clock.as_mut(), reader) {
+            clock.collect(&reader);
+        }
+        recorder.under_way.push_back((index.clone(), std::mem::take(&mut recorder.cost), Instant::now()));
+        recorder.last = Some(index);
+        while recorder.under_way.len() > UNDER_WAY {
+            self.retire(recorder)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest submit and learns the device's rate from it.
+    fn retire(&self, recorder: &mut Recorder) -> Result<()> {
+        let Some((index, cost, submitted)) = recorder.under_way.pop_front() else { return Ok(()) };
+        let before = Instant::now();
+        self.wait(&index)?;
+        let done = Instant::now();
+        let seconds = done.duration_since(submitted.max(recorder.last_done)).as_secs_f64();
+        // A submit that was done before anyone asked says nothing about the rate.
+        if done.duration_since(before).as_secs_f64() > 2e-4 && seconds > 1e-3 && cost > 0.0 {
+            recorder.rate = (0.5 * (recorder.rate + cost / seconds)).clamp(1e8, 1e15);
+        }
+        recorder.last_done = done;
+        Ok(())
+    }
+
+    /// Kernel times gathered so far.
+    pub fn take_timings(&self) -> Result<Vec<super::timing::Timing>> {
+        self.finish()?;
+        Ok(lock(&self.recorder).clock.as_ref().map_or_else(Vec::new, Clock::take))
+    }
+}

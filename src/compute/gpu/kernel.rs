@@ -1,0 +1,170 @@
+//! THE table of kernels: stem, source, entry points, bindings, workgroup sizes and variants.
+//!
+//! A kernel's text is its variant's `const` lines, its file, the parts it shares with others, and `common.wgsl`. The
+//! contract test reads every text with naga and holds entry points, workgroup sizes, bindings and uniforms to this table.
+
+use crate::compute::params;
+
+/// What a binding is to an entry point. Binding 0 is always the uniform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read-only storage.
+    Read,
+    /// Storage that is written.
+    Write,
+}
+
+/// One entry point.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name in the shader.
+    pub name: &'static str,
+    /// Storage bindings it uses: number and access, ascending.
+    pub bindings: &'static [(u32, Access)],
+    /// Lanes a workgroup; 0 stands for the variant's `THREADS`.
+    pub threads: u32,
+}
+
+/// A set of constants put before the text.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    /// Its name: `32x32x16`.
+    pub name: &'static str,
+    /// Names and values, all `u32`.
+    pub constants: &'static [(&'static str, u32)],
+}
+
+impl Variant {
+    /// The value of a constant.
+    ///
+    /// # Panics
+    /// If the variant has none of that name: the table and the host code disagree.
+    #[must_use]
+    pub fn get(&self, name: &str) -> u32 {
+        let found = self.constants.iter().find(|(n, _)| *n == name);
+        found.unwrap_or_else(|| panic!("variant `{}` has no constant `{name}`", self.name)).1
+    }
+}
+
+/// One kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// Stem of its files.
+    pub stem: &'static str,
+    /// Text of `shaders/<stem>.wgsl`.
+    pub source: &'static str,
+    /// Texts appended before `common.wgsl`.
+    pub parts: &'static [&'static str],
+    /// Fields of its uniform, all 32-bit words.
+    pub fields: &'static [&'static str],
+    /// Entry points.
+    pub entries: &'static [Entry],
+    /// Variants, at least one.
+    pub variants: &'static [Variant],
+}
+
+impl Kernel {
+    /// The whole text of a variant.
+    #[must_use]
+    pub fn text(&self, variant: usize) -> String {
+        let mut text = String::new();
+        for (name, value) in self.variants[variant].constants {
+            text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+        }
+        text.push_str(self.source);
+        for part in self.parts {
+            text.push_str(part);
+        }
+        text.push_str(COMMON);
+        text
+    }
+
+    /// Lanes a workgroup of an entry point.
+    #[must_use]
+    pub fn threads(&self, entry: usize, variant: usize) -> u32 {
+        match self.entries[entry].threads {
+            0 => self.variants[variant].get("THREADS"),
+            threads => threads,
+        }
+    }
+}
+
+/// Text of `common.wgsl`.
+pub const COMMON: &str = include_str!("../../../shaders/common.wgsl");
+const TILE: &str = include_str!("../../../shaders/tile.wgsl");
+const TOP_TWO: &str = include_str!("../../../shaders/top_two.wgsl");
+
+macro_rules! tile {
+    ($name:literal, $bm:literal, $bn:literal, $bk:literal, $rh:literal, $ch:literal, $threads:literal) => {
+        Variant {
+            name: $name,
+            constants: &[("BM", $bm), ("BN", $bn), ("BK", $bk), ("RH", $rh), ("CH", $ch), ("THREADS", $threads)],
+        }
+    };
+}
+
+/// Tiles of `assign` and `project`: smallest first.
+pub const TILES: &[Variant] = &[
+    tile!("32x32x16", 32, 32, 16, 1, 1, 64),
+    tile!("64x64x16", 64, 64, 16, 1, 1, 256),
+    tile!("128x64x16", 128, 64, 16, 2, 1, 256),
+    tile!("128x128x8", 128, 128, 8, 2, 2, 256),
+    tile!("128x128x16", 128, 128, 16, 2, 2, 256),
+];
+/// Tiles with one 4 × 4 block a lane.
+const SINGLE: &[Variant] = &[TILES[0], TILES[1]];
+/// Tiles of `seeding`: few candidates, many candidates.
+const NARROW: &[Variant] = &[tile!("128x16x16", 128, 16, 16, 1, 1, 128), tile!("64x64x16", 64, 64, 16, 1, 1, 256)];
+const ONE: &[Variant] = &[Variant { name: "only", constants: &[] }];
+/// Variants of `centroid`: lanes a row, for rows of up to 16, up to 64, and more values.
+const COLUMNS: &[Variant] = &[
+    Variant { name: "4", constants: &[("COLUMNS", 4)] },
+    Variant { name: "16", constants: &[("COLUMNS", 16)] },
+    Variant { name: "64", constants: &[("COLUMNS", 64)] },
+];
+
+use Access::{Read as R, Write as W};
+
+macro_rules! kernels {
+    ($($id:ident: $stem:literal, [$($part:expr),*], $fields:ident, $variants:expr,
+       [$($entry:literal $threads:literal [$($n:literal $a:ident),*]),*];)*) => {
+        /// Places of the kernels in [`KERNELS`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)]
+        pub enum Id { $($id),* }
+
+        /// All kernels.
+        pub const KERNELS: &[Kernel] = &[$(Kernel {
+            stem: $stem,
+            source: include_str!(concat!("../../../shaders/", $stem, ".wgsl")),
+            parts: &[$($part),*],
+            fields: params::$fields::FIELDS,
+            entries: &[$(Entry { name: $entry, bindings: &[$(($n, $a)),*], threads: $threads }),*],
+            variants: $variants,
+        }),*];
+    };
+}
+
+kernels! {
+    Assign: "assign", [TILE, TOP_TWO], Assign, TILES, ["main" 0 [1 R, 2 R, 3 R, 4 W, 5 W, 6 W, 7 W]];
+    Distance: "distance", [TILE], Distance, SINGLE, ["main" 0 [1 R, 2 R, 3 W]];
+    Project: "project", [TILE], Project, TILES,
+        ["main" 0 [1 R, 2 R, 3 R, 4 R, 5 W], "scale_rows" 256 [1 R, 3 R, 4 R, 5 W]];
+    Covariance: "covariance", [TILE], Covariance, SINGLE, ["main" 0 [1 R, 2 R, 3 W]];
+    RowNorm: "row_norm", [], Rows, ONE, ["main" 256 [1 R, 2 W], "block_sums" 256 [2 W, 3 W]];
+    Normalize: "normalize", [], Rows, ONE, ["main" 256 [1 W, 2 W]];
+    ColumnSum: "column_sum", [], ColumnSum, ONE, ["main" 256 [1 R, 2 W]];
+    Residual: "residual", [], Rows, ONE, ["main" 256 [1 W, 2 R, 3 R]];
+    Tally: "tally", [], Tally, ONE, [
+        "histogram" 256 [1 R, 2 W],
+        "scan_runs" 256 [2 W, 3 W],
+        "scan_sums" 256 [3 W, 5 W],
+        "add_sums" 256 [2 W, 3 W, 5 W],
+        "scatter" 256 [1 R, 2 W, 4 W]
+    ];
+    Centroid: "centroid", [], Centroid, COLUMNS,
+        ["main" 64 [1 R, 2 R, 3 R, 4 W], "move_codewords" 64 [3 R, 4 W, 5 R, 6 R, 7 W, 8 W]];
+    Seeding: "seeding", [TILE], Seeding, NARROW,
+        ["main" 0 [1 R, 2 R, 3 W], "accept" 256 [3 W, 4 W], "potentials" 256 [3 W, 4 W, 5 W]];
+    Beam: "beam", [], Beam, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 R, 5 R, 6 W, 7 W, 8 W]];
+}

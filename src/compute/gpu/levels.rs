@@ -1,0 +1,233 @@
+//! Chains of levels: greedy codes with one readback in all, and beam search.
+
+use super::Gpu;
+use super::backend::{SLICE_BYTES, words};
+use super::dispatch::{Launch, Span, whole};
+use super::kernel::{Id, TILES};
+use super::resident::{Codebook, PAD, Partition, Rows};
+use crate::compute::{BeamCodes, LevelCodes, params};
+use crate::error::{Error, Result, check_shape};
+use bytemuck::bytes_of;
+
+/// Prefixes kept at most: the kernel's workgroup memory holds one more.
+const MAX_WIDTH: usize = 64;
+
+/// Greedy codes of all levels: every level's labels and scores stay on the device until the end.
+pub(super) fn assign(gpu: &Gpu, rows: &mut Rows, codebooks: &[Codebook], normalize: bool) -> Result<LevelCodes> {
+    let (n, levels) = (rows.n, codebooks.len());
+    let mut out = LevelCodes {
+        codes: vec![0; n * levels],
+        margin: vec![0.0; n * levels],
+        norm: vec![0.0; n * levels],
+        entry_norm: Vec::new(),
+    };
+    let (list, bytes) = Gpu::norm_regions(rows);
+    let mut kept: Vec<(Partition, wgpu::Buffer)> = Vec::with_capacity(levels);
+    for (level, codebook) in codebooks.iter().enumerate() {
+        let mut partition = Partition::new(&gpu.core, n)?;
+        let norms = gpu.core.allocate("norms", bytes)?;
+        if normalize {
+            gpu.record_normalize(rows, &norms, &list)?;
+        } else {
+            gpu.record_norms(rows, &norms, &list)?;
+        }
+        gpu.record_assign_all(rows, codebook, &mut partition)?;
+        if level + 1 < levels {
+            gpu.record_residual(rows, codebook, &partition)?;
+        }
+        kept.push((partition, norms));
+    }
+    let mut spans = Vec::new();
+    for (partition, norms) in &kept {
+        spans.extend([&partition.labels, &partition.best, &partition.second].map(|b| partition.span(b, 0, n)));
+        spans.extend(list.iter().map(|(offset, bytes)| Span { buffer: norms, offset: *offset, bytes: *bytes }));
+    }
+    let all: Vec<u32> = gpu.core.read(&spans)?;
+    for (level, host) in all.chunks_exact((4 * n).max(1)).enumerate() {
+        for i in 0..n {
+            let at = i * levels + level;
+            let norm = f32::from_bits(host[3 * n + i]);
+            out.codes[at] = host[i];
+            out.margin[at] = f32::from_bits(host[2 * n + i]) - f32::from_bits(host[n + i]);
+            out.norm[at] = if normalize { norm } else { norm.sqrt() };
+        }
+    }
+    Ok(out)
+}
+
+impl Gpu {
+    /// Records `project` for consecutive rows.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn record_project(
+        &self,
+        rows: Span<'_>,
+        stride: usize,
+        n: usize,
+        components: &wgpu::Buffer,
+        mean: &wgpu::Buffer,
+        scales: &wgpu::Buffer,
+        out: Span<'_>,
+        out_stride: usize,
+    ) -> Result<()> {
+        // A large tile only where enough of them remain to fill a large device.
+        let tile = if n * out_stride >= 512 * 128 * 128 { 3 } else { usize::from(n * out_stride >= 512 * 64 * 64) };
+        let (bm, bn) = (TILES[tile].get("BM") as usize, TILES[tile].get("BN") as usize);
+        let (tiles, columns) = (n.div_ceil(bm), out_stride.div_ceil(bn));
+        let cost = 2.0 * (bm * columns * bn * stride) as f64;
+        // Row tiles of a launch start where a binding may start: at multiples of 128 rows.
+        let step = (((self.core.launch_cost() / cost) as usize).max(1) * bm).next_multiple_of(PAD);
+        for first in (0..n).step_by(step) {
+            let count = step.min(n - first);
+            let tiles = count.div_ceil(bm).min(tiles);
+            let uniform = params::Project {
+                n: words(count, "rows")?,
+                first_row: 0,
+                stride4: (stride / 4) as u32,
+                out_stride4: (out_stride / 4) as u32,
+                column_tiles: columns as u32,
+                depth: stride as u32 / TILES[tile].get("BK"),
+                row_tiles: tiles as u32,
+                zero: 0,
+            };
+            let part = |span: Span<'_>, stride: usize| -> (u64, u64) {
+                let line = (stride * 4) as u64;
+                (span.offset + first as u64 * line, count.next_multiple_of(PAD) as u64 * line)
+            };
+            let (from, to) = (part(rows, stride), part(out, out_stride));
+            self.core.launch(&Launch {
+                id: Id::Project,
+                entry: 0,
+                variant: tile,
+                spans: &[
+                    Span { buffer: rows.buffer, offset: from.0, bytes: from.1 },
+                    whole(components),
+                    whole(mean),
+                    whole(scales),
+                    Span { buffer: out.buffer, offset: to.0, bytes: to.1 },
+                ],
+                params: bytes_of(&uniform),
+                groups: (tiles * columns) as u64,
+                cost: cost * tiles as f64,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Codes by beam search, slice by slice of rows.
+pub(super) fn beam(
+    gpu: &Gpu,
+    rows: &Rows,
+    codebooks: &[Codebook],
+    gram: &[Vec<f32>],
+    width: usize,
+) -> Result<BeamCodes> {
+    let core = &gpu.core;
+    let levels = codebooks.len();
+    check_shape("levels", levels, gram.len(), "gram")?;
+    if width == 0 || width > MAX_WIDTH {
+        return Err(Error::config("beam", format!("a width of 1 to {MAX_WIDTH} is possible, got {width}")));
+    }
+    if levels == 0 {
+        return Ok(BeamCodes { codes: Vec::new(), margin: vec![f32::MAX; rows.n] });
+    }
+    // The gram tables come row by codeword; lanes run over codewords, so they are turned to read coalesced.
+    let (mut tables, mut offsets, mut before) = (Vec::new(), Vec::new(), 0);
+    for (codebook, table) in codebooks.iter().zip(gram) {
+        check_shape("d", rows.d, codebook.d, "codebook")?;
+        check_shape("gram values", codebook.k * before, table.len(), "gram")?;
+        let mut turned = vec![0.0f32; table.len().max(4)];
+        for (at, value) in table.iter().enumerate() {
+            turned[at % before * codebook.k + at / before] = *value;
+        }
+        let buffer = core.allocate_bindable("gram", (turned.len() * 4) as u64)?;
+        core.write(&buffer, 0, bytemuck::cast_slice(&turned))?;
+        tables.push(buffer);
+        offsets.push(before);
+        before += codebook.k;
+    }
+    let out_stride = codebooks.iter().map(|c| c.k.next_multiple_of(16)).max().unwrap_or(16);
+    let slice = (SLICE_BYTES / ((out_stride + 2 * width * (levels + 1)) * 4) / PAD * PAD).max(PAD);
+    let slice = slice.min(rows.n.next_multiple_of(PAD).max(PAD));
+    let means = core.scratch("mean", (rows.stride * 4) as u64)?;
+    core.write(&means, 0, bytemuck::cast_slice(&vec![0.0f32; rows.stride]))?;
+    let minus = core.scratch("scales", (out_stride * 4) as u64)?;
+    core.write(&minus, 0, bytemuck::cast_slice(&vec![-1.0f32; out_stride]))?;
+    let products = core.scratch("beam products", (slice * out_stride * 4) as u64)?;
+    let codes = [
+        core.scratch("beam codes a", (slice * width * levels * 4) as u64)?,
+        core.scratch("beam codes b", (slice * width * levels * 4) as u64)?,
+    ];
+    let costs = [
+        core.scratch("beam costs a", (slice * width * 4) as u64)?,
+        core.scratch("beam costs b", (slice * width * 4) as u64)?,
+    ];
+    let margins = core.scratch("beam margins", (slice * 4) as u64)?;
+    let mut out = BeamCodes { codes: Vec::with_capacity(rows.n * levels), margin: Vec::with_capacity(rows.n) };
+    for part in rows.parts() {
+        for first in (0..part.n).step_by(slice) {
+            let n = slice.min(part.n - first);
+            let line = (rows.stride * 4) as u64;
+            let from =
+                Span { buffer: part.buffer, offset: first as u64 * line, bytes: n.next_multiple_of(PAD) as u64 * line };
+            let mut beams = 1usize;
+            for (level, codebook) in codebooks.iter().enumerate() {
+                let stride = codebook.k.next_multiple_of(16);
+                gpu.record_project(
+                    from,
+                    rows.stride,
+                    n,
+                    &codebook.values,
+                    &means,
+                    &minus,
+                    Span { buffer: &products, offset: 0, bytes: (n.next_multiple_of(PAD) * stride * 4) as u64 },
+                    stride,
+                )?;
+                // At the end only the winner counts, and its gap to the runner-up.
+                let keep = if level + 1 == levels { 1 } else { width.min(beams.saturating_mul(codebook.k)) };
+                let uniform = params::Beam {
+                    n: words(n, "rows")?,
+                    level: level as u32,
+                    levels: levels as u32,
+                    k: codebook.k as u32,
+                    beams: beams as u32,
+                    keep: keep as u32,
+                    stride: width as u32,
+                    products_stride: stride as u32,
+                    offset: words(offsets[level], "codewords")?,
+                    unused: 0,
+                };
+                core.launch(&Launch {
+                    id: Id::Beam,
+                    entry: 0,
+                    variant: 0,
+                    spans: &[
+                        whole(&products),
+                        whole(&codebook.scale_bias),
+                        whole(&tables[level]),
+                        whole(&codes[level % 2]),
+                        whole(&costs[level % 2]),
+                        whole(&codes[(level + 1) % 2]),
+                        whole(&costs[(level + 1) % 2]),
+                        whole(&margins),
+                    ],
+                    params: bytes_of(&uniform),
+                    groups: n as u64,
+                    cost: (n * beams * codebook.k * (level + 2) * (keep + 1)) as f64 * 8.0,
+                })?;
+                beams = keep;
+            }
+            let last = &codes[levels % 2];
+            let all: Vec<u32> = core.read(&[
+                Span { buffer: last, offset: 0, bytes: (n * width * levels * 4) as u64 },
+                Span { buffer: &margins, offset: 0, bytes: (n * 4) as u64 },
+            ])?;
+            let (found, gaps) = all.split_at(n * width * levels);
+            for row in found.chunks_exact(width * levels) {
+                out.codes.extend(row[..levels].iter().zip(&offsets).map(|(code, offset)| code - *offset as u32));
+            }
+            out.margin.extend(gaps.iter().map(|bits| f32::from_bits(*bits)));
+        }
+    }
+    Ok(out)
+}

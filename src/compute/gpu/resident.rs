@@ -1,0 +1,173 @@
+//! What stays on the device: rows in chunks, codebooks, partitions, k-means++ state.
+
+use super::device::Core;
+use super::dispatch::Span;
+use crate::compute::Metric;
+use crate::error::{Error, Result};
+
+/// Rows are stored at multiples of this many values, so that no kernel has a tail in the summed dimension.
+const STRIDE: usize = 16;
+/// Chunks, codebooks and components are padded to this many rows, the largest tile.
+pub(super) const PAD: usize = 128;
+
+/// More than any device holds; systems that hand out memory on first use would otherwise let it be asked for.
+const MOST_BYTES: u64 = 1 << 42;
+
+/// Resident `[n, d]` rows, in chunks of equal height but the last.
+pub struct Rows {
+    pub(super) n: usize,
+    pub(super) d: usize,
+    pub(super) stride: usize,
+    pub(super) chunk_rows: usize,
+    pub(super) chunks: Vec<wgpu::Buffer>,
+}
+
+/// Consecutive rows of one chunk.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub buffer: &'a wgpu::Buffer,
+    /// First row, counted over all chunks.
+    pub start: usize,
+    pub n: usize,
+}
+
+impl Rows {
+    /// Room for `[n, d]` rows whose values are still to be written.
+    pub(super) fn new(core: &Core, n: usize, d: usize) -> Result<Self> {
+        let stride = d.max(1).next_multiple_of(STRIDE);
+        let needed_bytes = (n as u64).saturating_mul(stride as u64 * 4);
+        if needed_bytes > MOST_BYTES {
+            return Err(Error::OutOfMemory { what: format!("{n} rows of {d}"), needed_bytes });
+        }
+        // k-means++ keeps up to 64 values a row beside them, in chunks of the same height.
+        let row_bytes = (stride.max(64) * 4) as u64;
+        let fit = (core.options.chunk_bytes / row_bytes) as usize / PAD * PAD;
+        let chunk_rows = fit.max(PAD).min(n.next_multiple_of(PAD).max(PAD));
+        let mut chunks = Vec::new();
+        for start in (0..n).step_by(chunk_rows) {
+            let rows = chunk_rows.min(n - start).next_multiple_of(PAD);
+            chunks.push(core.allocate_bindable("rows", (rows * stride * 4) as u64)?);
+        }
+        Ok(Self { n, d, stride, chunk_rows, chunks })
+    }
+
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.chunks.iter().enumerate().map(|(i, buffer)| {
+            let start = i * self.chunk_rows;
+            Part { buffer, start, n: self.chunk_rows.min(self.n - start) }
+        })
+    }
+
+    pub(super) fn row(&self, index: usize) -> Span<'_> {
+        let (chunk, row) = (index / self.chunk_rows, index % self.chunk_rows);
+        let bytes = (self.stride * 4) as u64;
+        Span { buffer: &self.chunks[chunk], offset: row as u64 * bytes, bytes }
+    }
+
+    pub(super) fn stride4(&self) -> u32 {
+        (self.stride / 4) as u32
+    }
+}
+
+/// Copies `[rows, d]` values into lines of `stride`, zeros behind.
+pub(super) fn pad(values: &[f32], d: usize, stride: usize, out: &mut Vec<f32>) {
+    out.clear();
+    if d == stride {
+        out.extend_from_slice(values);
+        return;
+    }
+    for row in values.chunks_exact(d.max(1)) {
+        out.extend_from_slice(row);
+        out.resize(out.len().next_multiple_of(stride), 0.0);
+    }
+}
+
+/// Resident `[k, d]` codewords with their `(w, b)`.
+pub struct Codebook {
+    pub(super) k: usize,
+    pub(super) d: usize,
+    pub(super) stride: usize,
+    pub(super) metric: Metric,
+    /// `[k padded to 128, stride]`, padding is zero.
+    pub(super) values: wgpu::Buffer,
+    /// `[k padded to 128]` pairs; padding never wins.
+    pub(super) scale_bias: wgpu::Buffer,
+}
+
+/// `(w, b)` of a codeword, in f64, rounded once.
+pub(super) fn scale_bias(codeword: &[f32], metric: Metric) -> [f32; 2] {
+    let squared: f64 = codeword.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+    match metric {
+        Metric::SquaredL2 => [1.0, (0.5 * squared) as f32],
+        Metric::Cosine if squared > 0.0 => [(1.0 / squared.sqrt()) as f32, 0.0],
+        Metric::Cosine => [0.0, 0.0],
+    }
+}
+
+impl Codebook {
+    pub(super) fn new(core: &Core, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Self> {
+        crate::error::check_shape("values", k * d, values.len(), "codebook")?;
+        // `assign` carries indices as f32 through one merge, exact below 2^24.
+        if k == 0 || k >= 1 << 24 {
+            return Err(Error::Data(format!("a codebook holds 1 to {} codewords, got {k}", (1 << 24) - 1)));
+        }
+        let (stride, padded) = (d.max(1).next_multiple_of(STRIDE), k.next_multiple_of(PAD));
+        let mut lines = Vec::with_capacity(padded * stride);
+        pad(values, d, stride, &mut lines);
+        lines.resize(padded * stride, 0.0);
+        let mut pairs: Vec<f32> = Vec::with_capacity(2 * padded);
+        for j in 0..k {
+            pairs.extend(scale_bias(&values[j * d..(j + 1) * d], metric));
+        }
+        for _ in k..padded {
+            pairs.extend([0.0, f32::MAX]);
+        }
+        let values = core.allocate_bindable("codebook", (lines.len() * 4) as u64)?;
+        let scale_bias = core.allocate_bindable("codebook norms", (pairs.len() * 4) as u64)?;
+        core.write(&values, 0, bytemuck::cast_slice(&lines))?;
+        core.write(&scale_bias, 0, bytemuck::cast_slice(&pairs))?;
+        Ok(Self { k, d, stride, metric, values, scale_bias })
+    }
+}
+
+/// Resident `[n]` labels and scores, and the rows by label once tallied.
+pub struct Partition {
+    pub(super) n: usize,
+    pub(super) labels: wgpu::Buffer,
+    pub(super) best: wgpu::Buffer,
+    pub(super) second: wgpu::Buffer,
+    pub(super) order: Option<wgpu::Buffer>,
+    /// `[k + 1]` places in `order` where each label starts; none once the labels have changed.
+    pub(super) starts: Option<Vec<u32>>,
+}
+
+impl Partition {
+    pub(super) fn new(core: &Core, n: usize) -> Result<Self> {
+        let bytes = (n.next_multiple_of(PAD) * 4) as u64;
+        let [labels, best, second] = ["labels", "best scores", "second scores"].map(|what| core.allocate(what, bytes));
+        Ok(Self { n, labels: labels?, best: best?, second: second?, order: None, starts: None })
+    }
+
+    /// The rows of a part, as bytes of any of the three buffers.
+    pub(super) fn span<'a>(&self, buffer: &'a wgpu::Buffer, start: usize, n: usize) -> Span<'a> {
+        Span { buffer, offset: (start * 4) as u64, bytes: (n * 4) as u64 }
+    }
+
+    pub(super) fn starts_for(&self, k: usize) -> Result<&[u32]> {
+        match &self.starts {
+            Some(starts) if starts.len() == k + 1 => Ok(starts),
+            _ => Err(Error::Data(format!("the partition is not tallied for k = {k}"))),
+        }
+    }
+}
+
+/// k-means++ over some rows: each row's squared L2 to the nearest chosen codeword, and the last candidates' table.
+pub struct Seeding {
+    pub(super) n: usize,
+    pub(super) chunk_rows: usize,
+    pub(super) nearest: wgpu::Buffer,
+    /// One `[slots, chunk rows]` table a chunk.
+    pub(super) tables: Vec<wgpu::Buffer>,
+    pub(super) slots: usize,
+    pub(super) started: bool,
+}
