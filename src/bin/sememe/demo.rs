@@ -21,8 +21,8 @@ use std::time::Instant;
 static EMBEDDINGS: &[u8] = include_bytes!("../../../examples/data/packages.npy");
 static PACKAGES: &str = include_str!("../../../examples/data/packages.jsonl");
 
-/// Small enough codebooks that a prefix of two codes names a handful of packages.
-const CODEBOOK_SIZES: [usize; 3] = [32, 32, 32];
+/// Few enough codewords that a prefix of two codes names a handful of packages.
+const CODEBOOK_SIZES: [usize; 3] = [64, 64, 64];
 /// Groups shown, and how many packages one may have.
 const GROUPS: usize = 6;
 const GROUP_SIZE: std::ops::RangeInclusive<usize> = 4..=7;
@@ -48,7 +48,7 @@ pub fn run(plan: &DemoPlan, progress: &Progress) -> Result<()> {
     let packages: Vec<Package> = PACKAGES.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let rows = rows(packages.len())?;
     let device = device::open(plan.device, rows.rows())?;
-    let config = RqKMeans { codebook_sizes: CODEBOOK_SIZES.to_vec(), ..RqKMeans::default() };
+    let config = RqKMeans { codebook_sizes: CODEBOOK_SIZES.to_vec(), tolerance: 0.0, ..RqKMeans::default() };
     progress.say(&format!(
         "{} Debian packages, each a vector of {} numbers made from its description",
         whole(rows.rows() as u64),
@@ -71,10 +71,9 @@ pub fn run(plan: &DemoPlan, progress: &Progress) -> Result<()> {
     progress.finish();
 
     let groups = groups(&rows, &codes, &packages);
-    let notes = advice(&evaluation);
     let shown = plan.output.display().to_string();
     if progress.json {
-        notes.iter().for_each(|note| progress.note(note));
+        advice(&evaluation).iter().for_each(|note| progress.note(note));
         let mut value = serde_json::to_value(&evaluation)?;
         if let Value::Object(map) = &mut value {
             let item = |i: &usize| json!({ "package": packages[*i].package, "id": codes.row(*i) });
@@ -95,20 +94,26 @@ pub fn run(plan: &DemoPlan, progress: &Progress) -> Result<()> {
         time(seconds),
         device::name(&device.info())
     );
-    print(&text)?;
-    notes.iter().for_each(|note| progress.note(note));
-    Ok(())
+    // Its notes say which options to try, and there are none here to set: they stand in the page.
+    print(&text)
+}
+
+/// Where a name begins: `fonts` of `fonts-ipafont`, `python` of `python3-numpy`.
+fn stem(name: &str) -> &str {
+    name.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or(name)
 }
 
 /// Packages that share their first two codes: of each section the tightest such group, and of these the tightest.
+/// A group's names must begin in different ways, since those of one family would prove little.
 fn groups(rows: &Matrix, codes: &Codes, packages: &[Package]) -> Vec<Vec<usize>> {
     let mut by_prefix: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
     for (i, id) in codes.iter().enumerate() {
         by_prefix.entry(&id[..2]).or_default().push(i);
     }
+    let stems = |group: &[usize]| group.iter().map(|i| stem(&packages[*i].package)).collect::<BTreeSet<_>>().len();
     let mut ranked: Vec<(f64, Vec<usize>)> = by_prefix
         .into_values()
-        .filter(|group| GROUP_SIZE.contains(&group.len()))
+        .filter(|group| GROUP_SIZE.contains(&group.len()) && stems(group) + 1 >= group.len())
         .map(|group| (spread(rows, &group), group))
         .collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -133,6 +138,15 @@ fn spread(rows: &Matrix, group: &[usize]) -> f64 {
     (0..rows.dims()).map(|c| column(c).map(|v| v * v).sum::<f64>() / n - (column(c).sum::<f64>() / n).powi(2)).sum()
 }
 
+/// At most so many characters, the cut marked.
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most - 1).collect();
+    format!("{}…", kept.trim_end())
+}
+
 fn listing(groups: &[Vec<usize>], codes: &Codes, packages: &[Package]) -> String {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (on, off) = if colour { ("\x1b[36m", "\x1b[0m") } else { ("", "") };
@@ -142,7 +156,7 @@ fn listing(groups: &[Vec<usize>], codes: &Codes, packages: &[Package]) -> String
         out.push('\n');
         for i in group {
             let (id, package) = (codes.row(*i), &packages[*i]);
-            let short: String = package.short.chars().take(60).collect();
+            let short = shortened(&package.short, 60);
             let prefix = format!("{}-{}-", id[0], id[1]);
             let rest = format!("{:<1$}", id[2], 9 - prefix.len());
             let _ = writeln!(out, "  {on}{prefix}{off}{rest}  {:<name$}  {short}", package.package);
@@ -150,8 +164,8 @@ fn listing(groups: &[Vec<usize>], codes: &Codes, packages: &[Package]) -> String
     }
     let _ = writeln!(
         out,
-        "\nEvery package got three codes. Above: packages that share their first two, the closest such group of {} \
-         sections\nof the archive. Codes were learned from the vectors alone.",
+        "\n  Each ID is three codes, coarse to fine, learned from the vectors alone. Shown are packages that share\n  the \
+         first two: of {} sections of the archive the closest such group whose names differ.",
         groups.len()
     );
     out
