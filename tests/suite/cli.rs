@@ -550,8 +550,7 @@ mod unix {
             assert_ne!(stderr.read_line(&mut line).expect("read"), 0, "the training ended early");
         }
         // Read on, so that the program never waits for us.
-        let rest = std::thread::spawn(move || std::io::read_to_string(stderr));
-        std::mem::forget(rest);
+        drop(std::thread::spawn(move || std::io::read_to_string(stderr)));
         child
     }
 

@@ -2,6 +2,8 @@
 
 use crate::device::{self, AUTO_GPU_ROWS};
 use crate::output::{print, print_json};
+#[cfg(feature = "gpu")]
+use crate::text::size;
 use crate::text::{table, whole};
 use anyhow::Result;
 use sememe::{Device, DeviceInfo, DeviceKind};
@@ -17,10 +19,37 @@ pub struct GpuReport {
 
 /// Opens the GPU as `--device gpu` would.
 pub fn gpu_report() -> GpuReport {
+    let details = adapters();
     match Device::gpu() {
-        Ok(device) => GpuReport { adapter: Some(device.info()), problem: None, details: Vec::new() },
-        Err(error) => GpuReport { adapter: None, problem: Some(error.to_string()), details: Vec::new() },
+        Ok(device) => GpuReport { adapter: Some(device.info()), problem: None, details },
+        Err(error) => GpuReport { adapter: None, problem: Some(error.to_string()), details },
     }
+}
+
+/// Every adapter that the system names, usable or not.
+#[cfg(feature = "gpu")]
+fn adapters() -> Vec<(String, String)> {
+    let describe = |(i, a): (usize, sememe::compute::gpu::AdapterSummary)| {
+        let features = if a.features.is_empty() { "none".to_owned() } else { a.features.join(", ") };
+        let text = format!(
+            "{}; buffers to {}, bindings to {}, workgroups of {} lanes and {}, subgroups of {} to {}; features: {features}",
+            device::name(&a.info),
+            size(a.buffer_bytes),
+            size(a.binding_bytes),
+            a.workgroup_lanes,
+            size(u64::from(a.workgroup_bytes)),
+            a.subgroup_lanes.0,
+            a.subgroup_lanes.1,
+        );
+        (format!("adapter {}", i + 1), text)
+    };
+    sememe::compute::gpu::Gpu::adapters().into_iter().enumerate().map(describe).collect()
+}
+
+/// A build without the GPU backend asks for none.
+#[cfg(not(feature = "gpu"))]
+fn adapters() -> Vec<(String, String)> {
+    Vec::new()
 }
 
 fn features() -> Vec<&'static str> {
