@@ -4,7 +4,7 @@ use super::Codec;
 use crate::compute::bound::Arithmetic;
 use crate::compute::cpu::Cpu;
 use crate::compute::reference::Scratch;
-use crate::compute::{Backend, Device, LevelCodes, Metric, Steps};
+use crate::compute::{Backend, Device, LevelCodes, Steps};
 use crate::data::{Codes, MatrixView, RowSource, first_non_finite};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, check};
@@ -125,16 +125,8 @@ impl<B: Backend> Engine for Resident<B> {
 
 impl Encoder {
     pub(super) fn new(codec: Codec, device: &Device, options: &EncodeOptions) -> Result<Self> {
-        let chain = &codec.inner().chain;
         let beam = options.beam.unwrap_or(codec.manifest().beam);
-        if beam == 0 || beam > 64 {
-            return Err(Error::config("beam", format!("expected 1 to 64 prefixes, got {beam}")));
-        }
-        if beam > 1 && (chain.metric == Metric::Cosine || chain.normalize_residuals) {
-            let problem =
-                format!("a beam of {beam} needs squared L2 without residual normalisation; use 1 for this codec");
-            return Err(Error::config("beam", problem));
-        }
+        codec.check_beam(beam)?;
         if options.batch_rows == Some(0) {
             return Err(Error::config("batch_rows", "expected at least 1, got 0"));
         }

@@ -44,6 +44,9 @@ pub struct Manifest {
 
 impl Manifest {
     pub(super) fn describe(fitted: &Fitted, method: &str, seed: u64, config: serde_json::Value) -> Self {
+        let mut training = fitted.summary.clone();
+        // Times differ from run to run; the same seed must give the same file.
+        training.levels.iter_mut().for_each(|l| l.seconds = 0.0);
         Self {
             format_version: FORMAT_VERSION,
             sememe_version: env!("CARGO_PKG_VERSION").into(),
@@ -58,7 +61,7 @@ impl Manifest {
             beam: fitted.beam,
             seed,
             config,
-            training: fitted.summary.clone(),
+            training,
             content_hash: String::new(),
         }
     }

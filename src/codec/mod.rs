@@ -10,12 +10,13 @@ pub use encoder::{EncodeOptions, Encoded, Encoder};
 pub use manifest::{FORMAT_VERSION, Manifest};
 
 use crate::compute::Metric;
-use crate::compute::reference::{Chain, Reference};
+use crate::compute::reference::{Chain, Reference, Scratch};
 use crate::data::{Codes, Matrix, MatrixView, RowSource};
 use crate::error::{Result, check_shape};
 use crate::fit::{Fitted, RqKMeans};
 use crate::progress::Observer;
 use crate::{Device, Error};
+use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
 /// A fitted model: rows to codes and back.
@@ -174,6 +175,45 @@ impl Codec {
         let mut codes = vec![0; self.levels()];
         self.cpu()?.encode_into(MatrixView::new(1, row.len(), row)?, &mut codes)?;
         Ok(codes)
+    }
+
+    /// Codes `[n, levels]` by the f64 reference alone: what every fast path must equal. Slow; for tests and for settling doubts.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); [`Error::Config`] for a beam that this codec cannot serve.
+    pub fn encode_reference<'a>(&self, rows: impl Into<MatrixView<'a>>, beam: usize) -> Result<Codes> {
+        let rows = rows.into();
+        self.check_rows(rows)?;
+        self.check_beam(beam)?;
+        let (inner, levels) = (&*self.0, self.levels());
+        let mut codes = Codes::zeros(rows.rows(), levels);
+        codes.as_mut_slice().par_chunks_mut(levels).enumerate().for_each_init(Scratch::default, |scratch, (i, out)| {
+            if beam > 1 {
+                inner.reference.encode_beam(&inner.chain, self.gram(), beam, rows.row(i), scratch, out);
+            } else {
+                inner.reference.encode(&inner.chain, rows.row(i), scratch, out);
+            }
+        });
+        Ok(codes)
+    }
+
+    /// Preprocessing and codebooks as the reference sees them.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.0.chain
+    }
+
+    /// Refuses a beam width that this codec cannot serve.
+    fn check_beam(&self, beam: usize) -> Result<()> {
+        if beam == 0 || beam > 64 {
+            return Err(Error::config("beam", format!("expected 1 to 64 prefixes, got {beam}")));
+        }
+        if beam > 1 && (self.0.chain.metric == Metric::Cosine || self.0.chain.normalize_residuals) {
+            let problem =
+                format!("a beam of {beam} needs squared L2 without residual normalisation; use 1 for this codec");
+            return Err(Error::config("beam", problem));
+        }
+        Ok(())
     }
 
     /// An encoder on a device, for many rows or with other settings than the codec's own.

@@ -249,10 +249,10 @@ pub trait Backend: Send + Sync {
                 self.residual(rows, codebook, &partition)?;
             }
             let host = self.read_partition(&partition)?;
-            for i in 0..n {
+            for (i, norm) in norms.into_iter().enumerate() {
                 out.codes[i * levels + level] = host.labels[i];
                 out.margin[i * levels + level] = host.second[i] - host.best[i];
-                out.norm[i * levels + level] = norms[i];
+                out.norm[i * levels + level] = norm;
             }
         }
         Ok(out)

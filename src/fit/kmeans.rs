@@ -153,7 +153,11 @@ pub fn fit<B: Backend>(
             });
             // A codeword that jumped makes the next objective incomparable, so it never counts as convergence.
             let settled = changes.is_empty() && moves.is_empty() && (share == 0.0 || iteration > 3);
-            if settled && previous - now <= settings.tolerance * previous && settings.tolerance > 0.0 {
+            if settled
+                && previous.is_finite()
+                && settings.tolerance > 0.0
+                && previous - now <= settings.tolerance * previous
+            {
                 converged = true;
                 break;
             }

@@ -3,14 +3,14 @@
 mod exchange;
 mod init;
 mod kmeans;
-//mod minibatch;
+mod minibatch;
 mod preprocess;
 mod refine;
 mod residual;
 
 pub use init::Init;
 pub use kmeans::EmptyPolicy;
-//pub use minibatch::MiniBatchRqKMeans;
+pub use minibatch::{MiniBatchRqKMeans, MiniBatchTrainer};
 pub use preprocess::{Pca, Preprocess};
 pub use refine::Refine;
 pub use residual::{Fitted, RqKMeans, TrainingSummary};

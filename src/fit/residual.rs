@@ -328,11 +328,7 @@ fn fit_on<B: Backend>(
         };
         let outcome = kmeans::fit::<B>(backend, &rows, &settings, None, observer)?;
         backend.residual(&mut rows, &outcome.codebook, &outcome.partition)?;
-        let inertia = if scale.is_empty() {
-            backend.sum_squares(&rows)?
-        } else {
-            backend.row_norms(&rows)?.iter().zip(&scale).map(|(v, s)| f64::from(*v) * s * s).sum()
-        };
+        let inertia = squared_error(backend, &rows, &scale)?;
         let used = outcome.counts.iter().filter(|c| **c > 0).count();
         let level_summary = LevelSummary {
             level,
@@ -370,6 +366,14 @@ fn fit_on<B: Backend>(
         beam = settings.beam;
     }
     Ok(Fitted { chain, mean_norm, residual_norms, beam, summary })
+}
+
+/// Sum of the residuals' squared norms, each times the square of what its row was divided by (`scale` empty: nothing).
+pub(super) fn squared_error<B: Backend>(backend: &B, residuals: &B::Rows, scale: &[f64]) -> Result<f64> {
+    if scale.is_empty() {
+        return backend.sum_squares(residuals);
+    }
+    Ok(backend.row_norms(residuals)?.iter().zip(scale).map(|(v, s)| f64::from(*v) * s * s).sum())
 }
 
 /// exp of the entropy of the loads, natural logarithms.

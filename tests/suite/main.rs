@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cli")]
 mod cli;
+mod codec;
 #[cfg(feature = "gpu")]
 mod contract;
 mod eval;

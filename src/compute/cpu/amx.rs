@@ -25,7 +25,7 @@ pub fn available() -> bool {
     {
         use std::sync::OnceLock;
         static GRANTED: OnceLock<bool> = OnceLock::new();
-        return *GRANTED.get_or_init(|| {
+        *GRANTED.get_or_init(|| {
             use super::isa::Isa;
             if std::env::var("SEMEME_AMX").as_deref() == Ok("off") || Isa::detect() != Isa::Avx512 {
                 return false;
@@ -39,7 +39,7 @@ pub fn available() -> bool {
             const XFEATURE_XTILEDATA: libc::c_long = 18;
             // SAFETY: a system call with integer arguments that touches no memory of ours.
             unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
-        });
+        })
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     false
@@ -111,17 +111,17 @@ super::isa::multiversion! {
                 let (high, low) = tile.split_at_mut(1024);
                 let high: &mut [u16; 32] = (&mut high[half * 512 + inside..][..32]).try_into().expect("32 values");
                 let low: &mut [u16; 32] = (&mut low[half * 512 + inside..][..32]).try_into().expect("32 values");
-                let mut values = [0.0f32; 32];
-                if r < m {
-                    let row = &rows[r * d..(r + 1) * d];
-                    let end = d.min((t + 1) * STEP);
-                    let part = &row[t * STEP..end];
-                    if part.len() == 32 {
-                        values.copy_from_slice(part);
-                    } else {
-                        values[..part.len()].copy_from_slice(part);
+                let rest = if r < m { &rows[r * d + t * STEP..(r + 1) * d] } else { &[][..] };
+                let mut padded = [0.0f32; STEP];
+                let values = match rest.first_chunk::<STEP>() {
+                    Some(whole) => whole,
+                    None => {
+                        for (p, v) in padded.iter_mut().zip(rest) {
+                            *p = *v;
+                        }
+                        &padded
                     }
-                }
+                };
                 for i in 0..32 {
                     let bits = values[i].to_bits();
                     let hi = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;

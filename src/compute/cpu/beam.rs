@@ -70,7 +70,7 @@ impl Smallest {
 /// Products of each earlier codeword with all of a level's, `[Σ before, k_m]`: the transpose of the given table, so
 /// that a prefix reads runs.
 fn transpose(table: &[f32], k: usize) -> Vec<f32> {
-    let before = if k == 0 { 0 } else { table.len() / k };
+    let before = table.len().checked_div(k).unwrap_or(0);
     let mut out = vec![0.0; table.len()];
     for j in 0..k {
         for b in 0..before {

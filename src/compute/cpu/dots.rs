@@ -124,8 +124,8 @@ multiversion! {
                 }
                 for (s, w) in [w0, w1, w2, w3].iter().enumerate() {
                     let mut total = 0.0f32;
-                    for l in 0..16 {
-                        total += sums[s][l];
+                    for sum in sums[s] {
+                        total += sum;
                     }
                     for c in whole..d {
                         total += row[c] * w[c];
