@@ -1,7 +1,7 @@
 //! What the program says while it works: bars on a terminal, plain lines elsewhere, both to stderr.
 
 use crate::args::Common;
-use crate::text::{count, percent, time, whole};
+use crate::text::{percent, time, whole};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use sememe::progress::LevelSummary;
 use sememe::{Event, Observer};
@@ -151,7 +151,9 @@ fn style(unit: &'static str) -> ProgressStyle {
             let _ = write!(w, "{} of {} {unit}", whole(s.pos()), whole(s.len().unwrap_or(0)));
         })
         .with_key("rate", move |s: &ProgressState, w: &mut dyn std::fmt::Write| {
-            let _ = w.write_str(&rate(s.pos(), s.elapsed(), unit));
+            if s.pos() > 0 {
+                let _ = w.write_str(&rate(s.pos(), s.elapsed(), unit));
+            }
         })
         .with_key("left", |s: &ProgressState, w: &mut dyn std::fmt::Write| {
             let eta = s.eta().as_secs_f64();
@@ -210,11 +212,9 @@ impl State {
     }
 
     fn level_line(&self, l: &LevelSummary) -> String {
-        let end = if l.converged { ", converged" } else { "" };
-        let reseeded = if l.reseeded > 0 { format!("  {} reseeded", whole(l.reseeded)) } else { String::new() };
+        let reseeded = if l.reseeded > 0 { format!(", {} reseeded", whole(l.reseeded)) } else { String::new() };
         format!(
-            "level {}/{}  {} codewords  inertia {:<10.4e}  R² {:.4}  perplexity {:<6.1}  used {:<6}  {}  \
-             {}{end}{reseeded}",
+            "level {}/{}  K {:<4}  inertia {:.4e}  R² {:.4}  perplexity {:<5.1}  used {:<6}  {:>6}, {} of {} iterations{reseeded}",
             l.level + 1,
             self.levels,
             l.codebook_size,
@@ -223,7 +223,8 @@ impl State {
             l.perplexity,
             percent(l.utilisation),
             time(l.seconds),
-            count(l.iterations as u64, "iteration"),
+            l.iterations,
+            self.iterations
         )
     }
 }

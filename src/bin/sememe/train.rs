@@ -38,10 +38,9 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
         other => other?,
     };
     progress.finish();
-    if let Some(evaluation) = &measured {
-        advice(evaluation).iter().for_each(|note| progress.note(note));
-    }
+    let notes = measured.as_ref().map(advice).unwrap_or_default();
     if progress.json {
+        notes.iter().for_each(|note| progress.note(note));
         return print_json(&summary(plan, &codec, &input, &device, measured.as_ref(), seconds, progress));
     }
     if progress.quiet {
@@ -68,7 +67,9 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
             whole(e.max_bucket as u64)
         ));
     }
-    print(&text)
+    print(&text)?;
+    notes.iter().for_each(|note| progress.note(note));
+    Ok(())
 }
 
 /// Says which rows were left out.
