@@ -48,8 +48,11 @@ impl Limits {
     fn entry(&self, chain: &Chain, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>) -> f64 {
         let mut delta = 0.0;
         if !(chain.mean.is_empty() && chain.components.is_empty() && chain.scales.is_empty()) {
-            let x_norm = norm(x.iter().copied());
-            let centred = x_norm + self.mean_norm;
+            let centred = if chain.mean.is_empty() {
+                norm(x.iter().copied())
+            } else {
+                norm(x.iter().zip(&chain.mean).map(|(v, m)| v - m)) * (1.0 + 4.0 * a.unit)
+            };
             // fl(x − mean): one rounding of each value, of the difference's size.
             let centring = if chain.mean.is_empty() { 0.0 } else { a.unit * centred };
             delta = a.projection_error(centred, centring, self.frobenius, self.spectral)
@@ -95,8 +98,7 @@ impl Limits {
         } else {
             (norm(x.iter().copied()) + self.mean_norm) * self.spectral
         };
-        let codeword = self.codewords.iter().copied().fold(0.0, f64::max);
-        f64::from(margin) > 2.0 * a.beam_error(self.codewords.len(), norm, delta, codeword)
-            && (norm + codeword) * codeword < 1e36
+        let codewords: f64 = self.codewords.iter().sum();
+        f64::from(margin) > 2.0 * a.beam_error(norm, delta, &self.codewords) && (norm + codewords) * codewords < 1e36
     }
 }

@@ -67,9 +67,12 @@ impl<B: Backend> Resident<B> {
         } else {
             Vec::new()
         };
-        // One η for the projection (d terms) and the scores (p terms): the longer sum's.
-        let dims = chain.dims.max(chain.inner_dims());
-        let arithmetic = Arithmetic { dot: backend.dot_error(dims), unit: backend.unit_roundoff(), dims };
+        let arithmetic = Arithmetic {
+            dot: backend.dot_error(chain.inner_dims()),
+            projection: backend.projection_error(chain.dims),
+            unit: backend.unit_roundoff(),
+            dims: chain.dims.max(chain.inner_dims()),
+        };
         Ok(Self { backend, codebooks, gram, arithmetic })
     }
 }

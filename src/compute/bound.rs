@@ -32,8 +32,10 @@ pub fn gamma(m: f64, u: f64) -> f64 {
 /// What a device's arithmetic promises.
 #[derive(Clone, Copy, Debug)]
 pub struct Arithmetic {
-    /// η: error of a dot product, relative to the product of the norms.
+    /// η: error of a dot product with a codeword, relative to the product of the norms.
     pub dot: f64,
+    /// η of a dot product in the projection onto components.
+    pub projection: f64,
     /// u: error of one operation.
     pub unit: f64,
     /// Dimensions, for the subnormal term.
@@ -83,19 +85,20 @@ impl Arithmetic {
     /// `‖δ‖ ≤ (η + 3u)·‖x − mean‖·‖S·P‖_F`, and the centring's own rounding passes through with the largest scale.
     #[must_use]
     pub fn projection_error(&self, centred_norm: f64, centring: f64, frobenius: f64, spectral: f64) -> f64 {
-        SLACK * ((self.dot + 3.0 * self.unit) * centred_norm * frobenius + centring * spectral)
+        SLACK * ((self.projection + 3.0 * self.unit) * centred_norm * frobenius + centring * spectral)
             + self.subnormal(centred_norm, frobenius)
     }
 
-    /// How far the cost of a whole prefix may be off in a beam search: `depth` codewords of norm at most `codeword`, dot
+    /// How far the cost of a whole prefix may be off in a beam search: one codeword a level, of norm at most `codewords[l]`, dot
     /// products with a row of norm `norm` (off by `delta`), and a table of codeword products rounded to f32.
     #[must_use]
-    pub fn beam_error(&self, depth: usize, norm: f64, delta: f64, codeword: f64) -> f64 {
-        let depth = depth as f64;
-        let single = self.score_error(false, norm, delta, codeword);
-        let terms =
-            depth * (norm * 1.001 * codeword + 0.5 * codeword * codeword) + 0.5 * depth * depth * codeword * codeword;
-        depth * single + SLACK * gamma(depth * depth + 3.0, self.unit) * terms
+    pub fn beam_error(&self, norm: f64, delta: f64, codewords: &[f64]) -> f64 {
+        let depth = codewords.len() as f64;
+        let singles: f64 = codewords.iter().map(|c| self.score_error(false, norm, delta, *c)).sum();
+        let sum: f64 = codewords.iter().sum();
+        let terms = norm * 1.001 * sum + 0.5 * sum * sum;
+        // A cost is a sum of depth·(depth + 3)/2 terms, each rounded once more in the table.
+        singles + SLACK * gamma(0.5 * depth * (depth + 3.0) + 1.0, self.unit) * terms
     }
 }
 
@@ -111,12 +114,13 @@ mod tests {
 
     #[test]
     fn errors_grow_with_every_argument() {
-        let a = Arithmetic { dot: 1e-6, unit: 6e-8, dims: 8 };
+        let a = Arithmetic { dot: 1e-6, projection: 1e-6, unit: 6e-8, dims: 8 };
         let base = a.score_error(false, 1.0, 1e-7, 1.0);
         assert!(a.score_error(false, 2.0, 1e-7, 1.0) > base);
         assert!(a.score_error(false, 1.0, 1e-6, 1.0) > base);
         assert!(a.score_error(false, 1.0, 1e-7, 2.0) > base);
-        assert!(a.beam_error(3, 1.0, 1e-7, 1.0) > 3.0 * base);
+        assert!(a.beam_error(1.0, 1e-7, &[1.0; 3]) > 3.0 * base);
+        assert!(a.projection_error(1.0, 0.0, 2.0, 1.0) > 2e-6);
         assert!(a.normalized_error(1e-7, 0.0).is_infinite());
     }
 }

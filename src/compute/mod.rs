@@ -121,6 +121,11 @@ pub trait Backend: Send + Sync {
     /// [`bound`].
     fn dot_error(&self, dims: usize) -> f64;
 
+    /// The same for the dot products of [`project`](Self::project).
+    fn projection_error(&self, dims: usize) -> f64 {
+        self.dot_error(dims)
+    }
+
     /// u such that one computed `+ − ×` is within a factor 1 ± u of the true one.
     fn unit_roundoff(&self) -> f64;
 

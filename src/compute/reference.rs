@@ -255,19 +255,27 @@ impl Reference {
             let before: usize = chain.codebooks[..level].iter().map(Matrix::rows).sum();
             let mut next: Vec<(f64, u32, u32)> = Vec::with_capacity(beam.len() * book.rows());
             for (b, (cost, prefix)) in beam.iter().enumerate() {
-                for j in 0..book.rows() {
-                    let mut step = self.biases[level][j] - scores[j];
-                    let mut offset = 0;
-                    for (l, code) in prefix.iter().enumerate() {
-                        step += gram[level][j * before + offset + *code as usize];
-                        offset += chain.codebooks[l].rows();
+                let mut columns = Vec::with_capacity(prefix.len());
+                let mut offset = 0;
+                for (earlier, code) in chain.codebooks.iter().zip(prefix) {
+                    columns.push(offset + *code as usize);
+                    offset += earlier.rows();
+                }
+                for (j, dot) in scores.iter().enumerate() {
+                    let mut step = self.biases[level][j] - dot;
+                    for column in &columns {
+                        step += gram[level][j * before + column];
                     }
                     next.push((cost + step, b as u32, j as u32));
                 }
             }
             // The beam is kept in lexicographic order, so (b, j) orders prefixes lexicographically too.
-            next.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-            next.truncate(if level + 1 == chain.codebooks.len() { 1 } else { width });
+            let keep = if level + 1 == chain.codebooks.len() { 1 } else { width };
+            if keep < next.len() {
+                // The order is total, so which entries stay does not depend on how they are selected.
+                next.select_nth_unstable_by(keep, |a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+                next.truncate(keep);
+            }
             next.sort_by_key(|e| (e.1, e.2));
             beam = next
                 .into_iter()

@@ -10,5 +10,6 @@ mod hostile;
 mod io;
 #[cfg(feature = "gpu")]
 mod parity;
+mod real;
 #[cfg(feature = "gpu")]
 mod support;

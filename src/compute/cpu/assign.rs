@@ -1,6 +1,6 @@
 //! Twin of `shaders/assign.wgsl`: nearest codeword, its score, and the second-best score, block by block.
 
-use super::dots::{Engine, matmul_nt};
+use super::dots::{Engine, matmul_nt_blocked};
 use super::isa::multiversion;
 use super::normalize::unit_rows;
 use super::residual::subtract;
@@ -132,7 +132,7 @@ fn preprocess(part: &[f32], d: usize, steps: &Steps<'_>) -> Vec<f32> {
     if !steps.components.is_empty() {
         let p = steps.components.len() / d;
         let mut out = vec![0.0f32; part.len() / d * p];
-        matmul_nt(&work, steps.components, d, &mut out);
+        matmul_nt_blocked(&work, steps.components, d, &mut out);
         work = out;
     }
     if !steps.scales.is_empty() {

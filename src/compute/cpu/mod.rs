@@ -162,6 +162,10 @@ impl Backend for Cpu {
         dots::dot_error(dims)
     }
 
+    fn projection_error(&self, dims: usize) -> f64 {
+        dots::blocked_error(dims)
+    }
+
     fn unit_roundoff(&self) -> f64 {
         (0.5f64).powi(24)
     }

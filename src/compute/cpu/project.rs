@@ -1,7 +1,7 @@
 //! Twin of `shaders/project.wgsl`: rows centred, multiplied with components, scaled.
 
 use super::Rows;
-use super::dots::matmul_nt;
+use super::dots::matmul_nt_blocked;
 use rayon::prelude::*;
 
 /// `[n, p]` of `scale·((x − mean)·componentsᵀ)`; empty arguments are zero, identity and one.
@@ -23,7 +23,7 @@ pub fn project(rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) ->
         if components.is_empty() {
             out.copy_from_slice(input);
         } else {
-            matmul_nt(input, components, d, out);
+            matmul_nt_blocked(input, components, d, out);
         }
         if !scales.is_empty() {
             for row in out.chunks_exact_mut(p) {
