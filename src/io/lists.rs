@@ -10,6 +10,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -62,7 +63,10 @@ impl Meta {
         let schema = self.meta.parquet_schema();
         let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == column);
         let groups = self.meta.metadata().row_groups();
-        groups.iter().map(|g| leaf.and_then(|l| g.columns().get(l)).map_or(-1, |c| c.num_values())).collect()
+        groups
+            .iter()
+            .map(|g| leaf.and_then(|l| g.columns().get(l)).map_or(-1, ColumnChunkMetaData::num_values))
+            .collect()
     }
 
     /// A reader of some columns from the row group `first_group` on, less its first `skip` rows.

@@ -63,7 +63,7 @@ impl ParquetRows {
         let mut reader = meta.reader(&w, &[column], 0, 0, 1)?;
         let batch = guarded(&w, || reader.next().transpose().map_err(Into::into))?;
         let batch = batch.ok_or_else(|| w.bad(format_args!("claims {} rows, but holds none", meta.rows())))?;
-        let dims = list_rows(&w, batch.column(0), 0)?.1.first().map_or(0, |range| range.len());
+        let dims = list_rows(&w, batch.column(0), 0)?.1.first().map_or(0, ExactSizeIterator::len);
         if dims == 0 {
             return Err(w.bad(format_args!("its shape ({}, 0) holds no values", meta.rows())));
         }

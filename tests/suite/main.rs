@@ -1,5 +1,7 @@
 //! The one integration binary; each module is a kind of promise.
 
+#[cfg(feature = "cli")]
+mod cli;
 mod codec;
 #[cfg(feature = "gpu")]
 mod contract;

@@ -1,1 +1,28 @@
-fn main() {}
+//! `sememe`: arguments → validated plan → library calls → exit code.
+
+mod args;
+mod completions;
+mod decode;
+mod demo;
+mod device;
+mod doctor;
+mod encode;
+mod eval;
+mod failure;
+mod input;
+mod output;
+mod plan;
+mod progress;
+mod run;
+mod show;
+mod text;
+mod train;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

@@ -18,7 +18,7 @@ pub(super) fn escape(text: &str, limit: usize) -> String {
             '\n' | '\t' | '\r' => out.push(' '),
             // Controls, and the marks that turn the direction of the text around them.
             c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                out.push('\u{fffd}')
+                out.push('\u{fffd}');
             }
             c => out.push(c),
         }

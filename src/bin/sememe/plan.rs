@@ -1,0 +1,275 @@
+//! Raw flags → what will be done, checked before any row is read.
+
+use crate::args::{Codebooks, EmptyChoice};
+use crate::args::{
+    Decode, Demo, DeviceChoice, Encode, Eval, InitChoice, MetricChoice, OnBad, PreprocessFlags, Preset, Rows, Train,
+};
+use crate::failure::{Usage, usage};
+use anyhow::Result;
+use sememe::io::AtomicFile;
+use sememe::{BadRows, EmptyPolicy, EncodeOptions, Error, Init, Metric, Pca, Preprocess, Refine, RqKMeans};
+use std::path::{Path, PathBuf};
+
+/// A file of embeddings.
+pub struct RowsPlan {
+    pub path: PathBuf,
+    pub array: Option<String>,
+    pub on_bad: BadRows,
+}
+
+pub struct TrainPlan {
+    pub input: RowsPlan,
+    pub output: PathBuf,
+    pub config: RqKMeans,
+    pub device: DeviceChoice,
+    pub dry_run: bool,
+}
+
+pub struct EncodePlan {
+    pub codec: PathBuf,
+    pub input: RowsPlan,
+    pub output: PathBuf,
+    pub device: DeviceChoice,
+    pub options: EncodeOptions,
+}
+
+pub struct DecodePlan {
+    pub codec: PathBuf,
+    pub codes: PathBuf,
+    pub output: PathBuf,
+    pub depth: Option<usize>,
+}
+
+pub struct EvalPlan {
+    pub codec: PathBuf,
+    pub input: RowsPlan,
+    pub queries: usize,
+    pub seed: u64,
+    pub device: DeviceChoice,
+    pub options: EncodeOptions,
+    pub report: Option<PathBuf>,
+    pub names: Option<Names>,
+}
+
+/// Where items' names are.
+pub struct Names {
+    pub path: PathBuf,
+    pub field: String,
+    pub detail: Option<String>,
+}
+
+pub struct DemoPlan {
+    pub output: PathBuf,
+    pub device: DeviceChoice,
+}
+
+pub fn train(flags: Train) -> Result<TrainPlan> {
+    let config = config(&flags.codebooks, &flags.preprocess)?;
+    let input = rows(flags.input, flags.rows);
+    output(&flags.output, &["safetensors"], "a codec is written as", &[&input.path], !flags.dry_run)?;
+    Ok(TrainPlan { input, output: flags.output, config, device: flags.on.device, dry_run: flags.dry_run })
+}
+
+pub fn encode(flags: Encode) -> Result<EncodePlan> {
+    let options = encode_options(flags.beam, flags.batch_rows)?;
+    let input = rows(flags.input, flags.rows);
+    output(
+        &flags.output,
+        &["npy", "parquet", "jsonl", "csv"],
+        "codes are written as",
+        &[&flags.codec, &input.path],
+        true,
+    )?;
+    if extension(&flags.output) == "parquet" && !cfg!(feature = "parquet") {
+        let path = flags.output.display();
+        return Err(usage(format!(
+            "`{path}`: this build does not write parquet; build with `--features parquet`, or write .npy, .jsonl or .csv"
+        )));
+    }
+    Ok(EncodePlan { codec: flags.codec, input, output: flags.output, device: flags.on.device, options })
+}
+
+pub fn decode(flags: Decode) -> Result<DecodePlan> {
+    if flags.depth == Some(0) {
+        return Err(usage("`--depth`: expected at least 1 code an ID, got 0"));
+    }
+    output(&flags.output, &["npy", "safetensors"], "rows are written as", &[&flags.codec, &flags.codes], true)?;
+    Ok(DecodePlan { codec: flags.codec, codes: flags.codes, output: flags.output, depth: flags.depth })
+}
+
+pub fn eval(flags: Eval) -> Result<EvalPlan> {
+    let options = encode_options(flags.beam, None)?;
+    let input = rows(flags.input, flags.rows);
+    if let Some(page) = &flags.report {
+        let mut inputs = vec![flags.codec.as_path(), &input.path];
+        inputs.extend(flags.names.as_deref());
+        output(page, &["html", "htm"], "a report is written as", &inputs, true)?;
+    }
+    let (field, detail) = (flags.field, flags.detail);
+    Ok(EvalPlan {
+        codec: flags.codec,
+        input,
+        queries: flags.queries,
+        seed: flags.seed,
+        device: flags.on.device,
+        options,
+        report: flags.report,
+        names: flags.names.map(|path| Names { path, field, detail }),
+    })
+}
+
+pub fn demo(flags: Demo) -> Result<DemoPlan> {
+    output(&flags.output, &["html", "htm"], "a page is written as", &[], true)?;
+    Ok(DemoPlan { output: flags.output, device: flags.on.device })
+}
+
+fn rows(path: PathBuf, flags: Rows) -> RowsPlan {
+    let on_bad = match flags.on_bad {
+        OnBad::Refuse => BadRows::Refuse,
+        OnBad::Drop => BadRows::Drop,
+    };
+    RowsPlan { path, array: flags.array, on_bad }
+}
+
+fn encode_options(beam: Option<usize>, batch_rows: Option<usize>) -> Result<EncodeOptions> {
+    if let Some(beam @ (0 | 65..)) = beam {
+        return Err(usage(format!("`--beam`: expected 1 to 64 prefixes, got {beam}")));
+    }
+    if batch_rows == Some(0) {
+        return Err(usage("`--batch-rows`: expected at least 1, got 0"));
+    }
+    Ok(EncodeOptions { beam, batch_rows })
+}
+
+/// The training's settings: the preset's, or the defaults, with what was typed on top.
+fn config(flags: &Codebooks, steps: &PreprocessFlags) -> Result<RqKMeans> {
+    let mut config = RqKMeans::default();
+    if flags.preset == Some(Preset::Basil) {
+        config.codebook_sizes = vec![1024; 3];
+        config.iterations = 20;
+        config.tolerance = 1e-4;
+        config.preprocess = Preprocess::basil();
+    }
+    config.codebook_sizes = codebook_sizes(flags, &config.codebook_sizes)?;
+    config.iterations = flags.iterations.unwrap_or(config.iterations);
+    if config.iterations == 0 {
+        return Err(usage("`--iterations`: expected at least 1, got 0"));
+    }
+    config.tolerance = flags.tolerance.unwrap_or(config.tolerance);
+    config.starts = flags.starts;
+    config.seed = flags.seed;
+    config.metric = match flags.metric {
+        MetricChoice::SquaredL2 => Metric::SquaredL2,
+        MetricChoice::Cosine => Metric::Cosine,
+    };
+    config.init = match flags.init {
+        InitChoice::KMeansPlusPlus => Init::KMeansPlusPlus,
+        InitChoice::Random => Init::Random,
+    };
+    config.empty = match flags.empty {
+        EmptyChoice::Farthest => EmptyPolicy::Farthest,
+        EmptyChoice::Keep => EmptyPolicy::Keep,
+    };
+    config.refine =
+        flags.refine.map(|rounds| Refine { rounds, beam: flags.beam.unwrap_or_else(|| Refine::default().beam) });
+    config.max_training_rows = flags.max_training_rows;
+    config.normalize_residuals = steps.normalize_residuals;
+    preprocess(steps, &mut config.preprocess);
+    config.validate().map_err(in_flags)?;
+    Ok(config)
+}
+
+fn preprocess(flags: &PreprocessFlags, steps: &mut Preprocess) {
+    steps.center |= flags.center;
+    steps.whiten |= flags.whiten;
+    steps.normalize |= flags.normalize;
+    if let Some(keep_variance) = flags.pca {
+        steps.pca = Some(Pca { keep_variance, ..steps.pca.unwrap_or_default() });
+    }
+    if let Some(max_dims) = flags.pca_dims {
+        // Asked for alone, the number is meant, not the share.
+        let asked = steps.pca.unwrap_or(Pca { keep_variance: 1.0, max_dims });
+        steps.pca = Some(Pca { max_dims, ..asked });
+    }
+}
+
+fn codebook_sizes(flags: &Codebooks, defaults: &[usize]) -> Result<Vec<usize>> {
+    let levels = flags.levels;
+    if let Some(levels @ (0 | 65..)) = levels {
+        return Err(usage(format!("`--levels`: expected 1 to 64, got {levels}")));
+    }
+    match flags.codebook_size.as_deref() {
+        None => Ok(vec![defaults[0]; levels.unwrap_or(defaults.len())]),
+        Some([size]) => Ok(vec![*size; levels.unwrap_or(defaults.len())]),
+        Some(sizes) => match levels {
+            Some(levels) if levels != sizes.len() => Err(usage(format!(
+                "`--codebook-size` lists {} levels and `--levels` says {levels}; leave `--levels` out, or give one size",
+                sizes.len()
+            ))),
+            _ => Ok(sizes.to_vec()),
+        },
+    }
+}
+
+/// The library names a field; the user typed an option.
+pub fn in_flags(error: Error) -> anyhow::Error {
+    let Error::Config { field, problem } = error else { return error.into() };
+    let flag = match field.as_str() {
+        "tolerance" => "--tolerance",
+        "starts" => "--starts",
+        "max_training_rows" => "--max-training-rows",
+        "preprocess.pca.keep_variance" => "--pca",
+        "preprocess.pca.max_dims" => "--pca-dims",
+        "preprocess.whiten" => {
+            return usage("`--whiten` needs `--pca` (or `--pca-dims`); add one, or use `--preset basil`");
+        }
+        "refine.rounds" => "--refine",
+        "refine" => {
+            return usage(
+                "`--refine` minimises squared L2 over all levels at once; leave it out, or leave out `--metric cosine` \
+                 and `--normalize-residuals`",
+            );
+        }
+        "refine.beam" | "beam" => "--beam",
+        "batch_rows" => "--batch-rows",
+        name if name.starts_with("codebook_sizes") => "--codebook-size",
+        _ => return Error::Config { field, problem }.into(),
+    };
+    usage(format!("`{flag}`: {problem}"))
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// Refuses an output that could not be written after the work is done; `probe` also tries to create a file there.
+fn output(path: &Path, extensions: &[&str], what: &str, inputs: &[&Path], probe: bool) -> Result<()> {
+    let shown = path.display();
+    if !extensions.contains(&extension(path).as_str()) {
+        let list: Vec<String> = extensions.iter().map(|e| format!(".{e}")).collect();
+        let list = match list.as_slice() {
+            [most @ .., last] if !most.is_empty() => format!("{} or {last}", most.join(", ")),
+            _ => list.concat(),
+        };
+        return Err(usage(format!("`{shown}`: {what} {list}; give a name that ends so")));
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let problem = if folder.exists() { "is not a folder" } else { "does not exist; make it first" };
+        return Err(usage(format!("`{shown}` cannot be written: the folder `{}` {problem}", folder.display())));
+    }
+    if let Ok(target) = path.canonicalize() {
+        for input in inputs {
+            if input.canonicalize().is_ok_and(|input| input == target) {
+                return Err(usage(format!("`{shown}` is an input too; give the output another name")));
+            }
+        }
+    }
+    if probe {
+        // Made beside the output and gone again: this finds folders that cannot be written to, whatever the reason.
+        AtomicFile::create(path).map_err(|e| Usage(e.to_string()))?;
+    } else if path.exists() && !path.is_file() {
+        return Err(usage(format!("`{shown}` is a folder, a pipe or a device, which a file cannot replace")));
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! From the command line to a verb.
+
+use crate::args::{Cli, Common, Verb};
+use crate::failure::usage;
+use crate::progress::Progress;
+use crate::{completions, decode, demo, doctor, encode, eval, plan, show, train};
+use anyhow::Result;
+use clap::Parser as _;
+
+/// Parses the arguments and runs the verb.
+pub fn run() -> Result<()> {
+    let Cli { verb, common } = Cli::try_parse()?;
+    log(&common);
+    match common.threads {
+        Some(0) => return Err(usage("`--threads`: expected at least 1, got 0")),
+        Some(n) => rayon::ThreadPoolBuilder::new().num_threads(n).build_global()?,
+        None => {}
+    }
+    let json = common.json;
+    match &verb {
+        Verb::Show(flags) => return show::run(flags, json),
+        Verb::Doctor => return doctor::run(json),
+        Verb::Completions(flags) => return completions::run(flags, json),
+        _ => {}
+    }
+    let progress = Progress::new(&common)?;
+    match verb {
+        Verb::Demo(flags) => demo::run(&plan::demo(flags)?, &progress),
+        Verb::Train(flags) => train::run(&plan::train(*flags)?, &progress),
+        Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),
+        Verb::Decode(flags) => decode::run(&plan::decode(flags)?, &progress),
+        Verb::Eval(flags) => eval::run(&plan::eval(flags)?, &progress),
+        Verb::Show(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
+    }
+}
+
+/// Warnings always go to stderr, more with `-v` and `-vv`, and as `RUST_LOG` says if it is set.
+fn log(common: &Common) {
+    let level = match (common.quiet, common.verbose) {
+        (true, 0) => "error",
+        (false, 0) => "warn",
+        (_, 1) => "sememe=info,warn",
+        (_, 2) => "sememe=debug,info",
+        _ => "trace",
+    };
+    let filter = std::env::var("RUST_LOG").ok().filter(|v| !v.is_empty()).unwrap_or_else(|| level.to_owned());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
+        .with_target(false)
+        .without_time();
+    // Fails only if there is a subscriber already, which there is not.
+    let _ = builder.try_init();
+}
