@@ -234,7 +234,7 @@ impl Backend for Cpu {
     }
 
     fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Codebook> {
-        crate::error::check_shape("values", k * d, values.len(), "codebook")?;
+        check_shape("values", k * d, values.len(), "codebook")?;
         Ok(Codebook::new(k, d, values.to_vec(), metric))
     }
 

@@ -52,7 +52,6 @@ impl Seeding {
     }
 
     /// Rows drawn with probability proportional to `nearest`, or uniformly before the first choice and where all are 0.
-    #[must_use]
     pub fn draw(&self, uniforms: &[f64]) -> Result<Vec<u32>> {
         let n = self.nearest.len();
         if n == 0 {
