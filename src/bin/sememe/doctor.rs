@@ -31,15 +31,17 @@ pub fn gpu_report() -> GpuReport {
 fn adapters() -> Vec<(String, String)> {
     let describe = |(i, a): (usize, sememe::compute::gpu::AdapterSummary)| {
         let features = if a.features.is_empty() { "none".to_owned() } else { a.features.join(", ") };
+        let subgroups = match a.subgroup_lanes {
+            (least, most) if least == most => most.to_string(),
+            (least, most) => format!("{least} to {most}"),
+        };
         let text = format!(
-            "{}; buffers to {}, bindings to {}, workgroups of {} lanes and {}, subgroups of {} to {}; features: {features}",
+            "{}; buffers to {}, bindings to {}, workgroups of {} lanes and {}, subgroups of {subgroups}; features: {features}",
             device::name(&a.info),
             size(a.buffer_bytes),
             size(a.binding_bytes),
             a.workgroup_lanes,
             size(u64::from(a.workgroup_bytes)),
-            a.subgroup_lanes.0,
-            a.subgroup_lanes.1,
         );
         (format!("adapter {}", i + 1), text)
     };
