@@ -33,6 +33,12 @@ pub fn share(iteration: usize, iterations: usize) -> f64 {
     }
 }
 
+/// Whether any iteration after this one may exchange codewords.
+#[must_use]
+pub fn comes_after(iteration: usize, iterations: usize) -> bool {
+    (iteration + 1..=iteration + 3).any(|i| share(i, iterations) > 0.0)
+}
+
 /// A move: the codeword that goes, the cluster it goes to, and the row it leans towards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
@@ -122,5 +128,6 @@ mod tests {
         assert_eq!(share(17, 25), 0.1);
         assert!((18..=25).all(|i| share(i, 25) == 0.0));
         assert!((0..=4).all(|i| share(i, 4) == 0.0));
+        assert!(comes_after(1, 25) && comes_after(16, 25) && !comes_after(17, 25) && !comes_after(1, 4));
     }
 }

@@ -119,6 +119,7 @@ pub fn fit<B: Backend>(
         let mut codebook = backend.codebook(settings.k, d, &first, settings.metric)?;
         let mut partition = backend.partition(n)?;
         let (mut previous, mut reseeded, mut converged, mut done) = (f64::INFINITY, 0u64, false, 0);
+        let mut jumped = false;
         for iteration in 1..=settings.iterations {
             check(observer)?;
             let assigned = backend.assign(rows, &codebook, &mut partition)?;
@@ -151,13 +152,13 @@ pub fn fit<B: Backend>(
                 inertia: now,
                 reseeded: changes.len(),
             });
-            // A codeword that jumped makes the next objective incomparable, so it never counts as convergence.
-            let settled = changes.is_empty() && moves.is_empty() && (share == 0.0 || iteration > 3);
-            if settled
-                && previous.is_finite()
-                && settings.tolerance > 0.0
-                && previous - now <= settings.tolerance * previous
-            {
+            // A codeword that jumped, now or before this assignment, makes two objectives incomparable; and while exchanges are
+            // still to come, only one that found nothing to move may end the level.
+            let quiet = changes.is_empty() && moves.is_empty();
+            let waiting = settings.exchange && share == 0.0 && exchange::comes_after(iteration, settings.iterations);
+            let comparable = quiet && !jumped && !waiting && previous.is_finite();
+            jumped = !quiet;
+            if comparable && settings.tolerance > 0.0 && previous - now <= settings.tolerance * previous {
                 converged = true;
                 break;
             }

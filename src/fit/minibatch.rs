@@ -161,6 +161,18 @@ impl MiniBatchTrainer {
         &self.config
     }
 
+    /// Values a row.
+    #[must_use]
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
+    /// Whole epochs taken by [`fit_source`](Self::fit_source) so far.
+    #[must_use]
+    pub fn epochs(&self) -> u64 {
+        self.position.0
+    }
+
     /// Batches taken so far.
     #[must_use]
     pub fn steps(&self) -> u64 {
@@ -203,6 +215,20 @@ impl MiniBatchTrainer {
     /// # Errors
     /// As [`partial_fit`](Self::partial_fit), with [`Error::Interrupted`] after a stop; read errors.
     pub fn fit_source(&mut self, source: &dyn RowSource, device: &Device, observer: &dyn Observer) -> Result<()> {
+        self.fit_source_saving(source, device, observer, &mut |_| Ok(()))
+    }
+
+    /// As [`fit_source`](Self::fit_source), calling `save` after every epoch, for checkpoints.
+    ///
+    /// # Errors
+    /// As [`fit_source`](Self::fit_source), and whatever `save` returns.
+    pub fn fit_source_saving(
+        &mut self,
+        source: &dyn RowSource,
+        device: &Device,
+        observer: &dyn Observer,
+        save: &mut dyn FnMut(&Self) -> Result<()>,
+    ) -> Result<()> {
         let (n, most) = (source.rows(), self.config.codebook_sizes.iter().copied().max().unwrap_or(0));
         check_shape("d", self.dims, source.dims(), source.name())?;
         if n < most {
@@ -210,10 +236,16 @@ impl MiniBatchTrainer {
                 "{n} training rows are fewer than the {most} codewords of a level; give more rows or a smaller codebook size"
             )));
         }
-        on_device!(device, backend => self.fit_on(backend, source, observer))
+        on_device!(device, backend => self.fit_on(backend, source, observer, save))
     }
 
-    fn fit_on<B: Backend>(&mut self, backend: &B, source: &dyn RowSource, observer: &dyn Observer) -> Result<()> {
+    fn fit_on<B: Backend>(
+        &mut self,
+        backend: &B,
+        source: &dyn RowSource,
+        observer: &dyn Observer,
+        save: &mut dyn FnMut(&Self) -> Result<()>,
+    ) -> Result<()> {
         let (n, d, size) = (source.rows(), self.dims, self.config.batch_rows);
         let batches = n.div_ceil(size) as u64;
         let epochs = self.config.epochs as u64;
@@ -248,6 +280,8 @@ impl MiniBatchTrainer {
                 observer.event(Event::Advance { done: done + 1 });
             }
             self.position = (self.position.0 + 1, 0);
+            self.store(backend, &books)?;
+            save(self)?;
         }
         self.store(backend, &books)?;
         outcome

@@ -11,5 +11,6 @@ mod io;
 #[cfg(feature = "gpu")]
 mod parity;
 mod real;
+mod regression;
 #[cfg(feature = "gpu")]
 mod support;

@@ -159,6 +159,43 @@ pub struct Train {
     pub codebooks: Codebooks,
     #[command(flatten)]
     pub preprocess: PreprocessFlags,
+    #[command(flatten)]
+    pub minibatch: MiniBatchFlags,
+}
+
+/// How codebooks are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Lloyd's k-means over all rows, held in memory.
+    Kmeans,
+    /// Mini-batches, read as they are needed.
+    Minibatch,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Mini-batches, for files larger than memory")]
+pub struct MiniBatchFlags {
+    #[arg(long, value_enum, default_value = "kmeans", hide_possible_values = true)]
+    #[arg(
+        help = "kmeans, over all rows in memory, or minibatch, which reads rows as it needs them and takes --levels, \
+                  --codebook-size, --seed, --metric and --normalize-residuals"
+    )]
+    pub method: Method,
+    /// Passes over the file [default: 10]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+    /// Rows a batch [default: 4096]
+    #[arg(long, value_name = "N")]
+    pub batch_rows: Option<usize>,
+    /// Train all levels in every batch instead of one level after the other
+    #[arg(long)]
+    pub joint: bool,
+    /// Keep the training's state here, written after every epoch and when it is stopped
+    #[arg(long, value_name = "STATE", value_hint = ValueHint::FilePath)]
+    pub checkpoint: Option<PathBuf>,
+    /// Go on from the checkpoint, if there is one
+    #[arg(long, requires = "checkpoint")]
+    pub resume: bool,
 }
 
 #[derive(Debug, Args)]

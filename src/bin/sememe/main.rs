@@ -10,6 +10,7 @@ mod encode;
 mod eval;
 mod failure;
 mod input;
+mod minibatch;
 mod output;
 mod plan;
 mod progress;

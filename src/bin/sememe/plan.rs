@@ -1,11 +1,12 @@
 //! Raw flags → what will be done, checked before any row is read.
 
-use crate::args::{Codebooks, EmptyChoice};
+use crate::args::{Codebooks, EmptyChoice, Method, MiniBatchFlags};
 use crate::args::{
     Decode, Demo, DeviceChoice, Encode, Eval, InitChoice, MetricChoice, OnBad, PreprocessFlags, Preset, Rows, Train,
 };
 use crate::failure::{Usage, usage};
 use anyhow::Result;
+use sememe::fit::MiniBatchRqKMeans;
 use sememe::io::AtomicFile;
 use sememe::{BadRows, EmptyPolicy, EncodeOptions, Error, Init, Metric, Pca, Preprocess, Refine, RqKMeans};
 use std::path::{Path, PathBuf};
@@ -21,8 +22,16 @@ pub struct TrainPlan {
     pub input: RowsPlan,
     pub output: PathBuf,
     pub config: RqKMeans,
+    pub minibatch: Option<MiniBatchPlan>,
     pub device: DeviceChoice,
     pub dry_run: bool,
+}
+
+/// Mini-batches take the place of the k-means settings.
+pub struct MiniBatchPlan {
+    pub config: MiniBatchRqKMeans,
+    pub checkpoint: Option<PathBuf>,
+    pub resume: bool,
 }
 
 pub struct EncodePlan {
@@ -67,7 +76,12 @@ pub fn train(flags: Train) -> Result<TrainPlan> {
     let config = config(&flags.codebooks, &flags.preprocess)?;
     let input = rows(flags.input, flags.rows);
     output(&flags.output, &["safetensors"], "a codec is written as", &[&input.path], !flags.dry_run)?;
-    Ok(TrainPlan { input, output: flags.output, config, device: flags.on.device, dry_run: flags.dry_run })
+    let minibatch = minibatch(&flags.minibatch, &flags.codebooks, &flags.preprocess, &config)?;
+    if let Some(state) = minibatch.as_ref().and_then(|m| m.checkpoint.as_deref()) {
+        output(state, &["json"], "a training state is written as", &[&input.path, &flags.output], !flags.dry_run)?;
+    }
+    let (output, device, dry_run) = (flags.output, flags.on.device, flags.dry_run);
+    Ok(TrainPlan { input, output, config, minibatch, device, dry_run })
 }
 
 pub fn encode(flags: Encode) -> Result<EncodePlan> {
@@ -179,6 +193,62 @@ fn config(flags: &Codebooks, steps: &PreprocessFlags) -> Result<RqKMeans> {
     Ok(config)
 }
 
+/// The mini-batch settings, if that is the method; options of the other method are refused rather than ignored.
+fn minibatch(
+    flags: &MiniBatchFlags,
+    books: &Codebooks,
+    steps: &PreprocessFlags,
+    config: &RqKMeans,
+) -> Result<Option<MiniBatchPlan>> {
+    let given = |pairs: &[(bool, &str)]| pairs.iter().find(|(given, _)| *given).map(|(_, name)| (*name).to_owned());
+    if flags.method == Method::Kmeans {
+        let own = [
+            (flags.epochs.is_some(), "--epochs"),
+            (flags.batch_rows.is_some(), "--batch-rows"),
+            (flags.joint, "--joint"),
+            (flags.checkpoint.is_some(), "--checkpoint"),
+        ];
+        return match given(&own) {
+            Some(name) => Err(usage(format!("`{name}` needs `--method minibatch`"))),
+            None => Ok(None),
+        };
+    }
+    let foreign = [
+        (books.preset.is_some(), "--preset"),
+        (books.iterations.is_some(), "--iterations"),
+        (books.tolerance.is_some(), "--tolerance"),
+        (books.starts != 1, "--starts"),
+        (books.init != InitChoice::KMeansPlusPlus, "--init"),
+        (books.empty != EmptyChoice::Farthest, "--empty"),
+        (books.refine.is_some(), "--refine"),
+        (books.max_training_rows.is_some(), "--max-training-rows"),
+        (steps.center, "--center"),
+        (steps.pca.is_some(), "--pca"),
+        (steps.pca_dims.is_some(), "--pca-dims"),
+        (steps.whiten, "--whiten"),
+        (steps.normalize, "--normalize"),
+    ];
+    if let Some(name) = given(&foreign) {
+        return Err(usage(format!("`{name}` does not go with `--method minibatch`; leave one of them out")));
+    }
+    let defaults = MiniBatchRqKMeans::default();
+    let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
+    let settings = MiniBatchRqKMeans {
+        codebook_sizes: config.codebook_sizes.clone(),
+        batch_rows: flags.batch_rows.unwrap_or(defaults.batch_rows),
+        // Enough rows a codeword for a start that means something.
+        init_rows: defaults.init_rows.max(16 * most),
+        epochs: flags.epochs.unwrap_or(defaults.epochs),
+        layer_wise: !flags.joint,
+        metric: config.metric,
+        normalize_residuals: config.normalize_residuals,
+        seed: config.seed,
+        ..defaults
+    };
+    settings.validate().map_err(in_flags)?;
+    Ok(Some(MiniBatchPlan { config: settings, checkpoint: flags.checkpoint.clone(), resume: flags.resume }))
+}
+
 fn preprocess(flags: &PreprocessFlags, steps: &mut Preprocess) {
     steps.center |= flags.center;
     steps.whiten |= flags.whiten;
@@ -232,6 +302,7 @@ pub fn in_flags(error: Error) -> anyhow::Error {
         }
         "refine.beam" | "beam" => "--beam",
         "batch_rows" => "--batch-rows",
+        "epochs" => "--epochs",
         name if name.starts_with("codebook_sizes") => "--codebook-size",
         _ => return Error::Config { field, problem }.into(),
     };

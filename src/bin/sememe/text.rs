@@ -13,10 +13,11 @@ pub fn whole(n: impl TryInto<u64>) -> String {
     out
 }
 
-/// A number with its noun: `1 row`, `2 rows`.
+/// A number with its noun: `1 row`, `2 rows`, `2 batches`.
 pub fn count(n: impl TryInto<u64>, noun: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
-    format!("{} {noun}{}", whole(n), if n == 1 { "" } else { "s" })
+    let ending = if noun.ends_with("ch") { "es" } else { "s" };
+    format!("{} {noun}{}", whole(n), if n == 1 { "" } else { ending })
 }
 
 /// `1.2 MB`, in powers of 1000.

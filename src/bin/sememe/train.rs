@@ -28,8 +28,13 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
         return dry_run(plan, &input, used, &device, progress);
     }
     report_dropped(&input, progress);
-    progress.expect_levels(config.codebook_sizes.len(), config.starts);
-    let codec = Codec::train(&input, config, &device, progress)?;
+    let codec = match &plan.minibatch {
+        Some(minibatch) => crate::minibatch::train(minibatch, &input, &device, progress)?,
+        None => {
+            progress.expect_levels(config.codebook_sizes.len(), config.starts);
+            Codec::train(&input, config, &device, progress)?
+        }
+    };
     codec.save(&plan.output)?;
     let seconds = begun.elapsed().as_secs_f64();
     // The codec is safe by now, so being stopped here is no failure.
@@ -168,7 +173,7 @@ fn dry_run(plan: &TrainPlan, input: &Input, used: usize, device: &Device, progre
             "dropped": input.dropped().len(),
             "output": plan.output.display().to_string(),
             "replaces": plan.output.exists(),
-            "config": config,
+            "config": plan.minibatch.as_ref().map_or_else(|| json!(config), |m| json!(m.config)),
             "device": device.info(),
         }));
     }
@@ -198,7 +203,10 @@ fn describe(plan: &TrainPlan, input: &Input, used: usize, device: &Device) -> St
     }
     rows.push(row("preprocess", preprocessing(config)));
     rows.push(row("codebooks", format!("{} codewords, {ids:.3e} possible IDs", sizes(&config.codebook_sizes))));
-    rows.push(row("k-means", kmeans(config)));
+    match &plan.minibatch {
+        Some(minibatch) => rows.push(row("mini-batches", crate::minibatch::describe(minibatch))),
+        None => rows.push(row("k-means", kmeans(config))),
+    }
     if let Some(refine) = config.refine {
         rows.push(row("refine", format!("{} with a beam of {}", count(refine.rounds as u64, "round"), refine.beam)));
     }

@@ -1,0 +1,76 @@
+//! `sememe train --method minibatch`.
+
+use crate::failure::usage;
+use crate::input::Input;
+use crate::plan::MiniBatchPlan;
+use crate::progress::Progress;
+use crate::text::count;
+use anyhow::Result;
+use sememe::fit::MiniBatchTrainer;
+use sememe::{Codec, Device, Error, Metric, RowSource as _};
+use std::path::Path;
+
+/// A training state is codebooks and a buffer of rows as text; this is far more than either.
+const MAX_STATE_BYTES: u64 = 8 << 30;
+
+/// Trains, or goes on training, and keeps the state where it was asked for.
+pub fn train(plan: &MiniBatchPlan, input: &Input, device: &Device, progress: &Progress) -> Result<Codec> {
+    let mut trainer = match &plan.checkpoint {
+        Some(path) if plan.resume && path.exists() => resume(path, plan, input, progress)?,
+        Some(path) if path.exists() => {
+            return Err(usage(format!("`{}` exists; go on from it with `--resume`, or remove it", path.display())));
+        }
+        _ => MiniBatchTrainer::new(plan.config.clone(), input.dims())?,
+    };
+    let save = |trainer: &MiniBatchTrainer| match &plan.checkpoint {
+        Some(path) => sememe::io::write_bytes_atomic(path, &trainer.to_bytes()?),
+        None => Ok(()),
+    };
+    match trainer.fit_source_saving(input, device, progress, &mut |t| save(t)) {
+        Err(Error::Interrupted(_)) => {
+            save(&trainer)?;
+            let batches = count(trainer.steps(), "batch");
+            Err(Error::Interrupted(match &plan.checkpoint {
+                Some(path) => format!(" after {batches}; `{}` has them, go on with `--resume`", path.display()),
+                None => format!(" after {batches}; with `--checkpoint` they would not have been lost"),
+            })
+            .into())
+        }
+        Err(other) => Err(other.into()),
+        Ok(()) => {
+            let settings = serde_json::to_value(&plan.config)?;
+            Ok(Codec::from_fitted(trainer.finish()?, "minibatch-rq-kmeans", plan.config.seed, settings)?)
+        }
+    }
+}
+
+fn resume(path: &Path, plan: &MiniBatchPlan, input: &Input, progress: &Progress) -> Result<MiniBatchTrainer> {
+    let trainer = MiniBatchTrainer::from_bytes(&sememe::io::read_bytes_capped(path, MAX_STATE_BYTES)?)?;
+    if trainer.config() != &plan.config || trainer.dims() != input.dims() {
+        return Err(usage(format!(
+            "`{}` is of a training with other settings, {} on {} dimensions; give the same options, or another `--checkpoint`",
+            path.display(),
+            serde_json::to_string(trainer.config())?,
+            trainer.dims()
+        )));
+    }
+    progress.note(&format!("going on after {}", count(trainer.steps(), "batch")));
+    Ok(trainer)
+}
+
+/// One line for `--dry-run`.
+pub fn describe(plan: &MiniBatchPlan) -> String {
+    let config = &plan.config;
+    let metric = match config.metric {
+        Metric::SquaredL2 => "squared L2",
+        Metric::Cosine => "cosine",
+    };
+    let order = if config.layer_wise { "one level after the other" } else { "all levels together" };
+    format!(
+        "{} of {}, {order}, each started from {}, seed {}, {metric}",
+        count(config.epochs as u64, "epoch"),
+        count(config.batch_rows as u64, "row"),
+        count(config.init_rows as u64, "row"),
+        config.seed
+    )
+}
