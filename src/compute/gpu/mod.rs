@@ -11,16 +11,25 @@
 //! rounding open, the error of the dot product is at most γ_m·Σ|a_c·b_c| ≤ γ_m·‖a‖·‖b‖ with m = 32 + ⌈d/32⌉ + 2 and
 //! γ_m = m·u / (1 − m·u) (Higham, *Accuracy and Stability of Numerical Algorithms*, lemma 3.1 and §4.2).
 
+mod adapter;
+mod assign;
 mod backend;
 mod buffer;
+mod centroid;
 mod device;
 mod dispatch;
 pub mod kernel;
 mod levels;
+mod pipeline;
+mod project;
+mod reduce;
 mod resident;
+mod seeding;
 mod timing;
+mod transfer;
 
-pub use device::{AdapterSummary, Options};
+pub use adapter::AdapterSummary;
+pub use device::Options;
 pub use resident::{Codebook, Partition, Rows, Seeding};
 pub use timing::Timing;
 pub use wgpu;
@@ -73,7 +82,7 @@ impl Gpu {
     /// All adapters that the system names, usable or not.
     #[must_use]
     pub fn adapters() -> Vec<AdapterSummary> {
-        device::summaries()
+        adapter::summaries()
     }
 
     /// What it is.
