@@ -6,64 +6,13 @@ use super::device::lock;
 use super::dispatch::{Launch, Span, whole};
 use super::kernel::{Id, TILES};
 use super::resident::{Codebook, PAD, Part, Partition, Rows};
+use super::variant::{AssignKernel, Pick};
 use crate::compute::{Assigned, DeviceKind, params};
 use crate::error::{Result, check_shape};
 use bytemuck::bytes_of;
 use std::time::Instant;
 
 impl Gpu {
-    /// Records `assign` for one chunk with a given tile, rows `first..first + n` of it.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn record_assign(
-        &self,
-        rows: &Rows,
-        part: Part<'_>,
-        codebook: &Codebook,
-        partition: &Partition,
-        partials: Span<'_>,
-        tile: usize,
-        limit: usize,
-    ) -> Result<()> {
-        let variant = &TILES[tile];
-        let (bm, bn, bk) = (variant.get("BM") as usize, variant.get("BN") as usize, variant.get("BK") as usize);
-        let n = part.n.min(limit);
-        let tiles = n.div_ceil(bm);
-        let columns = codebook.k.div_ceil(bn);
-        let tile_cost = 2.0 * (bm * columns * bn * rows.stride) as f64;
-        let step = ((self.core.launch_cost() / tile_cost) as usize).max(1);
-        for first in (0..tiles).step_by(step) {
-            let last = tiles.min(first + step);
-            let uniform = params::Assign {
-                n: n as u32,
-                first_tile: first as u32,
-                stride4: rows.stride4(),
-                column_tiles: columns as u32,
-                depth: (rows.stride / bk) as u32,
-                first_partial: 0,
-                row_tiles: last as u32,
-                zero: 0,
-            };
-            self.core.launch(&Launch {
-                id: Id::Assign,
-                entry: 0,
-                variant: tile,
-                spans: &[
-                    whole(part.buffer),
-                    whole(&codebook.values),
-                    whole(&codebook.scale_bias),
-                    partition.span(&partition.labels, part.start, part.n),
-                    partition.span(&partition.best, part.start, part.n),
-                    partition.span(&partition.second, part.start, part.n),
-                    partials,
-                ],
-                params: bytes_of(&uniform),
-                groups: (last - first) as u64,
-                cost: tile_cost * (last - first) as f64,
-            })?;
-        }
-        Ok(())
-    }
-
     /// Records `assign` for all rows; returns the partial sums' spans.
     pub(super) fn record_assign_all(
         &self,
@@ -77,49 +26,148 @@ impl Gpu {
         // Four partial sums for every 128 rows, whatever the tile.
         let (list, bytes) = regions(rows.parts().map(|part| part.n.div_ceil(PAD) * 4 * 4));
         let partials = self.core.scratch("assign partials", bytes)?;
-        let tile = self.tile(rows, codebook, partition, &partials)?;
+        let pick = self.pick(rows, codebook, partition, &partials)?;
         for (part, (offset, bytes)) in rows.parts().zip(&list) {
             let span = Span { buffer: &partials, offset: *offset, bytes: *bytes };
-            self.record_assign(rows, part, codebook, partition, span, tile, usize::MAX)?;
+            self.record_assign(rows, part, codebook, partition, span, pick, usize::MAX)?;
         }
         let list = rows.parts().zip(list).map(|(part, (offset, _))| (offset, part.n.div_ceil(32) as u64 * 4));
         Ok((partials.clone(), list.collect()))
     }
 
-    /// The tile for a shape: the smallest for little work and on software devices; else the fastest in a short trial, kept
-    /// for the class of shape.
-    fn tile(&self, rows: &Rows, codebook: &Codebook, partition: &Partition, partials: &wgpu::Buffer) -> Result<usize> {
+    /// Records `assign` for the first `limit` rows of one chunk.
+    #[allow(clippy::too_many_arguments)]
+    fn record_assign(
+        &self,
+        rows: &Rows,
+        part: Part<'_>,
+        codebook: &Codebook,
+        partition: &Partition,
+        partials: Span<'_>,
+        pick: Pick,
+        limit: usize,
+    ) -> Result<()> {
+        let (bm, bn, bk) = pick.sides();
+        let n = part.n.min(limit);
+        let tiles = n.div_ceil(bm);
+        let columns = codebook.k.div_ceil(bn);
+        let tile_cost = 2.0 * (bm * columns * bn * rows.stride) as f64;
+        let step = ((self.core.launch_cost() / tile_cost) as usize).max(1);
+        let exponents = if pick.is_split() { Some(self.record_exponents(rows, part, codebook)?) } else { None };
+        let mut spans = vec![
+            whole(part.buffer),
+            whole(&codebook.values),
+            whole(&codebook.scale_bias),
+            partition.span(&partition.labels, part.start, part.n),
+            partition.span(&partition.best, part.start, part.n),
+            partition.span(&partition.second, part.start, part.n),
+            partials,
+        ];
+        spans.extend(exponents.as_ref().map(whole));
+        for first in (0..tiles).step_by(step) {
+            let last = tiles.min(first + step);
+            let tiled = params::Assign {
+                n: n as u32,
+                first_tile: first as u32,
+                stride4: rows.stride4(),
+                column_tiles: columns as u32,
+                depth: (rows.stride / bk) as u32,
+                first_partial: 0,
+                row_tiles: last as u32,
+                zero: 0,
+            };
+            let split = params::AssignSplit {
+                n: n as u32,
+                first_tile: first as u32,
+                stride4: rows.stride4(),
+                column_tiles: columns as u32,
+                depth: (rows.stride / bk) as u32,
+                codeword_exponents: rows.chunk_rows as u32,
+                row_tiles: last as u32,
+                zero: 0,
+            };
+            self.core.launch(&Launch {
+                id: pick.id,
+                entry: 0,
+                variant: pick.tile,
+                spans: &spans,
+                params: if pick.is_split() { bytes_of(&split) } else { bytes_of(&tiled) },
+                groups: (last - first) as u64,
+                cost: tile_cost * (last - first) as f64,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Records the exponents of a chunk's rows, and behind the place of the largest chunk's those of the codewords.
+    fn record_exponents(&self, rows: &Rows, part: Part<'_>, codebook: &Codebook) -> Result<wgpu::Buffer> {
+        let words = codebook.k.next_multiple_of(PAD);
+        let out = self.core.scratch("exponents", ((rows.chunk_rows + words) * 4) as u64)?;
+        let sides = [(part.buffer, part.n.next_multiple_of(PAD), 0), (&codebook.values, words, rows.chunk_rows)];
+        for (buffer, n, first) in sides {
+            let uniform = params::Exponent { n: n as u32, stride4: rows.stride4(), first: first as u32, unused: 0 };
+            self.core.launch(&Launch {
+                id: Id::Exponent,
+                entry: 0,
+                variant: 0,
+                spans: &[whole(buffer), whole(&out)],
+                params: bytes_of(&uniform),
+                groups: n.div_ceil(16) as u64,
+                cost: (n * rows.stride) as f64 * 32.0,
+            })?;
+        }
+        Ok(out)
+    }
+
+    /// The kernel and tile for a shape: the smallest for little work and on software devices; else the fastest in a short
+    /// trial, kept for the class of shape. All that a trial chooses among gives the same bits.
+    fn pick(&self, rows: &Rows, codebook: &Codebook, partition: &Partition, partials: &wgpu::Buffer) -> Result<Pick> {
+        let wish = self.core.options.assign;
+        if let AssignKernel::SplitF16 | AssignKernel::Matrix = wish {
+            return Ok(Pick { id: wish.id(), tile: 0 });
+        }
         let (n, k, d) = (rows.n, codebook.k, rows.stride);
         let class = format!("assign d{} k{}", d.next_power_of_two(), k.next_power_of_two().max(32));
-        if let Some(name) = lock(&self.tiles).get(&class) {
-            return Ok(TILES.iter().position(|t| t.name == name).unwrap_or(0));
+        let known = lock(&self.tiles).get(&class).and_then(|name| Pick::parse(name));
+        if let Some(known) = known {
+            // A choice kept from another device of the same adapter may ask for what this one lacks.
+            return Ok(if wish == AssignKernel::Auto && self.has_subgroups() { known } else { known.with(wish.id()) });
         }
+        let at = |tile| Pick { id: wish.id(), tile };
         let work = 2.0 * n as f64 * k as f64 * d as f64;
         if self.core.info.kind == DeviceKind::SoftwareGpu || work < 1e10 {
             // Too little to be worth a trial; a larger tile would leave most of the device idle.
-            return Ok(if n * k > 1 << 22 && self.core.info.kind == DeviceKind::Gpu { 1 } else { 0 });
+            return Ok(at(usize::from(n * k > 1 << 22 && self.core.info.kind == DeviceKind::Gpu)));
         }
-        let Some(part) = rows.parts().next() else { return Ok(0) };
+        let Some(part) = rows.parts().next() else { return Ok(at(0)) };
         // Enough row tiles of the largest size to fill a large device twice.
         let limit = part.n.min(256 * PAD);
         let span = Span { buffer: partials, offset: 0, bytes: (limit.div_ceil(PAD) * 16) as u64 };
-        let mut fastest = (0, f64::INFINITY);
-        for tile in 0..TILES.len() {
+        let mut fastest = (at(0), f64::INFINITY);
+        let mut time = |pick: Pick| -> Result<Pick> {
             for round in 0..3 {
                 self.core.finish()?;
                 let start = Instant::now();
-                self.record_assign(rows, part, codebook, partition, span, tile, limit)?;
+                self.record_assign(rows, part, codebook, partition, span, pick, limit)?;
                 self.core.finish()?;
                 let seconds = start.elapsed().as_secs_f64();
                 // The first round compiles and warms up.
                 if round > 0 && seconds < fastest.1 {
-                    fastest = (tile, seconds);
+                    fastest = (pick, seconds);
                 }
             }
+            Ok(fastest.0)
+        };
+        let mut best = at(0);
+        for tile in 0..TILES.len() {
+            best = time(at(tile))?;
         }
-        tracing::debug!(class, tile = TILES[fastest.0].name, seconds = fastest.1, "chose a tile");
-        lock(&self.tiles).insert(class, TILES[fastest.0].name.to_owned());
-        Ok(fastest.0)
+        if wish == AssignKernel::Auto && self.has_subgroups() {
+            best = time(best.with(Id::AssignSubgroup))?;
+        }
+        tracing::debug!(class, tile = best.name(), "chose a tile");
+        lock(&self.tiles).insert(class, best.name());
+        Ok(best)
     }
 
     pub(super) fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {

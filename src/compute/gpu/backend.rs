@@ -3,6 +3,7 @@
 
 use super::dispatch::Span;
 use super::resident::{Codebook, Part, Partition, Rows, Seeding};
+use super::variant::split_error;
 use super::{Gpu, levels};
 use crate::compute::{Assigned, Backend, BeamCodes, DeviceInfo, HostPartition, LevelCodes, Metric, params};
 use crate::error::{Error, Result};
@@ -57,7 +58,9 @@ impl Backend for Gpu {
 
     fn dot_error(&self, dims: usize) -> f64 {
         let m = (32 + dims.div_ceil(32) + 2) as f64;
-        m * self.unit_roundoff() / (1.0 - m * self.unit_roundoff())
+        let tiles = m * self.unit_roundoff() / (1.0 - m * self.unit_roundoff());
+        // One η for every kernel: projections stay with the tiles whatever computes `assign`.
+        if self.core.options.assign.is_split() { tiles.max(split_error(dims)) } else { tiles }
     }
 
     fn unit_roundoff(&self) -> f64 {

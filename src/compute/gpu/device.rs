@@ -4,6 +4,7 @@ use super::adapter::{all_adapters, describe};
 use super::dispatch::Recorder;
 use super::kernel::Id;
 use super::pipeline::Pipeline;
+use super::variant::AssignKernel;
 use crate::compute::DeviceInfo;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -23,6 +24,9 @@ pub struct Options {
     pub poison: bool,
     /// Whether kernels are timed by the device's own clock, see [`super::Gpu::take_timings`].
     pub timings: bool,
+    /// Which kernel computes `assign`: meant for benches and for trying a device's matrix units. What the device lacks makes
+    /// opening fail.
+    pub assign: AssignKernel,
     /// Longest time without an answer before the device counts as lost.
     pub patience: Duration,
 }
@@ -36,6 +40,7 @@ impl Default for Options {
             checked: false,
             poison: false,
             timings: false,
+            assign: AssignKernel::Auto,
             patience: Duration::from_secs(300),
         }
     }
@@ -104,10 +109,22 @@ impl Core {
         }
         let mut refusals = Vec::new();
         for adapter in adapters {
+            if let Some(why) = options.assign.refusal(&adapter) {
+                refusals.push(format!("{}: no `assign` by {:?}, {why}", adapter.get_info().name, options.assign));
+                continue;
+            }
             let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+            let experimental_features = if options.assign == AssignKernel::Matrix {
+                // SAFETY: asked for by name only; what may be wrong with cooperative matrices is what `check_assign` looks
+                // for before any result is used.
+                unsafe { wgpu::ExperimentalFeatures::enabled() }
+            } else {
+                wgpu::ExperimentalFeatures::disabled()
+            };
             let description = wgpu::DeviceDescriptor {
                 label: Some("sememe"),
-                required_features: adapter.features() & wanted,
+                required_features: (adapter.features() & wanted) | options.assign.features(),
+                experimental_features,
                 required_limits: adapter.limits(),
                 ..Default::default()
             };
