@@ -21,6 +21,10 @@ macro_rules! params {
 params! {
     /// What `assign.wgsl` reads.
     Assign { n, first_tile, stride4, column_tiles, depth, first_partial, row_tiles, zero }
+    /// What `assign_split.wgsl` reads.
+    AssignSplit { n, first_tile, stride4, column_tiles, depth, codeword_exponents, row_tiles, zero }
+    /// What `exponent.wgsl` reads.
+    Exponent { n, stride4, first, unused }
     /// What `distance.wgsl` reads.
     Distance { n, first_row, stride4, column_tiles, depth, k, row_tiles, zero }
     /// What `project.wgsl` reads.

@@ -1,8 +1,11 @@
-//! Adapters, the device, its options, and how its errors and its loss are told.
+//! The device, its options, and how its errors and its loss are told.
 
+use super::adapter::{all_adapters, describe};
 use super::dispatch::Recorder;
-use super::kernel::{Access, Id, KERNELS};
-use crate::compute::{DeviceInfo, DeviceKind};
+use super::kernel::Id;
+use super::pipeline::Pipeline;
+use super::variant::AssignKernel;
+use crate::compute::DeviceInfo;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +24,9 @@ pub struct Options {
     pub poison: bool,
     /// Whether kernels are timed by the device's own clock, see [`super::Gpu::take_timings`].
     pub timings: bool,
+    /// Which kernel computes `assign`: meant for benches and for trying a device's matrix units. What the device lacks makes
+    /// opening fail.
+    pub assign: AssignKernel,
     /// Longest time without an answer before the device counts as lost.
     pub patience: Duration,
 }
@@ -34,86 +40,10 @@ impl Default for Options {
             checked: false,
             poison: false,
             timings: false,
+            assign: AssignKernel::Auto,
             patience: Duration::from_secs(300),
         }
     }
-}
-
-/// One adapter, as `doctor` prints it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdapterSummary {
-    /// What it is.
-    pub info: DeviceInfo,
-    /// Features that kernels could use, by name.
-    pub features: Vec<&'static str>,
-    /// Largest buffer that one binding reaches, in bytes.
-    pub binding_bytes: u64,
-    /// Largest buffer, in bytes.
-    pub buffer_bytes: u64,
-    /// Workgroup memory in bytes.
-    pub workgroup_bytes: u32,
-    /// Lanes of a workgroup.
-    pub workgroup_lanes: u32,
-    /// Smallest and largest subgroup.
-    pub subgroup_lanes: (u32, u32),
-}
-
-fn api_name(backend: wgpu::Backend) -> &'static str {
-    match backend {
-        wgpu::Backend::Noop => "noop",
-        wgpu::Backend::Vulkan => "vulkan",
-        wgpu::Backend::Metal => "metal",
-        wgpu::Backend::Dx12 => "dx12",
-        wgpu::Backend::Gl => "gl",
-        wgpu::Backend::BrowserWebGpu => "webgpu",
-    }
-}
-
-pub(super) fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
-    let kind = if info.device_type == wgpu::DeviceType::Cpu { DeviceKind::SoftwareGpu } else { DeviceKind::Gpu };
-    DeviceInfo {
-        kind,
-        name: info.name.clone(),
-        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-        api: api_name(info.backend).to_owned(),
-    }
-}
-
-fn instance() -> wgpu::Instance {
-    let mut description = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    // The default flags of a debug build make DX12 compile shaders without optimisation.
-    description.flags = wgpu::InstanceFlags::empty().with_env();
-    wgpu::Instance::new(description)
-}
-
-fn all_adapters() -> Vec<wgpu::Adapter> {
-    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    let backends = backends | wgpu::Backends::BROWSER_WEBGPU;
-    pollster::block_on(instance().enumerate_adapters(backends))
-}
-
-/// All adapters that the system names, usable or not.
-pub(super) fn summaries() -> Vec<AdapterSummary> {
-    let names = [
-        (wgpu::Features::SUBGROUP, "subgroup"),
-        (wgpu::Features::SHADER_F16, "shader-f16"),
-        (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative-matrix"),
-        (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
-        (wgpu::Features::PIPELINE_CACHE, "pipeline-cache"),
-    ];
-    let summary = |adapter: &wgpu::Adapter| {
-        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
-        AdapterSummary {
-            info: describe(&info),
-            features: names.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect(),
-            binding_bytes: limits.max_storage_buffer_binding_size,
-            buffer_bytes: limits.max_buffer_size,
-            workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            workgroup_lanes: limits.max_compute_invocations_per_workgroup,
-            subgroup_lanes: (info.subgroup_min_size, info.subgroup_max_size),
-        }
-    };
-    all_adapters().iter().map(summary).collect()
 }
 
 /// Locks, whatever happened to other holders: all guarded state stays consistent between statements.
@@ -144,12 +74,6 @@ impl Reports {
     }
 }
 
-/// A compiled entry point.
-pub(super) struct Pipeline {
-    pub pipeline: wgpu::ComputePipeline,
-    pub layout: wgpu::BindGroupLayout,
-}
-
 /// The device and everything that is made once.
 pub(super) struct Core {
     pub device: wgpu::Device,
@@ -162,7 +86,7 @@ pub(super) struct Core {
     pub scratch: Mutex<HashMap<&'static str, wgpu::Buffer>>,
     pub readers: Mutex<Vec<wgpu::Buffer>>,
     pub writers: Arc<Mutex<Vec<wgpu::Buffer>>>,
-    pipelines: Mutex<HashMap<(Id, usize, usize), Arc<Pipeline>>>,
+    pub pipelines: Mutex<HashMap<(Id, usize, usize), Arc<Pipeline>>>,
     /// Scratch buffers are shared, so one operation runs at a time.
     turn: Mutex<()>,
 }
@@ -185,10 +109,22 @@ impl Core {
         }
         let mut refusals = Vec::new();
         for adapter in adapters {
+            if let Some(why) = options.assign.refusal(&adapter) {
+                refusals.push(format!("{}: no `assign` by {:?}, {why}", adapter.get_info().name, options.assign));
+                continue;
+            }
             let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+            let experimental_features = if options.assign == AssignKernel::Matrix {
+                // SAFETY: asked for by name only; what may be wrong with cooperative matrices is what `check_assign` looks
+                // for before any result is used.
+                unsafe { wgpu::ExperimentalFeatures::enabled() }
+            } else {
+                wgpu::ExperimentalFeatures::disabled()
+            };
             let description = wgpu::DeviceDescriptor {
                 label: Some("sememe"),
-                required_features: adapter.features() & wanted,
+                required_features: (adapter.features() & wanted) | options.assign.features(),
+                experimental_features,
                 required_limits: adapter.limits(),
                 ..Default::default()
             };
@@ -316,74 +252,5 @@ impl Core {
             Some(error) => Err(Error::Device(format!("{what}: {error}"))),
             None => Ok(made),
         }
-    }
-
-    /// The compiled entry point of a kernel's variant.
-    pub fn pipeline(&self, id: Id, entry: usize, variant: usize) -> Result<Arc<Pipeline>> {
-        if let Some(found) = lock(&self.pipelines).get(&(id, entry, variant)) {
-            return Ok(Arc::clone(found));
-        }
-        let kernel = &KERNELS[id as usize];
-        let point = &kernel.entries[entry];
-        let made = self.scoped(kernel.stem, 0, || {
-            let text = kernel.text(variant);
-            let description = wgpu::ShaderModuleDescriptor {
-                label: Some(kernel.stem),
-                source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
-            };
-            let module = if self.options.checked {
-                self.device.create_shader_module(description)
-            } else {
-                // SAFETY: the text is this crate's own; the contract test validates it, the parity tests run it checked,
-                // every loop is bounded by a uniform or a constant, and every divisor is a size of at least 1.
-                unsafe { self.device.create_shader_module_trusted(description, wgpu::ShaderRuntimeChecks::unchecked()) }
-            };
-            let uniform = wgpu::BindGroupLayoutEntry {
-                binding: 0,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Uniform,
-                    has_dynamic_offset: true,
-                    min_binding_size: None,
-                },
-                count: None,
-            };
-            let storage = point.bindings.iter().map(|(binding, access)| wgpu::BindGroupLayoutEntry {
-                binding: *binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
-                count: None,
-            });
-            let entries: Vec<_> = std::iter::once(uniform).chain(storage).collect();
-            let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label: Some(kernel.stem),
-                entries: &entries,
-            });
-            let whole = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(kernel.stem),
-                bind_group_layouts: &[Some(&layout)],
-                ..Default::default()
-            });
-            let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(kernel.stem),
-                layout: Some(&whole),
-                module: &module,
-                entry_point: Some(point.name),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    // Every kernel writes its workgroup memory before it reads it.
-                    zero_initialize_workgroup_memory: false,
-                    ..Default::default()
-                },
-                cache: None,
-            });
-            Pipeline { pipeline, layout }
-        })?;
-        let made = Arc::new(made);
-        lock(&self.pipelines).insert((id, entry, variant), Arc::clone(&made));
-        Ok(made)
     }
 }

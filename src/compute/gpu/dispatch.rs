@@ -3,8 +3,9 @@
 //! A submit aims at 50 ms of work, by a running estimate of the device's rate: long enough to hide the cost of
 //! submitting, short enough for the watchdogs of desktop systems and for noticing a lost device.
 
-use super::device::{Core, Pipeline, lock};
+use super::device::{Core, lock};
 use super::kernel::{Id, KERNELS};
+use super::pipeline::Pipeline;
 use super::timing::Clock;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;

@@ -46,11 +46,40 @@ impl Variant {
     }
 }
 
+/// What a kernel needs beyond core WGSL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it runs everywhere.
+    Core,
+    /// Subgroup operations.
+    Subgroup,
+    /// 16-bit floats.
+    F16,
+    /// Cooperative matrices of f16, 16 × 16 × 16 into f32, and subgroups of 32 lanes.
+    Matrix,
+}
+
+impl Needs {
+    /// Directives at the head of the text. Subgroups have none: naga knows no `enable subgroups`, see `merge_subgroup.wgsl`.
+    #[must_use]
+    pub fn directives(self) -> &'static str {
+        match self {
+            Self::Core | Self::Subgroup => "",
+            Self::F16 => "enable f16;\n",
+            Self::Matrix => "enable f16;\nenable wgpu_cooperative_matrix;\n",
+        }
+    }
+}
+
 /// One kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     /// Stem of its files.
     pub stem: &'static str,
+    /// What it needs.
+    pub needs: Needs,
+    /// Stem of the CPU file that computes the same: its own, but for device variants of another kernel.
+    pub twin: &'static str,
     /// Text of `shaders/<stem>.wgsl`.
     pub source: &'static str,
     /// Texts appended before `common.wgsl`.
@@ -67,7 +96,7 @@ impl Kernel {
     /// The whole text of a variant.
     #[must_use]
     pub fn text(&self, variant: usize) -> String {
-        let mut text = String::new();
+        let mut text = self.needs.directives().to_owned();
         for (name, value) in self.variants[variant].constants {
             text.push_str(&format!("const {name}: u32 = {value}u;\n"));
         }
@@ -93,6 +122,11 @@ impl Kernel {
 pub const COMMON: &str = include_str!("../../../shaders/common.wgsl");
 const TILE: &str = include_str!("../../../shaders/tile.wgsl");
 const TOP_TWO: &str = include_str!("../../../shaders/top_two.wgsl");
+const LANES: &str = include_str!("../../../shaders/merge_lanes.wgsl");
+const SUBGROUP: &str = include_str!("../../../shaders/merge_subgroup.wgsl");
+const SPLIT_LANES: &str = include_str!("../../../shaders/split_lanes.wgsl");
+const SPLIT_MATRIX: &str = include_str!("../../../shaders/split_matrix.wgsl");
+const SPLIT_FINISH: &str = include_str!("../../../shaders/split_finish.wgsl");
 
 macro_rules! tile {
     ($name:literal, $bm:literal, $bn:literal, $bk:literal, $rh:literal, $ch:literal, $threads:literal) => {
@@ -115,6 +149,8 @@ pub const TILES: &[Variant] = &[
 const SINGLE: &[Variant] = &[TILES[0], TILES[1]];
 /// Tiles of `seeding`: few candidates, many candidates.
 const NARROW: &[Variant] = &[tile!("128x16x16", 128, 16, 16, 1, 1, 128), tile!("64x64x16", 64, 64, 16, 1, 1, 256)];
+/// The one tile of `assign_split`.
+const BLOCKS: &[Variant] = &[Variant { name: "64x64x16", constants: &[] }];
 const ONE: &[Variant] = &[Variant { name: "only", constants: &[] }];
 /// Variants of `centroid`: lanes a row, for rows of up to 16, up to 64, and more values.
 const COLUMNS: &[Variant] = &[
@@ -126,7 +162,7 @@ const COLUMNS: &[Variant] = &[
 use Access::{Read as R, Write as W};
 
 macro_rules! kernels {
-    ($($id:ident: $stem:literal, [$($part:expr),*], $fields:ident, $variants:expr,
+    ($($id:ident: $stem:literal $needs:ident $twin:literal, [$($part:expr),*], $fields:ident, $variants:expr,
        [$($entry:literal $threads:literal [$($n:literal $a:ident),*]),*];)*) => {
         /// Places of the kernels in [`KERNELS`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +172,8 @@ macro_rules! kernels {
         /// All kernels.
         pub const KERNELS: &[Kernel] = &[$(Kernel {
             stem: $stem,
+            needs: Needs::$needs,
+            twin: $twin,
             source: include_str!(concat!("../../../shaders/", $stem, ".wgsl")),
             parts: &[$($part),*],
             fields: params::$fields::FIELDS,
@@ -146,25 +184,33 @@ macro_rules! kernels {
 }
 
 kernels! {
-    Assign: "assign", [TILE, TOP_TWO], Assign, TILES, ["main" 0 [1 R, 2 R, 3 R, 4 W, 5 W, 6 W, 7 W]];
-    Distance: "distance", [TILE], Distance, SINGLE, ["main" 0 [1 R, 2 R, 3 W]];
-    Project: "project", [TILE], Project, TILES,
+    Assign: "assign" Core "assign", [TILE, TOP_TWO, LANES], Assign, TILES,
+        ["main" 0 [1 R, 2 R, 3 R, 4 W, 5 W, 6 W, 7 W]];
+    AssignSubgroup: "assign" Subgroup "assign", [TILE, TOP_TWO, SUBGROUP], Assign, TILES,
+        ["main" 0 [1 R, 2 R, 3 R, 4 W, 5 W, 6 W, 7 W]];
+    AssignF16: "assign_split" F16 "assign", [SPLIT_FINISH, SPLIT_LANES], AssignSplit, BLOCKS,
+        ["main" 128 [1 R, 2 R, 3 R, 4 W, 5 W, 6 W, 7 W, 8 R]];
+    AssignMatrix: "assign_split" Matrix "assign", [SPLIT_FINISH, SPLIT_MATRIX], AssignSplit, BLOCKS,
+        ["main" 128 [1 R, 2 R, 3 R, 4 W, 5 W, 6 W, 7 W, 8 R]];
+    Exponent: "exponent" Core "row_norm", [], Exponent, ONE, ["main" 256 [1 R, 2 W]];
+    Distance: "distance" Core "distance", [TILE], Distance, SINGLE, ["main" 0 [1 R, 2 R, 3 W]];
+    Project: "project" Core "project", [TILE], Project, TILES,
         ["main" 0 [1 R, 2 R, 3 R, 4 R, 5 W], "scale_rows" 256 [1 R, 3 R, 4 R, 5 W]];
-    Covariance: "covariance", [TILE], Covariance, SINGLE, ["main" 0 [1 R, 2 R, 3 W]];
-    RowNorm: "row_norm", [], Rows, ONE, ["main" 256 [1 R, 2 W], "block_sums" 256 [2 W, 3 W]];
-    Normalize: "normalize", [], Rows, ONE, ["main" 256 [1 W, 2 W]];
-    ColumnSum: "column_sum", [], ColumnSum, ONE, ["main" 256 [1 R, 2 W]];
-    Residual: "residual", [], Rows, ONE, ["main" 256 [1 W, 2 R, 3 R]];
-    Tally: "tally", [], Tally, ONE, [
+    Covariance: "covariance" Core "covariance", [TILE], Covariance, SINGLE, ["main" 0 [1 R, 2 R, 3 W]];
+    RowNorm: "row_norm" Core "row_norm", [], Rows, ONE, ["main" 256 [1 R, 2 W], "block_sums" 256 [2 W, 3 W]];
+    Normalize: "normalize" Core "normalize", [], Rows, ONE, ["main" 256 [1 W, 2 W]];
+    ColumnSum: "column_sum" Core "column_sum", [], ColumnSum, ONE, ["main" 256 [1 R, 2 W]];
+    Residual: "residual" Core "residual", [], Rows, ONE, ["main" 256 [1 W, 2 R, 3 R]];
+    Tally: "tally" Core "tally", [], Tally, ONE, [
         "histogram" 256 [1 R, 2 W],
         "scan_runs" 256 [2 W, 3 W],
         "scan_sums" 256 [3 W, 5 W],
         "add_sums" 256 [2 W, 3 W, 5 W],
         "scatter" 256 [1 R, 2 W, 4 W]
     ];
-    Centroid: "centroid", [], Centroid, COLUMNS,
+    Centroid: "centroid" Core "centroid", [], Centroid, COLUMNS,
         ["main" 64 [1 R, 2 R, 3 R, 4 W], "move_codewords" 64 [3 R, 4 W, 5 R, 6 R, 7 W, 8 W]];
-    Seeding: "seeding", [TILE], Seeding, NARROW,
+    Seeding: "seeding" Core "seeding", [TILE], Seeding, NARROW,
         ["main" 0 [1 R, 2 R, 3 W], "accept" 256 [3 W, 4 W], "potentials" 256 [3 W, 4 W, 5 W]];
-    Beam: "beam", [], Beam, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 R, 5 R, 6 W, 7 W, 8 W]];
+    Beam: "beam" Core "beam", [], Beam, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 R, 5 R, 6 W, 7 W, 8 W]];
 }

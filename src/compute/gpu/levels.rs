@@ -3,7 +3,7 @@
 use super::Gpu;
 use super::backend::{SLICE_BYTES, words};
 use super::dispatch::{Launch, Span, whole};
-use super::kernel::{Id, TILES};
+use super::kernel::Id;
 use super::resident::{Codebook, PAD, Partition, Rows};
 use crate::compute::{BeamCodes, LevelCodes, params};
 use crate::error::{Error, Result, check_shape};
@@ -53,65 +53,6 @@ pub(super) fn assign(gpu: &Gpu, rows: &mut Rows, codebooks: &[Codebook], normali
         }
     }
     Ok(out)
-}
-
-impl Gpu {
-    /// Records `project` for consecutive rows.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn record_project(
-        &self,
-        rows: Span<'_>,
-        stride: usize,
-        n: usize,
-        components: &wgpu::Buffer,
-        mean: &wgpu::Buffer,
-        scales: &wgpu::Buffer,
-        out: Span<'_>,
-        out_stride: usize,
-    ) -> Result<()> {
-        // A large tile only where enough of them remain to fill a large device.
-        let tile = if n * out_stride >= 512 * 128 * 128 { 3 } else { usize::from(n * out_stride >= 512 * 64 * 64) };
-        let (bm, bn) = (TILES[tile].get("BM") as usize, TILES[tile].get("BN") as usize);
-        let (tiles, columns) = (n.div_ceil(bm), out_stride.div_ceil(bn));
-        let cost = 2.0 * (bm * columns * bn * stride) as f64;
-        // Row tiles of a launch start where a binding may start: at multiples of 128 rows.
-        let step = (((self.core.launch_cost() / cost) as usize).max(1) * bm).next_multiple_of(PAD);
-        for first in (0..n).step_by(step) {
-            let count = step.min(n - first);
-            let tiles = count.div_ceil(bm).min(tiles);
-            let uniform = params::Project {
-                n: words(count, "rows")?,
-                first_row: 0,
-                stride4: (stride / 4) as u32,
-                out_stride4: (out_stride / 4) as u32,
-                column_tiles: columns as u32,
-                depth: stride as u32 / TILES[tile].get("BK"),
-                row_tiles: tiles as u32,
-                zero: 0,
-            };
-            let part = |span: Span<'_>, stride: usize| -> (u64, u64) {
-                let line = (stride * 4) as u64;
-                (span.offset + first as u64 * line, count.next_multiple_of(PAD) as u64 * line)
-            };
-            let (from, to) = (part(rows, stride), part(out, out_stride));
-            self.core.launch(&Launch {
-                id: Id::Project,
-                entry: 0,
-                variant: tile,
-                spans: &[
-                    Span { buffer: rows.buffer, offset: from.0, bytes: from.1 },
-                    whole(components),
-                    whole(mean),
-                    whole(scales),
-                    Span { buffer: out.buffer, offset: to.0, bytes: to.1 },
-                ],
-                params: bytes_of(&uniform),
-                groups: (tiles * columns) as u64,
-                cost: cost * tiles as f64,
-            })?;
-        }
-        Ok(())
-    }
 }
 
 /// Codes by beam search, slice by slice of rows.

@@ -9,20 +9,32 @@
 //! total. A term passes through at most 32 roundings within its fold (its own product and the additions, in whatever
 //! order the compiler picks, fused or not) and ⌈d/32⌉ additions of folds. With u = 2⁻²³, since WGSL leaves the direction of
 //! rounding open, the error of the dot product is at most γ_m·Σ|a_c·b_c| ≤ γ_m·‖a‖·‖b‖ with m = 32 + ⌈d/32⌉ + 2 and
-//! γ_m = m·u / (1 − m·u) (Higham, *Accuracy and Stability of Numerical Algorithms*, lemma 3.1 and §4.2).
+//! γ_m = m·u / (1 − m·u) (Higham, *Accuracy and Stability of Numerical Algorithms*, lemma 3.1 and §4.2). Variants with split
+//! operands have an η of their own, derived in `variant.rs`.
 
+mod adapter;
+mod assign;
 mod backend;
 mod buffer;
+mod centroid;
 mod device;
 mod dispatch;
 pub mod kernel;
 mod levels;
+mod pipeline;
+mod project;
+mod reduce;
 mod resident;
+mod seeding;
 mod timing;
+mod transfer;
+mod variant;
 
-pub use device::{AdapterSummary, Options};
+pub use adapter::AdapterSummary;
+pub use device::Options;
 pub use resident::{Codebook, Partition, Rows, Seeding};
 pub use timing::Timing;
+pub use variant::AssignKernel;
 pub use wgpu;
 
 use super::DeviceInfo;
@@ -56,9 +68,13 @@ impl Gpu {
     /// Opens the best adapter with chosen [`Options`].
     ///
     /// # Errors
-    /// As [`Gpu::open`].
+    /// As [`Gpu::open`]; and if the device lacks what [`Options::assign`] asks for, or computes it wrongly.
     pub fn with_options(options: Options) -> Result<Self> {
-        Ok(Self { core: Core::open(options)?, tiles: Mutex::default() })
+        let gpu = Self { core: Core::open(options)?, tiles: Mutex::default() };
+        if gpu.core.options.assign.is_split() {
+            gpu.check_assign()?;
+        }
+        Ok(gpu)
     }
 
     /// Uses a device that the caller already has. Its uncaptured-error and device-lost callbacks are replaced.
@@ -73,7 +89,7 @@ impl Gpu {
     /// All adapters that the system names, usable or not.
     #[must_use]
     pub fn adapters() -> Vec<AdapterSummary> {
-        device::summaries()
+        adapter::summaries()
     }
 
     /// What it is.
@@ -95,7 +111,8 @@ impl Gpu {
         format!("{}/{}/{}", info.api, info.name, info.driver)
     }
 
-    /// The tiles chosen so far, by class of shape (`assign d768 k1024`): names out of [`kernel::TILES`].
+    /// The tiles chosen so far, by class of shape (`assign d768 k1024`): names out of [`kernel::TILES`],
+    /// with ` subgroup` behind where lanes merge by shuffles.
     #[must_use]
     pub fn tiles(&self) -> BTreeMap<String, String> {
         lock(&self.tiles).clone()
@@ -107,7 +124,7 @@ impl Gpu {
     /// [`Error::Config`] for a tile that does not exist.
     pub fn set_tiles(&self, tiles: BTreeMap<String, String>) -> Result<()> {
         for (class, tile) in &tiles {
-            if kernel::TILES.iter().all(|t| t.name != tile) {
+            if variant::Pick::parse(tile).is_none() {
                 return Err(Error::config(format!("tiles.{class}"), format!("no tile is called `{tile}`")));
             }
         }
