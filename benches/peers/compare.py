@@ -107,7 +107,7 @@ def child(command, environment):
 def compare(path, arguments, environment):
     own = [sys.executable, os.path.abspath(__file__), "--peer"]
     sizes = ["--threads", str(arguments.threads), "--iterations", str(arguments.iterations)]
-    sememe = ["cargo", "bench", "-q", "--no-default-features", "--bench", "peers", "--", os.path.abspath(path)]
+    sememe = ["cargo", "bench", "-q", "--bench", "peers", "--", os.path.abspath(path)]
     sememe += ["--iterations", str(arguments.iterations)]
     runs = {"faiss": [], "sememe": [], "sememe, refined": [], "sklearn": []}
     for _ in range(arguments.rounds):
@@ -189,7 +189,7 @@ def main():
         parser.error("give at least one .npy file of embeddings")
     threads = str(arguments.threads)
     environment = dict(os.environ, OMP_NUM_THREADS=threads, RAYON_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads)
-    subprocess.run(["cargo", "bench", "-q", "--no-default-features", "--bench", "peers", "--no-run"], check=True, cwd=ROOT)
+    subprocess.run(["cargo", "bench", "-q", "--bench", "peers", "--no-run"], check=True, cwd=ROOT)
     os.chdir(ROOT)
     for path in arguments.data:
         compare(path, arguments, environment)

@@ -15,53 +15,70 @@ const BLOCK: usize = 512;
 /// Rows that go through all levels together, so that their residuals stay in cache.
 const CHAIN_BLOCK: usize = 256;
 
+/// Codewords looked at together.
+const LANES: usize = 16;
+
+/// Best score, second-best score and best part of every lane.
+struct Lanes {
+    best: [f32; LANES],
+    second: [f32; LANES],
+    part: [u32; LANES],
+}
+
 multiversion! {
-    /// Best index, best score, second-best score of `bias[j] − dots[j]`; the lowest index wins a tie.
-    pub(super) fn top_two(dots: &[f32], bias: &[f32]) -> (u32, f32, f32) {
-        const L: usize = 16;
-        let mut best = [f32::MAX; L];
-        let mut second = [f32::MAX; L];
-        let mut index = [0u32; L];
-        let (dot_parts, dot_tail) = dots.as_chunks::<L>();
-        let (bias_parts, bias_tail) = bias.as_chunks::<L>();
-        for (p, (x, b)) in dot_parts.iter().zip(bias_parts).enumerate() {
-            for l in 0..L {
+    /// The lanes' best two of `bias[j] − dots[j]`, over whole parts of 16. Apart from the merge, whose indexing would keep the
+    /// lanes out of registers.
+    fn best_lanes(dots: &[[f32; LANES]], bias: &[[f32; LANES]], out: &mut Lanes) {
+        let mut best = [f32::MAX; LANES];
+        let mut second = [f32::MAX; LANES];
+        let mut part = [0u32; LANES];
+        for (p, (x, b)) in dots.iter().zip(bias).enumerate() {
+            for l in 0..LANES {
                 let s = b[l] - x[l];
                 // The loser of this comparison is what may be second.
                 let less = s < best[l];
                 let loser = if less { best[l] } else { s };
                 second[l] = if loser < second[l] { loser } else { second[l] };
                 best[l] = if less { s } else { best[l] };
-                index[l] = if less { p as u32 } else { index[l] };
+                part[l] = if less { p as u32 } else { part[l] };
             }
         }
-        let (mut winner, mut low, mut next) = (0u32, f32::MAX, f32::MAX);
-        for l in 0..L {
-            let at = index[l] * L as u32 + l as u32;
-            if best[l] < low || (best[l] == low && at < winner) {
-                next = if low < next { low } else { next };
-                low = best[l];
-                winner = at;
-            } else if best[l] < next {
-                next = best[l];
-            }
-            if second[l] < next {
-                next = second[l];
-            }
-        }
-        let offset = dot_parts.len() * L;
-        for (t, (x, b)) in dot_tail.iter().zip(bias_tail).enumerate() {
-            let s = b - x;
-            if s < low {
-                next = low;
-                low = s;
-                winner = (offset + t) as u32;
-            } else if s < next {
-                next = s;
-            }
-        }
-        (winner, low, next)
+        *out = Lanes { best, second, part };
     }
+}
+
+/// Best index, best score, second-best score of `bias[j] − dots[j]`; the lowest index wins a tie.
+pub(super) fn top_two(dots: &[f32], bias: &[f32]) -> (u32, f32, f32) {
+    let (dot_parts, dot_tail) = dots.as_chunks::<LANES>();
+    let (bias_parts, bias_tail) = bias.as_chunks::<LANES>();
+    let mut lanes = Lanes { best: [f32::MAX; LANES], second: [f32::MAX; LANES], part: [0; LANES] };
+    best_lanes(dot_parts, bias_parts, &mut lanes);
+    let (mut winner, mut low, mut next) = (0u32, f32::MAX, f32::MAX);
+    for l in 0..LANES {
+        let (best, at) = (lanes.best[l], lanes.part[l] * LANES as u32 + l as u32);
+        if best < low || (best == low && at < winner) {
+            next = if low < next { low } else { next };
+            low = best;
+            winner = at;
+        } else if best < next {
+            next = best;
+        }
+        if lanes.second[l] < next {
+            next = lanes.second[l];
+        }
+    }
+    let offset = dot_parts.len() * LANES;
+    for (t, (x, b)) in dot_tail.iter().zip(bias_tail).enumerate() {
+        let s = b - x;
+        if s < low {
+            next = low;
+            low = s;
+            winner = (offset + t) as u32;
+        } else if s < next {
+            next = s;
+        }
+    }
+    (winner, low, next)
 }
 
 /// Fills labels and scores; returns the sum of the best scores, block by block in order.

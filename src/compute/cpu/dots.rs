@@ -4,7 +4,7 @@
 //! A row's dot products do not depend on which rows stand beside it in a block handed to the same engine.
 
 use super::Codebook;
-use super::amx::{self, Tiles};
+use super::amx::{self, SplitRows, Tiles};
 use super::isa::multiversion;
 use crate::compute::bound::gamma;
 
@@ -24,6 +24,7 @@ pub struct Engine<'a> {
     tiles: Option<Tiles>,
     block: usize,
     out: Vec<f32>,
+    tile_out: amx::Out,
 }
 
 impl<'a> Engine<'a> {
@@ -36,7 +37,7 @@ impl<'a> Engine<'a> {
         } else {
             ((1 << 17) / codebook.k.max(1)).clamp(32, 512).next_multiple_of(8)
         };
-        Self { codebook, tiles: None, block, out: Vec::new() }
+        Self { codebook, tiles: None, block, out: Vec::new(), tile_out: amx::Out::default() }
     }
 
     /// Calls `each(i, dots)` for every row of `rows` `[m, d]`, in order; `dots` holds `w_j·(r·c_j)` for every codeword.
@@ -54,19 +55,30 @@ impl<'a> Engine<'a> {
         }
         for (b, part) in rows.chunks(self.block * d).enumerate() {
             let count = part.len() / d;
-            let width = if let Some(packed) = &self.codebook.packed {
+            if let Some(packed) = &self.codebook.packed {
                 let tiles = self.tiles.get_or_insert_with(|| Tiles::new(d));
-                let width = packed.width();
-                self.out.resize(amx::SIDE * width, 0.0);
-                tiles.dots(part, d, packed, &mut self.out);
-                width
+                tiles.dots(part, d, packed, &mut self.tile_out);
+                for i in 0..count {
+                    each(b * self.block + i, &self.tile_out.row(i, packed.width())[..k]);
+                }
             } else {
                 self.out.resize(self.block * k, 0.0);
                 matmul_nt(part, weighted, d, &mut self.out[..count * k]);
-                k
-            };
-            for i in 0..count {
-                each(b * self.block + i, &self.out[i * width..i * width + k]);
+                for (i, dots) in self.out[..count * k].chunks_exact(k).enumerate() {
+                    each(b * self.block + i, dots);
+                }
+            }
+        }
+    }
+
+    /// The same for rows `first..first + m` that were split before; `first` is a multiple of 32. For codebooks with tiles.
+    pub fn for_each_split(&mut self, rows: &SplitRows, first: usize, m: usize, mut each: impl FnMut(usize, &[f32])) {
+        let Some(packed) = &self.codebook.packed else { return };
+        let tiles = self.tiles.get_or_insert_with(|| Tiles::new(self.codebook.d));
+        for start in (0..m).step_by(amx::SIDE) {
+            tiles.dots_split(rows, (first + start) / amx::SIDE, packed, &mut self.tile_out);
+            for i in 0..amx::SIDE.min(m - start) {
+                each(start + i, &self.tile_out.row(i, packed.width())[..self.codebook.k]);
             }
         }
     }

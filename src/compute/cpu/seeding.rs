@@ -1,5 +1,6 @@
 //! Twin of `shaders/seeding.wgsl`: the k-means++ pass, many candidates at a time.
 
+use super::amx::SplitRows;
 use super::dots::Engine;
 use super::isa::multiversion;
 use super::row_norm;
@@ -23,13 +24,22 @@ multiversion! {
     }
 }
 
+/// Columns whose sums are kept together; the table's rows are a multiple of it long.
+const COLUMNS: usize = 16;
+
 multiversion! {
-    /// Adds `min(table[i, j], nearest[i])` over the rows of a block, column by column.
-    fn remaining(table: &[f32], t: usize, nearest: &[f32], sums: &mut [f64]) {
-        for (row, near) in table.chunks_exact(t).zip(nearest) {
-            for (s, v) in sums.iter_mut().zip(row) {
-                *s += f64::from(if v < near { *v } else { *near });
+    /// Sums of `min(table[i, j], nearest[i])` over the rows of a block, for every column.
+    fn remaining(table: &[[f32; COLUMNS]], nearest: &[f32], sums: &mut [[f64; COLUMNS]]) {
+        let width = sums.len();
+        for (column, sum) in sums.iter_mut().enumerate() {
+            let mut total = [0.0f64; COLUMNS];
+            for (row, near) in table.chunks_exact(width).zip(nearest) {
+                let values = &row[column];
+                for l in 0..COLUMNS {
+                    total[l] += f64::from(if values[l] < *near { values[l] } else { *near });
+                }
             }
+            *sum = total;
         }
     }
 }
@@ -39,16 +49,18 @@ multiversion! {
 pub struct Seeding {
     /// Squared L2 to the nearest chosen codeword; infinite before the first.
     nearest: Vec<f32>,
-    /// `[n, t]` squared L2 to the candidates of the last attempt.
-    table: Vec<f32>,
+    /// `[n, t]` squared L2 to the candidates of the last attempt, each row in whole groups of columns.
+    table: Vec<[f32; COLUMNS]>,
     t: usize,
+    /// The rows as tiles, where the processor has them: a start passes over them dozens of times.
+    split: Option<SplitRows>,
 }
 
 impl Seeding {
     /// Nothing chosen yet.
     #[must_use]
     pub fn new(n: usize) -> Self {
-        Self { nearest: vec![f32::INFINITY; n], table: Vec::new(), t: 0 }
+        Self { nearest: vec![f32::INFINITY; n], table: Vec::new(), t: 0, split: None }
     }
 
     /// Rows drawn with probability proportional to `nearest`, or uniformly before the first choice and where all are 0.
@@ -85,39 +97,52 @@ impl Seeding {
         let codebook = Codebook::new(t, d, values, Metric::SquaredL2);
         let norms = row_norm::norms(rows);
         self.t = t;
-        self.table.resize(rows.n * t, 0.0);
+        let groups = t.div_ceil(COLUMNS);
+        self.table.resize(rows.n * groups, [0.0; COLUMNS]);
+        if codebook.packed.is_some() && self.split.is_none() {
+            self.split = Some(SplitRows::new(&rows.data, d));
+        }
+        let split = self.split.as_ref().filter(|_| codebook.packed.is_some());
         self.table
-            .par_chunks_mut(BLOCK * t)
+            .par_chunks_mut(BLOCK * groups)
             .zip(rows.data.par_chunks(BLOCK * d))
             .zip(norms.par_chunks(BLOCK))
-            .for_each(|((table, part), norms)| {
-                Engine::new(&codebook).for_each(part, |i, dots| {
-                    squared(norms[i], &codebook.bias, dots, &mut table[i * t..(i + 1) * t]);
-                });
+            .enumerate()
+            .for_each(|(block, ((table, part), norms))| {
+                let table = table.as_flattened_mut();
+                let mut engine = Engine::new(&codebook);
+                let each = |i: usize, dots: &[f32]| {
+                    squared(norms[i], &codebook.bias, dots, &mut table[i * groups * COLUMNS..][..t]);
+                };
+                match split {
+                    Some(split) => engine.for_each_split(split, block * BLOCK, norms.len(), each),
+                    None => engine.for_each(part, each),
+                }
             });
         // A candidate is at 0 from itself, whatever rounding says.
         for (slot, i) in candidates.iter().enumerate() {
-            self.table[*i as usize * t + slot] = 0.0;
+            self.table[*i as usize * groups + slot / COLUMNS][slot % COLUMNS] = 0.0;
         }
         Ok(self.potentials())
     }
 
     fn potentials(&self) -> Vec<f64> {
-        let t = self.t;
-        let partials: Vec<Vec<f64>> = self
+        let groups = self.t.div_ceil(COLUMNS);
+        let partials: Vec<Vec<[f64; COLUMNS]>> = self
             .table
-            .par_chunks(BLOCK * t)
+            .par_chunks(BLOCK * groups)
             .zip(self.nearest.par_chunks(BLOCK))
             .map(|(table, nearest)| {
-                let mut sums = vec![0.0f64; t];
-                remaining(table, t, nearest, &mut sums);
+                let mut sums = vec![[0.0f64; COLUMNS]; groups];
+                remaining(table, nearest, &mut sums);
                 sums
             })
             .collect();
-        partials.into_iter().fold(vec![0.0; t], |mut total, part| {
-            total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
-            total
-        })
+        let mut total = vec![0.0; self.t];
+        for part in partials {
+            total.iter_mut().zip(part.as_flattened()).for_each(|(t, p)| *t += p);
+        }
+        total
     }
 
     /// Chooses the candidate in `slot`.
@@ -126,9 +151,13 @@ impl Seeding {
         if slot >= t {
             return Err(Error::Data(format!("candidate {slot} of {t}")));
         }
-        for (near, row) in self.nearest.iter_mut().zip(self.table.chunks_exact(t)) {
-            *near = near.min(row[slot]);
-        }
+        let groups = t.div_ceil(COLUMNS);
+        let pairs = self.nearest.par_chunks_mut(BLOCK).zip(self.table.par_chunks(BLOCK * groups));
+        pairs.for_each(|(nearest, table)| {
+            for (near, row) in nearest.iter_mut().zip(table.chunks_exact(groups)) {
+                *near = near.min(row[slot / COLUMNS][slot % COLUMNS]);
+            }
+        });
         Ok(self.potentials())
     }
 }
