@@ -28,7 +28,7 @@ pub struct MiniBatchRqKMeans {
     pub codebook_sizes: Vec<usize>,
     /// Rows a batch.
     pub batch_rows: usize,
-    /// Rows that a level collects before k-means++ starts it.
+    /// Rows that a level collects before k-means++ starts it; fewer on a source whose passes give a level less than twice as many.
     pub init_rows: usize,
     /// Passes over a source.
     pub epochs: usize,
@@ -138,6 +138,8 @@ pub struct MiniBatchTrainer {
     position: (u64, u64),
     /// Level that trains now, under `layer_wise`.
     current: usize,
+    /// Rows that start a level: the setting, or what the source allows.
+    init_rows: usize,
 }
 
 impl MiniBatchTrainer {
@@ -151,8 +153,19 @@ impl MiniBatchTrainer {
             return Err(Error::Data("rows of 0 values cannot be quantised".into()));
         }
         let levels = vec![Level::default(); config.codebook_sizes.len()];
-        let moments = (vec![0.0; dims], 0.0, 0);
-        Ok(Self { config, dims, levels, buffer: Vec::new(), steps: 0, rows: 0, moments, position: (0, 0), current: 0 })
+        let (moments, init_rows) = ((vec![0.0; dims], 0.0, 0), config.init_rows);
+        Ok(Self {
+            config,
+            dims,
+            levels,
+            buffer: Vec::new(),
+            steps: 0,
+            rows: 0,
+            moments,
+            position: (0, 0),
+            current: 0,
+            init_rows,
+        })
     }
 
     /// The settings.
@@ -236,6 +249,8 @@ impl MiniBatchTrainer {
                 "{n} training rows are fewer than the {most} codewords of a level; give more rows or a smaller codebook size"
             )));
         }
+        let share = n.saturating_mul(self.config.epochs) / self.levels.len();
+        self.init_rows = self.config.init_rows.min((share / 2).max(most));
         on_device!(device, backend => self.fit_on(backend, source, observer, save))
     }
 
@@ -369,11 +384,11 @@ impl MiniBatchTrainer {
         level: usize,
     ) -> Result<bool> {
         let (n, d) = backend.shape(rows);
-        let room = (self.config.init_rows - (self.buffer.len() / d).min(self.config.init_rows)).min(n);
+        let room = (self.init_rows - (self.buffer.len() / d).min(self.init_rows)).min(n);
         let mut part = vec![0.0f32; room * d];
         backend.read_rows(rows, 0, &mut part)?;
         self.buffer.extend_from_slice(&part);
-        if self.buffer.len() / d < self.config.init_rows {
+        if self.buffer.len() / d < self.init_rows {
             return Ok(false);
         }
         self.start(backend, books, level)?;
@@ -447,7 +462,7 @@ impl MiniBatchTrainer {
                 return Err(Error::Data(format!(
                     "level {level} has seen {} of the {} rows that start it; give more rows or a smaller `init_rows`",
                     self.buffer.len() / self.dims,
-                    self.config.init_rows
+                    self.init_rows
                 )));
             }
             let k = self.config.codebook_sizes[level];

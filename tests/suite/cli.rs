@@ -654,3 +654,36 @@ mod unix {
         assert!(run.stderr.starts_with("error: cannot write to stdout: "), "{}", run.stderr);
     }
 }
+
+#[test]
+fn mini_batches_are_stopped_resumed_and_refuse_what_is_not_theirs() {
+    let desk = Desk::new();
+    desk.items("items.npy", 900);
+    let train = "train items.npy --method minibatch --codebook-size 8 --levels 2 --epochs 6 --batch-rows 100 -o";
+    let whole = desk.run(&format!("{train} whole.safetensors --json")).json();
+    assert_eq!(whole["training"]["levels"].as_array().expect("levels").len(), 2);
+    assert!(whole["ids"]["r2"].as_f64().expect("r2") > 0.1, "{whole}");
+    // The state of a finished training is whole, and going on from it changes nothing.
+    desk.run(&format!("{train} whole.safetensors --checkpoint state.json")).ok();
+    let state = fs::read(desk.path("state.json")).expect("state");
+    let trainer = sememe::fit::MiniBatchTrainer::from_bytes(&state).expect("a state");
+    assert_eq!((trainer.epochs(), trainer.steps()), (6, 54));
+    desk.run(&format!("{train} again.safetensors --checkpoint state.json")).fails(2, &["state.json", "--resume"]);
+    let resumed = desk.run(&format!("{train} again.safetensors --checkpoint state.json --resume")).ok();
+    assert!(resumed.stderr.contains("54 batches"), "{}", resumed.stderr);
+    assert_eq!(
+        fs::read(desk.path("again.safetensors")).expect("a"),
+        fs::read(desk.path("whole.safetensors")).expect("b")
+    );
+    let other = train.replace("--epochs 6", "--epochs 7");
+    desk.run(&format!("{other} x.safetensors --checkpoint state.json --resume")).fails(2, &["other settings"]);
+    desk.run(&format!("{train} x.safetensors --iterations 5")).fails(2, &["--iterations", "minibatch"]);
+    desk.run(&format!("{train} x.safetensors --pca")).fails(2, &["--pca"]);
+    desk.run("train items.npy -o x.safetensors --epochs 5").fails(2, &["--epochs", "--method minibatch"]);
+    desk.run(&format!("{train} x.safetensors --checkpoint state.txt")).fails(2, &["state.txt", ".json"]);
+    desk.file("bad.json", b"{\"config\": 7}");
+    desk.run(&format!("{train} x.safetensors --checkpoint bad.json --resume")).fails(3, &["training state"]);
+    assert!(!desk.path("x.safetensors").exists());
+    let plan = desk.run(&format!("{train} x.safetensors --dry-run")).ok();
+    assert!(plan.stdout.contains("6 epochs of 100 rows"), "{}", plan.stdout);
+}

@@ -510,3 +510,31 @@ fn partial_fit_takes_batches_as_they_come() {
     assert_eq!(trainer, before, "a refused batch leaves no trace");
     assert!(trainer.finish().unwrap().summary.levels[0].r2 > 0.8);
 }
+
+/// A device that goes away in mid-run: the CPU takes over, and nobody can tell from the codes.
+#[cfg(feature = "gpu")]
+#[test]
+fn a_lost_device_falls_back_to_the_same_codes() {
+    let Some(gpu) = crate::support::open(Default::default()) else { return };
+    let gpu = std::sync::Arc::new(gpu);
+    let rows = clustered(500, 16, 9, 21);
+    let codec = Codec::train(&rows, &small(&[16, 8]), &Device::cpu(), &()).unwrap();
+    let options = EncodeOptions { batch_rows: Some(100), ..EncodeOptions::default() };
+    let encoder = codec.encoder(&Device::Gpu(gpu.clone()), &options).unwrap();
+    let mut found = Vec::new();
+    encoder
+        .encode_source(&rows, &(), &mut |start, codes| {
+            if start == 100 {
+                gpu.destroy();
+            }
+            found.extend_from_slice(codes);
+            Ok(())
+        })
+        .unwrap();
+    assert!(encoder.fell_back());
+    assert_eq!(found, codec.encode_reference(&rows, 1).unwrap().as_slice());
+    // Training does not fall back: it stops and says so.
+    let error = Codec::train(&rows, &small(&[8]), &Device::Gpu(gpu), &()).unwrap_err();
+    assert!(matches!(error, Error::DeviceLost(_)), "{error}");
+    assert_eq!(error.exit_code(), 4);
+}

@@ -67,7 +67,7 @@ pub fn describe(plan: &MiniBatchPlan) -> String {
     };
     let order = if config.layer_wise { "one level after the other" } else { "all levels together" };
     format!(
-        "{} of {}, {order}, each started from {}, seed {}, {metric}",
+        "{} of {}, {order}, each started from at most {}, seed {}, {metric}",
         count(config.epochs as u64, "epoch"),
         count(config.batch_rows as u64, "row"),
         count(config.init_rows as u64, "row"),

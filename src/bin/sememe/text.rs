@@ -16,7 +16,7 @@ pub fn whole(n: impl TryInto<u64>) -> String {
 /// A number with its noun: `1 row`, `2 rows`, `2 batches`.
 pub fn count(n: impl TryInto<u64>, noun: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
-    let ending = if noun.ends_with("ch") { "es" } else { "s" };
+    let ending = if noun.ends_with("tch") { "es" } else { "s" };
     format!("{} {noun}{}", whole(n), if n == 1 { "" } else { ending })
 }
 
