@@ -1,4 +1,58 @@
 //! Sememe turns embeddings into **semantic IDs**: short tuples of codes, coarse to fine.
+//!
+//! Items that mean similar things share a prefix of their IDs. A [`Codec`] is a fitted model: it encodes rows to codes and decodes
+//! codes to rows. It comes from [`RqKMeans`] (residual k-means over rows in memory) or from
+//! [`fit::MiniBatchTrainer`] (rows that stream), and is kept as one `.safetensors` file.
+//!
+//! ```
+//! use sememe::{Codec, Device, Matrix, RqKMeans};
+//!
+//! // 64 rows of 4 values in eight groups.
+//! let value = |i: usize, c: usize| (i % 8 * (c + 1) % 8) as f32 + i as f32 * 0.01;
+//! let rows = Matrix::from_vec(64, 4, (0..256).map(|at| value(at / 4, at % 4)).collect())?;
+//!
+//! // Two levels: eight codewords, then four for what the first level leaves over.
+//! let config = RqKMeans { codebook_sizes: vec![8, 4], seed: 0, ..RqKMeans::default() };
+//! let codec = Codec::train(&rows, &config, &Device::cpu(), &())?;
+//!
+//! let codes = codec.encode(&rows)?;
+//! assert_eq!((codes.rows(), codes.levels()), (64, 2));
+//! assert_eq!(codec.encode_row(rows.row(5))?, codes.row(5));
+//!
+//! let back = codec.decode(&codes)?;
+//! assert_eq!((back.rows(), back.dims()), (64, 4));
+//!
+//! // `save` and `load` do the same with a file.
+//! let again = Codec::from_bytes(&codec.to_bytes()?)?;
+//! assert_eq!(again.content_hash(), codec.content_hash());
+//! assert_eq!(again.encode(&rows)?, codes);
+//! # Ok::<(), sememe::Error>(())
+//! ```
+//!
+//! # Exact codes
+//!
+//! The code of a row depends on the codec and the row alone, never on the device, the batch or the number of threads. A device's fast
+//! arithmetic is followed by a bound on its error, and a row that the bound does not decide is decided in f64.
+//!
+//! # Where things are
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`io`] | readers and writers of embeddings and codes; files are written whole or not at all |
+//! | [`data`] | [`Matrix`], [`Codes`], and [`RowSource`] for rows that are read as they are needed |
+//! | [`fit`] | algorithms: preprocessing, RQ-KMeans, refinement, mini-batches |
+//! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
+//! | [`eval`] | measures of IDs, advice, the HTML report |
+//! | [`compute`] | the CPU and GPU backends behind [`Device`] |
+//! | [`progress`] | [`Observer`]: what long work tells, and how it is stopped |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `gpu` | yes | the WGSL backend for Vulkan, Metal and DX12; without it the crate is CPU only |
+//! | `cli` | yes | what the program `sememe` needs; a library user leaves it out |
+//! | `parquet` | no | embeddings from and codes to parquet files |
 
 pub mod codec;
 pub mod compute;
