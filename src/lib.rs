@@ -1,7 +1,7 @@
 //! Sememe turns embeddings into **semantic IDs**: short tuples of codes, coarse to fine.
 //!
-//! Items that mean similar things share a prefix of their IDs. A [`Codec`] is a fitted model: it encodes rows to codes and decodes
-//! codes to rows. It comes from [`RqKMeans`] (residual k-means over rows in memory) or from
+//! Items that mean similar things share a prefix of their IDs. A [`Codec`] is a fitted model: it encodes rows to codes and
+//! decodes codes to rows. It comes from [`RqKMeans`] (residual k-means over rows in memory) or from
 //! [`fit::MiniBatchTrainer`] (rows that stream), and is kept as one `.safetensors` file.
 //!
 //! ```
@@ -31,8 +31,8 @@
 //!
 //! # Exact codes
 //!
-//! The code of a row depends on the codec and the row alone, never on the device, the batch or the number of threads. A device's fast
-//! arithmetic is followed by a bound on its error, and a row that the bound does not decide is decided in f64.
+//! The code of a row depends on the codec and the row alone, never on the device, the batch or the number of threads. A
+//! device's fast arithmetic is followed by a bound on its error, and a row that the bound does not decide is decided in f64.
 //!
 //! # Where things are
 //!
