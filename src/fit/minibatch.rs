@@ -1,10 +1,11 @@
 //! Mini-batch residual k-means: for rows that stream by, or do not fit memory.
 //!
 //! Source: Sculley, *Web-scale k-means clustering* (2010), level by level as GRID's residual mini-batch k-means does it: a
-//! buffer of rows starts a level by k-means++, then every batch moves each codeword towards the mean of its rows by
+//! buffer of rows starts a level by k-means++ and a few iterations of k-means, then every batch moves each codeword towards the mean of its rows by
 //! the share `b_j / n_j` of the batch in all rows it has seen.
 
-use super::init::{Init, init};
+use super::init::Init;
+use super::kmeans::{self, EmptyPolicy, Settings};
 use super::residual::{Fitted, TrainingSummary, perplexity};
 use crate::compute::reference::Chain;
 use crate::compute::{Backend, Device, Metric, on_device};
@@ -19,6 +20,8 @@ const RUN: usize = 64;
 /// Every so many batches, codewords with less than [`IDLE`] of the mean count move to the batch's farthest rows.
 const RESEED_EVERY: u64 = 20;
 const IDLE: f64 = 0.02;
+/// Lloyd iterations on the rows that start a level.
+const START_ITERATIONS: usize = 10;
 
 /// Settings of mini-batch RQ-KMeans.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +31,7 @@ pub struct MiniBatchRqKMeans {
     pub codebook_sizes: Vec<usize>,
     /// Rows a batch.
     pub batch_rows: usize,
-    /// Rows that a level collects before k-means++ starts it; fewer on a source whose passes give a level less than twice as many.
+    /// Rows that a level collects before k-means starts it; fewer on a source whose passes give a level less than twice as many.
     pub init_rows: usize,
     /// Passes over a source.
     pub epochs: usize,
@@ -399,9 +402,23 @@ impl MiniBatchTrainer {
         let (d, k) = (self.dims, self.config.codebook_sizes[level]);
         let held = MatrixView::new(self.buffer.len() / d, d, &self.buffer)?;
         let sample = backend.upload_rows(held.rows(), d, &mut |start, out| held.read_rows(start, out))?;
-        let mut random = stream(self.config.seed, "minibatch.start", level as u64);
-        let first = init(backend, &sample, k, Init::KMeansPlusPlus, &mut random)?;
-        books.push(backend.codebook(k, d, &first, self.config.metric)?);
+        // A few full iterations on the buffer: data rows alone make poor codewords of residuals, and one near the origin would
+        // take most rows from them for good.
+        let settings = Settings {
+            k,
+            iterations: START_ITERATIONS,
+            tolerance: 0.0,
+            starts: 1,
+            seed: self.config.seed,
+            level,
+            metric: self.config.metric,
+            init: Init::KMeansPlusPlus,
+            empty: EmptyPolicy::Farthest,
+            exchange: true,
+        };
+        let start = kmeans::fit(backend, &sample, &settings, None, &())?;
+        let first = backend.read_codebook(&start.codebook)?;
+        books.push(start.codebook);
         self.levels[level].codebook = first;
         self.levels[level].seen = vec![0; k];
         self.buffer = Vec::new();
