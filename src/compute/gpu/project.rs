@@ -62,7 +62,7 @@ impl Gpu {
             let to = Span { buffer: &out.chunks[o], offset: to.0, bytes: to.1 };
             match &matrix {
                 Some(matrix) => {
-                    self.record_project(from, rows.stride, end - at, matrix, &means, &factors, to, out.stride)?
+                    self.record_project(from, rows.stride, end - at, matrix, &means, &factors, to, out.stride)?;
                 }
                 None => {
                     let uniform = params::Project {
