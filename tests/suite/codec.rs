@@ -245,6 +245,43 @@ fn decoding_inverts_preprocessing_at_every_depth() {
     }
 }
 
+/// PCA against another solver: the same axes up to sign, the same share of variance, and whitened rows of unit variance.
+#[test]
+fn principal_components_are_those_of_another_solver() {
+    let (n, d, kept) = (600, 9, 5);
+    let mut rows = clustered(n, d, 7, 22);
+    for i in 0..n {
+        // Axes of clearly different variance, so that eigenvectors are well determined.
+        rows.row_mut(i).iter_mut().enumerate().for_each(|(c, v)| *v *= 1.0 + 0.7 * c as f32);
+    }
+    let matrix = nalgebra::DMatrix::from_fn(n, d, |i, c| f64::from(rows.row(i)[c]));
+    let mean = matrix.row_mean();
+    let centred = nalgebra::DMatrix::from_fn(n, d, |i, c| matrix[(i, c)] - mean[c]);
+    let eigen = nalgebra::SymmetricEigen::new(centred.transpose() * &centred / (n - 1) as f64);
+    let mut order: Vec<usize> = (0..d).collect();
+    order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
+    for device in devices() {
+        let preprocess = Preprocess {
+            center: true,
+            pca: Some(Pca { keep_variance: 1.0, max_dims: kept }),
+            whiten: true,
+            normalize: false,
+        };
+        let codec = Codec::train(&rows, &RqKMeans { preprocess, ..small(&[8]) }, &device, &()).unwrap();
+        let chain = codec.chain();
+        assert_eq!(chain.inner_dims(), kept);
+        for (p, axis) in order[..kept].iter().enumerate() {
+            let component = &chain.components[p * d..(p + 1) * d];
+            let along: f64 = (0..d).map(|c| f64::from(component[c]) * eigen.eigenvectors[(c, *axis)]).sum();
+            assert!((along.abs() - 1.0).abs() < 1e-4, "component {p} on {device:?}: {along}");
+            let scale = 1.0 / eigen.eigenvalues[*axis].sqrt();
+            assert!((f64::from(chain.scales[p]) / scale - 1.0).abs() < 1e-3, "scale {p}");
+        }
+        let share = order[..kept].iter().map(|a| eigen.eigenvalues[*a]).sum::<f64>() / eigen.eigenvalues.sum();
+        assert!((codec.manifest().training.kept_variance - share).abs() < 1e-5);
+    }
+}
+
 #[test]
 fn residual_normalisation_decodes_to_the_rows_not_to_their_directions() {
     // Rows of norm about 10: a decoder that forgot the norms would be off by an order of magnitude.
