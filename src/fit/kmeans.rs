@@ -100,7 +100,6 @@ pub fn fit<B: Backend>(
     backend: &B,
     rows: &B::Rows,
     settings: &Settings,
-    warm: Option<&[f32]>,
     observer: &dyn Observer,
 ) -> Result<Outcome<B>> {
     let (n, d) = backend.shape(rows);
@@ -112,10 +111,7 @@ pub fn fit<B: Backend>(
     let mut best: Option<Outcome<B>> = None;
     for start in 0..settings.starts {
         let mut random = stream(settings.seed, "kmeans.start", (settings.level as u64) << 32 | start as u64);
-        let first = match warm {
-            Some(values) => values.to_vec(),
-            None => init(backend, rows, settings.k, settings.init, &mut random)?,
-        };
+        let first = init(backend, rows, settings.k, settings.init, &mut random)?;
         let mut codebook = backend.codebook(settings.k, d, &first, settings.metric)?;
         let mut partition = backend.partition(n)?;
         let (mut previous, mut reseeded, mut converged, mut done) = (f64::INFINITY, 0u64, false, 0);

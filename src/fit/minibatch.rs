@@ -3,6 +3,8 @@
 //! Source: Sculley, *Web-scale k-means clustering* (2010), level by level as GRID's residual mini-batch k-means does it: a
 //! buffer of rows starts a level by k-means++ and a few iterations of k-means, then every batch moves each codeword towards the mean of its rows by
 //! the share `b_j / n_j` of the batch in all rows it has seen.
+//!
+//! One file past the usual length: settings, state and the steps on it are one machine, whose fields nothing else may touch.
 
 use super::init::Init;
 use super::kmeans::{self, EmptyPolicy, Settings};
@@ -416,7 +418,7 @@ impl MiniBatchTrainer {
             empty: EmptyPolicy::Farthest,
             exchange: true,
         };
-        let start = kmeans::fit(backend, &sample, &settings, None, &())?;
+        let start = kmeans::fit(backend, &sample, &settings, &())?;
         let first = backend.read_codebook(&start.codebook)?;
         books.push(start.codebook);
         self.levels[level].codebook = first;

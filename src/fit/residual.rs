@@ -326,7 +326,7 @@ fn fit_on<B: Backend>(
             empty: config.empty,
             exchange: config.exchange,
         };
-        let outcome = kmeans::fit::<B>(backend, &rows, &settings, None, observer)?;
+        let outcome = kmeans::fit::<B>(backend, &rows, &settings, observer)?;
         backend.residual(&mut rows, &outcome.codebook, &outcome.partition)?;
         let inertia = squared_error(backend, &rows, &scale)?;
         let used = outcome.counts.iter().filter(|c| **c > 0).count();

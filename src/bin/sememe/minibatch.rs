@@ -4,10 +4,10 @@ use crate::failure::usage;
 use crate::input::Input;
 use crate::plan::MiniBatchPlan;
 use crate::progress::Progress;
-use crate::text::count;
+use crate::text::{count, metric};
 use anyhow::Result;
 use sememe::fit::MiniBatchTrainer;
-use sememe::{Codec, Device, Error, Metric, RowSource as _};
+use sememe::{Codec, Device, Error, RowSource as _};
 use std::path::Path;
 
 /// A training state is codebooks and a buffer of rows as text; this is far more than either.
@@ -61,10 +61,7 @@ fn resume(path: &Path, plan: &MiniBatchPlan, input: &Input, progress: &Progress)
 /// One line for `--dry-run`.
 pub fn describe(plan: &MiniBatchPlan) -> String {
     let config = &plan.config;
-    let metric = match config.metric {
-        Metric::SquaredL2 => "squared L2",
-        Metric::Cosine => "cosine",
-    };
+    let metric = metric(config.metric);
     let order = if config.layer_wise { "one level after the other" } else { "all levels together" };
     format!(
         "{} of {}, {order}, each started from at most {}, seed {}, {metric}",

@@ -13,6 +13,14 @@ pub fn whole(n: impl TryInto<u64>) -> String {
     out
 }
 
+/// How rows are compared with codewords.
+pub fn metric(metric: sememe::Metric) -> &'static str {
+    match metric {
+        sememe::Metric::SquaredL2 => "squared L2",
+        sememe::Metric::Cosine => "cosine",
+    }
+}
+
 /// A number with its noun: `1 row`, `2 rows`, `2 batches`.
 pub fn count(n: impl TryInto<u64>, noun: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);

@@ -6,10 +6,10 @@ use crate::input::Input;
 use crate::output::{print, print_json};
 use crate::plan::TrainPlan;
 use crate::progress::Progress;
-use crate::text::{count, percent, size, sizes, table, time, whole};
+use crate::text::{count, metric, percent, size, sizes, table, time, whole};
 use anyhow::Result;
 use sememe::eval::{EvalOptions, Evaluation, advice, evaluate};
-use sememe::{Codec, Codes, Device, EncodeOptions, Error, Metric, Pca, RowSource as _, RqKMeans};
+use sememe::{Codec, Codes, Device, EncodeOptions, Error, Pca, RowSource as _, RqKMeans};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -217,10 +217,7 @@ fn describe(plan: &TrainPlan, input: &Input, used: usize, device: &Device) -> St
 }
 
 fn kmeans(config: &RqKMeans) -> String {
-    let metric = match config.metric {
-        Metric::SquaredL2 => "squared L2",
-        Metric::Cosine => "cosine",
-    };
+    let metric = metric(config.metric);
     let residuals = if config.normalize_residuals { ", residuals normalised" } else { "" };
     format!(
         "at most {} a level, tolerance {:e}, {}, seed {}, {metric}{residuals}",
