@@ -16,6 +16,7 @@ mod device;
 pub mod gpu;
 pub mod params;
 pub mod reference;
+pub mod tensor;
 
 pub(crate) use device::on_device;
 pub use device::{Device, DeviceInfo, DeviceKind};
