@@ -14,6 +14,7 @@ pub mod cpu;
 mod device;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod network;
 pub mod params;
 pub mod reference;
 pub mod tensor;

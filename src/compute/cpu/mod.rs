@@ -1,23 +1,42 @@
 //! The CPU backend: parallel over fixed row blocks, so that the same call gives the same bits at any thread count.
 
+mod activation;
 pub mod amx;
 mod assign;
 mod beam;
 mod centroid;
 mod column_sum;
+mod column_total;
+mod combine;
 mod covariance;
 mod distance;
 pub mod dots;
+mod ema;
+mod half_norms;
 pub(crate) mod isa;
+mod layer_norm;
+pub(crate) mod math;
+mod matmul;
+mod nearest;
 mod normalize;
+mod optimizer;
 mod project;
+mod quantize;
 mod residual;
+mod restride;
+mod rotation;
 mod row_norm;
 mod seeding;
+mod segment;
+mod sinkhorn;
+mod softmax;
 mod tally;
+mod tensor;
+mod total;
 
 pub use isa::Isa;
 pub use seeding::Seeding;
+pub use tensor::{Index, Tensor};
 
 use super::{Assigned, Backend, BeamCodes, DeviceInfo, DeviceKind, HostPartition, LevelCodes, Metric, Steps};
 use crate::data::MatrixView;
