@@ -190,6 +190,7 @@ impl Codec {
             codebooks,
             metric: manifest.metric,
             normalize_residuals: manifest.normalize_residuals,
+            ..Chain::default()
         };
         let residual_norms = vector("residual_norms", 1)?;
         Self::assemble(chain, manifest, residual_norms)

@@ -1,7 +1,13 @@
-//! Networks as they are stored and evaluated: plain data, without anything that training needs.
+//! Networks as they are stored and evaluated: plain data, without anything that training needs, and the same on a device.
 
-use super::tensor::Activation;
+use super::DeviceKind;
+use super::tensor::{Activation, Precision, TensorBackend, from, whole};
 use crate::data::Matrix;
+use crate::error::{Result, check_shape};
+
+/// Scratch a tensor that a GPU's forward pass may take, and the CPU's, whose pieces should stay in cache.
+const SCRATCH_BYTES: usize = 64 << 20;
+const HOST_SCRATCH_BYTES: usize = 1 << 20;
 
 /// One layer: `y = x·weightᵀ + bias`, then, in this order and where there, layer norm and activation.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,5 +42,169 @@ impl Mlp {
     #[must_use]
     pub fn outputs(&self) -> usize {
         self.layers.last().map_or(0, |l| l.weight.rows())
+    }
+
+    /// Sizes of all layers: the inputs, then every layer's outputs.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<usize> {
+        std::iter::once(self.inputs()).chain(self.layers.iter().map(|l| l.weight.rows())).collect()
+    }
+
+    /// Numbers that it holds.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let of = |l: &Layer| {
+            l.weight.as_slice().len() + l.bias.len() + l.norm.as_ref().map_or(0, |(g, b)| g.len() + b.len())
+        };
+        self.layers.iter().map(of).sum()
+    }
+
+    /// Refuses layers that do not fit together; `name` is the network's, for the message.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) with the layer; [`Error::Data`](crate::Error::Data) without layers or with an empty one.
+    pub fn check(&self, name: &str) -> Result<()> {
+        let mut inputs = self.inputs();
+        if self.layers.is_empty() || inputs == 0 {
+            return Err(crate::Error::Data(format!(
+                "expected at least 1 layer and 1 input, got {} and {inputs} in `{name}`",
+                self.layers.len()
+            )));
+        }
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (o, at) = (layer.weight.rows(), |part: &str| format!("{name}.{i}.{part}"));
+            if o == 0 {
+                return Err(crate::Error::Data(format!("`{}` has no outputs", at("weight"))));
+            }
+            check_shape("inputs", inputs, layer.weight.dims(), at("weight"))?;
+            check_shape("outputs", o, layer.bias.len(), at("bias"))?;
+            if let Some((gain, bias)) = &layer.norm {
+                check_shape("outputs", o, gain.len(), at("norm.gain"))?;
+                check_shape("outputs", o, bias.len(), at("norm.bias"))?;
+            }
+            inputs = o;
+        }
+        if self.skip {
+            check_shape("outputs", self.inputs(), inputs, format!("{name} with a skip connection"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A network's parameters on a device, as one tensor. `Sync`: every call brings its own scratch.
+pub struct ResidentMlp<B: TensorBackend> {
+    parameters: B::Tensor,
+    layers: Vec<ResidentLayer>,
+    skip: bool,
+}
+
+/// Sizes of a layer, and where its values start in the tensor of parameters.
+struct ResidentLayer {
+    inputs: usize,
+    outputs: usize,
+    weight: usize,
+    bias: usize,
+    norm: Option<(usize, usize)>,
+    activation: Option<Activation>,
+}
+
+/// Scratch of one call: what entered the network, what enters a layer, and room for the layer.
+struct Room<T> {
+    input: T,
+    current: T,
+    first: T,
+    second: T,
+}
+
+impl<B: TensorBackend> ResidentMlp<B> {
+    /// Uploads the parameters. O(parameters).
+    ///
+    /// # Errors
+    /// As [`Mlp::check`]; device errors.
+    pub fn new(backend: &B, mlp: &Mlp) -> Result<Self> {
+        mlp.check("network")?;
+        let mut parameters = backend.zeros("parameters of a network", mlp.parameters())?;
+        let mut at = 0;
+        let mut place = |values: &[f32]| -> Result<usize> {
+            backend.write_tensor(&mut parameters, at, values)?;
+            at += values.len();
+            Ok(at - values.len())
+        };
+        let mut layers = Vec::with_capacity(mlp.layers.len());
+        for layer in &mlp.layers {
+            layers.push(ResidentLayer {
+                inputs: layer.weight.dims(),
+                outputs: layer.weight.rows(),
+                weight: place(layer.weight.as_slice())?,
+                bias: place(&layer.bias)?,
+                norm: match &layer.norm {
+                    Some((gain, bias)) => Some((place(gain)?, place(bias)?)),
+                    None => None,
+                },
+                activation: layer.activation,
+            });
+        }
+        Ok(Self { parameters, layers, skip: mlp.skip })
+    }
+
+    /// New rows `[n, outputs]` from rows `[n, inputs]`, in pieces whose scratch is bounded. O(n·parameters).
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) for rows of another size; device errors.
+    pub fn forward(&self, backend: &B, rows: &B::Rows) -> Result<B::Rows> {
+        let (n, d) = backend.shape(rows);
+        let (inputs, outputs) = (self.layers[0].inputs, self.layers[self.layers.len() - 1].outputs);
+        check_shape("d", inputs, d, "rows for a network")?;
+        let widest = self.layers.iter().map(|l| l.outputs).max().unwrap_or(inputs);
+        let cap = if backend.info().kind == DeviceKind::Cpu { HOST_SCRATCH_BYTES } else { SCRATCH_BYTES };
+        let piece = (cap / (4 * widest.max(inputs))).max(128).min(n);
+        let zeros = |len: usize| backend.zeros("layers of a network", piece * len);
+        let (input, current) = (zeros(inputs)?, zeros(widest)?);
+        let mut room = Room { input, current, first: zeros(widest)?, second: zeros(widest)? };
+        if piece == n {
+            self.piece(backend, rows, 0, n, &mut room)?;
+            return backend.tensor_to_rows(&room.current, n, outputs);
+        }
+        let mut out = backend.zeros("outputs of a network", n * outputs)?;
+        for first in (0..n).step_by(piece) {
+            let count = piece.min(n - first);
+            self.piece(backend, rows, first, count, &mut room)?;
+            backend.combine(count * outputs, 1.0, whole(&room.current), 0.0, &mut out, first * outputs)?;
+        }
+        backend.tensor_to_rows(&out, n, outputs)
+    }
+
+    /// Leaves the results of rows `first..first + count` in `room.current`.
+    fn piece(&self, backend: &B, rows: &B::Rows, first: usize, count: usize, room: &mut Room<B::Tensor>) -> Result<()> {
+        let Room { input, current, first: pre, second: post } = room;
+        backend.rows_to_tensor(rows, first, count, input)?;
+        let values = |at: usize| from(&self.parameters, at);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let shape = (count, layer.inputs, layer.outputs);
+            let (inner, len) = ((count, layer.outputs), count * layer.outputs);
+            let x = whole(if i == 0 { &*input } else { &*current });
+            let (weight, bias) = (values(layer.weight), values(layer.bias));
+            let fused = if layer.norm.is_none() { layer.activation.map(|f| (f, &mut *post)) } else { None };
+            let in_post = fused.is_some();
+            backend.linear(shape, Precision::F32, x, weight, bias, pre, fused)?;
+            match (layer.norm, layer.activation) {
+                (None, _) => std::mem::swap(current, if in_post { post } else { pre }),
+                (Some((gain, shift)), activation) => {
+                    backend.layer_norm(inner, pre, values(gain), values(shift), post)?;
+                    match activation {
+                        Some(f) => {
+                            backend.activate(f, len, post, None, pre)?;
+                            std::mem::swap(current, pre);
+                        }
+                        None => std::mem::swap(current, post),
+                    }
+                }
+            }
+        }
+        if self.skip {
+            let len = count * self.layers[0].inputs;
+            backend.combine(len, 1.0, whole(input), 1.0, current, 0)?;
+        }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 
 use super::Metric;
 use super::cpu::isa::multiversion;
+use super::network::Mlp;
 use crate::data::Matrix;
 
 /// Interleaved partial sums of a reference dot product.
@@ -14,8 +15,9 @@ pub const LANES: usize = 32;
 /// A fitted model as arithmetic sees it: preprocessing, then levels.
 ///
 /// A row x `[d]` becomes `y = S·P·(x − mean)` `[p]`, divided by its norm if `normalize_rows`; then level by level
-/// the best codeword is taken (see the score in [`compute`](super)) and subtracted.
-#[derive(Clone, Debug, PartialEq)]
+/// the best codeword is taken (see the score in [`compute`](super)) and subtracted. With an encoder, the levels work on
+/// `z = encoder(y)` `[e]` instead of y; without, `z = y` and `e = p`. Decoding goes the way back through the decoder.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chain {
     /// Dimensions of an input row.
     pub dims: usize,
@@ -27,7 +29,11 @@ pub struct Chain {
     pub scales: Vec<f32>,
     /// Divide the preprocessed row by its norm.
     pub normalize_rows: bool,
-    /// One `[k, p]` codebook a level.
+    /// From y `[p]` to z `[e]`.
+    pub encoder: Option<Mlp>,
+    /// From a sum of codewords `[e]` back to `[p]`.
+    pub decoder: Option<Mlp>,
+    /// One `[k, e]` codebook a level.
     pub codebooks: Vec<Matrix>,
     /// How codewords are compared.
     pub metric: Metric,
@@ -42,10 +48,20 @@ impl Chain {
         if self.components.is_empty() { self.dims } else { self.components.len() / self.dims.max(1) }
     }
 
+    /// e: dimensions of codewords.
+    #[must_use]
+    pub fn code_dims(&self) -> usize {
+        self.encoder.as_ref().map_or_else(|| self.inner_dims(), Mlp::outputs)
+    }
+
     /// Whether a row passes to the first level unchanged.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.mean.is_empty() && self.components.is_empty() && self.scales.is_empty() && !self.normalize_rows
+        self.mean.is_empty()
+            && self.components.is_empty()
+            && self.scales.is_empty()
+            && !self.normalize_rows
+            && self.encoder.is_none()
     }
 
     /// Codewords of every level.
@@ -308,16 +324,7 @@ mod tests {
     #[test]
     fn the_lowest_index_wins_a_tie() {
         let book = Matrix::from_vec(3, 2, vec![1.0, 0.0, 0.0, 1.0, 0.0, 1.0]).unwrap();
-        let chain = Chain {
-            dims: 2,
-            mean: vec![],
-            components: vec![],
-            scales: vec![],
-            normalize_rows: false,
-            codebooks: vec![book],
-            metric: Metric::SquaredL2,
-            normalize_residuals: false,
-        };
+        let chain = Chain { dims: 2, codebooks: vec![book], ..Chain::default() };
         let reference = Reference::new(&chain);
         let mut codes = [9];
         reference.encode(&chain, &[0.0, 1.0], &mut Scratch::default(), &mut codes);

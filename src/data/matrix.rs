@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// assert_eq!(m.row(1), [4., 5., 6.]);
 /// # Ok::<(), sememe::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matrix {
     rows: usize,
     dims: usize,

@@ -511,17 +511,16 @@ impl MiniBatchTrainer {
         Ok(Fitted {
             chain: Chain {
                 dims: self.dims,
-                mean: Vec::new(),
-                components: Vec::new(),
-                scales: Vec::new(),
-                normalize_rows: false,
                 codebooks,
                 metric: self.config.metric,
                 normalize_residuals: self.config.normalize_residuals,
+                ..Chain::default()
             },
             mean_norm: 1.0,
             residual_norms,
             beam: 1,
+            shared_codebook: false,
+            probes: Matrix::default(),
             summary: TrainingSummary {
                 rows: self.rows,
                 source_rows: self.rows,

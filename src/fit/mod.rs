@@ -13,4 +13,4 @@ pub use kmeans::EmptyPolicy;
 pub use minibatch::{MiniBatchRqKMeans, MiniBatchTrainer};
 pub use preprocess::{Pca, Preprocess};
 pub use refine::Refine;
-pub use residual::{Fitted, RqKMeans, TrainingSummary};
+pub use residual::{Fitted, NetworkSummary, RqKMeans, TrainingSummary};

@@ -91,6 +91,23 @@ pub struct TrainingSummary {
     pub levels: Vec<LevelSummary>,
     /// R² on the training rows after each refinement round; the first entry is before any.
     pub refined_r2: Vec<f64>,
+    /// Of networks: how long they trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSummary>,
+}
+
+/// How long the networks of a codec trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkSummary {
+    /// Epochs that were run.
+    pub epochs: u64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Epoch whose parameters were kept, counted from 1.
+    pub best_epoch: u64,
+    /// Trained numbers: weights, biases, gains and codewords, a shared codebook once.
+    pub parameters: u64,
 }
 
 /// A fitted model, not yet a codec.
@@ -104,6 +121,11 @@ pub struct Fitted {
     pub residual_norms: Vec<f32>,
     /// Prefixes a row that encoding keeps; 1 is greedy.
     pub beam: usize,
+    /// Whether every level's codebook is the same one; a file keeps it once.
+    pub shared_codebook: bool,
+    /// With an encoder, 1 to 64 typical input rows `[m, d]`: how far a device's encoder is from the reference is measured on them,
+    /// on every device anew. Empty without an encoder.
+    pub probes: Matrix,
     /// What training did.
     pub summary: TrainingSummary,
 }
@@ -356,6 +378,7 @@ fn fit_on<B: Backend>(
         codebooks: books,
         metric: config.metric,
         normalize_residuals: config.normalize_residuals,
+        ..Chain::default()
     };
     let mut beam = 1;
     if let Some(settings) = &config.refine {
@@ -365,7 +388,8 @@ fn fit_on<B: Backend>(
         summary.refined_r2 = refine::refine(backend, &rows, settings, &mut chain, total, observer)?;
         beam = settings.beam;
     }
-    Ok(Fitted { chain, mean_norm, residual_norms, beam, summary })
+    let (shared_codebook, probes) = (false, Matrix::default());
+    Ok(Fitted { chain, mean_norm, residual_norms, beam, shared_codebook, probes, summary })
 }
 
 /// Sum of the residuals' squared norms, each times the square of what its row was divided by (`scale` empty: nothing).

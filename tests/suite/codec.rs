@@ -140,13 +140,8 @@ fn adversarial(d: usize) -> (Codec, Matrix) {
         (0..32 * d).map(|i| if i % (2 * d) < d { 0.25 } else { 0.25 + 1e-7 * (i % 7) as f32 }).collect();
     let chain = Chain {
         dims: d,
-        mean: vec![],
-        components: vec![],
-        scales: vec![],
-        normalize_rows: false,
         codebooks: vec![Matrix::from_vec(48, d, book.clone()).unwrap(), Matrix::from_vec(32, d, second).unwrap()],
-        metric: Metric::SquaredL2,
-        normalize_residuals: false,
+        ..Chain::default()
     };
     let mut rows = Vec::new();
     for _ in 0..400 {
@@ -154,7 +149,15 @@ fn adversarial(d: usize) -> (Codec, Matrix) {
         let noise = if random.below(2) == 0 { 0.0 } else { 1e-6 };
         rows.extend((0..d).map(|c| 0.5 * (book[a * d + c] + book[b * d + c]) + noise * random.normal() as f32));
     }
-    let fitted = Fitted { chain, mean_norm: 1.0, residual_norms: vec![], beam: 1, summary: TrainingSummary::default() };
+    let fitted = Fitted {
+        chain,
+        mean_norm: 1.0,
+        residual_norms: vec![],
+        beam: 1,
+        shared_codebook: false,
+        probes: Matrix::default(),
+        summary: TrainingSummary::default(),
+    };
     (Codec::from_fitted(fitted, "test", 0, serde_json::Value::Null).unwrap(), Matrix::from_vec(400, d, rows).unwrap())
 }
 
