@@ -311,6 +311,17 @@ pub trait TensorBackend: Backend {
         b: Part<'_, Self::Tensor>,
         out: &mut Self::Tensor,
     ) -> Result<()>;
+    /// `y[at + i·d + c] += alpha·scales[i]·x[i·d + c]` for `[n, d]` rows. Kernel `combine`.
+    #[allow(clippy::too_many_arguments)]
+    fn combine_rows(
+        &self,
+        shape: (usize, usize),
+        alpha: f32,
+        scales: &Self::Tensor,
+        x: Part<'_, Self::Tensor>,
+        y: &mut Self::Tensor,
+        at: usize,
+    ) -> Result<()>;
     /// `values[at..at + len] = 0`.
     fn clear(&self, values: &mut Self::Tensor, at: usize, len: usize) -> Result<()>;
 
@@ -324,6 +335,28 @@ pub trait TensorBackend: Backend {
         dots: &Self::Tensor,
         half_norms: &Self::Tensor,
         labels: &mut Self::Index,
+    ) -> Result<()>;
+    /// `labels[i] = argmin_{j ≠ i} (half_norms[j] − dots[i, j])` for `[n, n]` products of rows with each other: the nearest other row,
+    /// the lowest index on a tie; 0 for a row that is alone. Kernel `nearest`.
+    fn nearest_other(
+        &self,
+        n: usize,
+        dots: &Self::Tensor,
+        half_norms: &Self::Tensor,
+        labels: &mut Self::Index,
+    ) -> Result<()>;
+    /// Away from a neighbour: with `d = ‖z_i − z_j‖² + epsilon` and j the row's neighbour, `pull[i] = scale·(z_i − z_j)/d` and
+    /// `logs[i] = ln d`, for `[n, e]` rows. A neighbour past the rows, or the row itself, gives zeros.
+    #[allow(clippy::too_many_arguments)]
+    fn repel(
+        &self,
+        shape: (usize, usize),
+        scale: f32,
+        epsilon: f32,
+        z: &Self::Tensor,
+        neighbours: &Self::Index,
+        pull: &mut Self::Tensor,
+        logs: &mut Self::Tensor,
     ) -> Result<()>;
     /// `next = residual − c[label]`, and `sum = c[label]` (`first`) or `sum += c[label]`, for `[n, e]` rows and `codebook [k, e]`.
     /// A label past the codebook leaves the residual and adds nothing.

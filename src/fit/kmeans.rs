@@ -45,7 +45,7 @@ pub struct Outcome<B: Backend> {
 }
 
 /// Rows for the empty codewords: the farthest, no two alike.
-fn reseed<B: Backend>(
+pub fn reseed<B: Backend>(
     backend: &B,
     rows: &B::Rows,
     partition: &B::Partition,

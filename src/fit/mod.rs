@@ -6,7 +6,9 @@ mod kmeans;
 mod minibatch;
 mod preprocess;
 mod refine;
-mod residual;
+pub(crate) mod residual;
+pub mod rqvae;
+mod training_rows;
 
 pub use init::Init;
 pub use kmeans::EmptyPolicy;

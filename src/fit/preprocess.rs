@@ -29,6 +29,10 @@ pub struct Preprocess {
     pub center: bool,
     /// Rotate onto the principal components and keep the first ones.
     pub pca: Option<Pca>,
+    /// Multiply all values by one factor, so that they have unit variance on average; centres too. Networks start with weights
+    /// that expect such values. Not together with `whiten`, which scales each component.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub scale: bool,
     /// Scale every component to unit variance: `1/√(variance + 1e-6·largest)`. Needs `pca`.
     pub whiten: bool,
     /// Divide every row by its L2 norm, after the steps above. Decoding multiplies by the training rows' mean norm.
@@ -39,7 +43,7 @@ impl Preprocess {
     /// BASIL's: centre, PCA (0.95, at most 256), whitening.
     #[must_use]
     pub fn basil() -> Self {
-        Self { center: true, pca: Some(Pca::default()), whiten: true, normalize: false }
+        Self { center: true, pca: Some(Pca::default()), scale: false, whiten: true, normalize: false }
     }
 
     /// Refuses settings that cannot be used.
@@ -57,6 +61,10 @@ impl Preprocess {
             }
         } else if self.whiten {
             return Err(Error::config("preprocess.whiten", "whitening needs PCA; set `preprocess.pca` (`--pca`) too"));
+        }
+        if self.scale && self.whiten {
+            let problem = "whitening scales every component by itself; leave `scale` or `whiten` out";
+            return Err(Error::config("preprocess.scale", problem));
         }
         Ok(())
     }
@@ -84,7 +92,7 @@ pub struct Learned {
 pub fn learn<B: Backend>(backend: &B, mut rows: B::Rows, steps: &Preprocess) -> Result<(B::Rows, Learned)> {
     let (n, d) = backend.shape(&rows);
     let mut learned = Learned { mean_norm: 1.0, kept_variance: 1.0, ..Learned::default() };
-    if steps.center || steps.pca.is_some() {
+    if steps.center || steps.scale || steps.pca.is_some() {
         learned.mean = backend.column_sums(&rows)?.into_iter().map(|s| (s / n as f64) as f32).collect();
     }
     if let Some(pca) = steps.pca {
@@ -107,6 +115,15 @@ pub fn learn<B: Backend>(backend: &B, mut rows: B::Rows, steps: &Preprocess) -> 
             let floor = 1e-6 * variances[0];
             learned.scales = variances[..kept].iter().map(|v| (1.0 / (v + floor).sqrt()) as f32).collect();
         }
+    }
+    if steps.scale {
+        let centred = backend.project(&rows, &learned.mean, &learned.components, &[])?;
+        let (n, p) = backend.shape(&centred);
+        let variance = backend.sum_squares(&centred)? / (n * p).max(1) as f64;
+        if variance <= 0.0 {
+            return Err(Error::Data(format!("all {n} rows are the same, so there is no variance to scale; leave `scale` out")));
+        }
+        learned.scales = vec![(1.0 / variance.sqrt()) as f32; p];
     }
     rows = apply_linear(backend, rows, &learned)?;
     if steps.normalize {
@@ -134,7 +151,7 @@ pub fn apply<B: Backend>(backend: &B, rows: B::Rows, learned: &Learned, normaliz
 
 /// Eigenvalues, largest first, and eigenvectors as rows `[d, d]`, of a symmetric `[d, d]` matrix. Each vector's largest
 /// entry is positive, so that the sign does not depend on the solver's path.
-fn principal(scatter: &[f64], d: usize) -> Result<(Vec<f64>, Vec<f32>)> {
+pub(super) fn principal(scatter: &[f64], d: usize) -> Result<(Vec<f64>, Vec<f32>)> {
     let matrix = faer::Mat::from_fn(d, d, |i, j| 0.5 * (scatter[i * d + j] + scatter[j * d + i]));
     let eigen = matrix
         .self_adjoint_eigen(faer::Side::Lower)

@@ -4,14 +4,13 @@ use super::init::{Init, sample_size};
 use super::kmeans::{self, EmptyPolicy, Settings};
 use super::preprocess::{self, Learned, Preprocess};
 use super::refine::{self, Refine};
+use super::training_rows::TrainingRows;
 use crate::compute::reference::Chain;
 use crate::compute::{Backend, Device, Metric, on_device};
-use crate::data::{Matrix, RowSource, first_non_finite};
+use crate::data::{Matrix, RowSource};
 use crate::error::{Error, Result};
-use crate::progress::{Event, LevelSummary, Observer, check};
-use crate::rng::stream;
+use crate::progress::{Event, LevelSummary, Observer};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use std::time::Instant;
 
 /// Settings of RQ-KMeans.
@@ -177,109 +176,17 @@ impl RqKMeans {
     /// device errors; [`Error::Interrupted`].
     pub fn fit(&self, source: &dyn RowSource, device: &Device, observer: &dyn Observer) -> Result<Fitted> {
         self.validate()?;
-        let rows = TrainingRows::choose(source, self, observer)?;
-        on_device!(device, backend => fit_on(backend, self, &rows, observer))
-    }
-}
-
-/// The rows that are trained on: all of the source's, or a stated sample.
-pub(super) struct TrainingRows<'a> {
-    source: &'a dyn RowSource,
-    picks: Option<Vec<u64>>,
-    most_codewords: usize,
-}
-
-impl<'a> TrainingRows<'a> {
-    fn choose(source: &'a dyn RowSource, config: &RqKMeans, observer: &dyn Observer) -> Result<Self> {
-        let n = source.rows();
-        if n == 0 || source.dims() == 0 {
-            return Err(Error::Data(format!("`{}` is empty: {n} rows of {} values", source.name(), source.dims())));
-        }
-        let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
-        let cap = config.max_training_rows.unwrap_or(usize::MAX);
-        let used = n.min(cap);
-        if used < most {
-            return Err(Error::Data(format!(
-                "{used} training rows are fewer than the {most} codewords of a level; give more rows or a smaller codebook size"
-            )));
-        }
-        if used > u32::MAX as usize {
-            return Err(Error::Data(format!(
-                "{used} training rows exceed {}; set `max_training_rows` (`--max-training-rows`)",
-                u32::MAX
-            )));
-        }
-        let picks = (used < n).then(|| stream(config.seed, "training.sample", 0).sample(n as u64, used));
-        if picks.is_some() {
-            observer.event(Event::Note(&format!(
-                "training on {used} of {n} rows, drawn at random without replacement with seed {}",
-                config.seed
-            )));
-        }
-        if config.init == Init::KMeansPlusPlus && sample_size(used, most) < used {
+        let most = self.codebook_sizes.iter().copied().max().unwrap_or(0);
+        let rows = TrainingRows::choose(source, most, self.max_training_rows, self.seed, observer)?;
+        let used = rows.len();
+        if self.init == Init::KMeansPlusPlus && sample_size(used, most) < used {
             observer.event(Event::Note(&format!(
                 "k-means++ chooses the first codewords from {} of the {used} training rows; all rows train",
                 sample_size(used, most)
             )));
         }
-        Ok(Self { source, picks, most_codewords: most })
+        on_device!(device, backend => fit_on(backend, self, &rows, observer))
     }
-
-    fn len(&self) -> usize {
-        self.picks.as_ref().map_or(self.source.rows(), Vec::len)
-    }
-
-    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        let d = self.source.dims();
-        let Some(picks) = &self.picks else { return self.source.read_rows(start, out) };
-        for (row, index) in out.chunks_exact_mut(d).zip(&picks[start..]) {
-            self.source.read_rows(*index as usize, row)?;
-        }
-        Ok(())
-    }
-
-    /// Uploads the rows; refuses NaN, infinity, and fewer distinct rows than codewords.
-    fn upload<B: Backend>(&self, backend: &B, observer: &dyn Observer) -> Result<B::Rows> {
-        let (n, d) = (self.len(), self.source.dims());
-        observer.event(Event::Phase { name: "read", total: Some(n as u64), unit: "rows" });
-        let mut bad: Option<(u64, u64)> = None;
-        let mut distinct: HashSet<u64> = HashSet::new();
-        let rows = backend.upload_rows(n, d, &mut |start, out| {
-            check(observer)?;
-            self.read(start, out)?;
-            if let Some((first, count)) = first_non_finite(out, d) {
-                let first = self.picks.as_ref().map_or((start + first) as u64, |p| p[start + first]);
-                bad = Some(bad.map_or((first, count as u64), |(f, c)| (f, c + count as u64)));
-            }
-            for row in out.chunks_exact(d) {
-                if distinct.len() >= self.most_codewords {
-                    break;
-                }
-                distinct.insert(fingerprint(row));
-            }
-            observer.event(Event::Advance { done: (start + out.len() / d) as u64 });
-            Ok(())
-        })?;
-        if let Some((first, count)) = bad {
-            return Err(Error::NonFinite { first, count, rows: n as u64, place: self.source.name() });
-        }
-        if distinct.len() < self.most_codewords {
-            return Err(Error::Data(format!(
-                "{} distinct rows among {n} are fewer than the {} codewords of a level; give a smaller codebook size",
-                distinct.len(),
-                self.most_codewords
-            )));
-        }
-        Ok(rows)
-    }
-}
-
-/// A hash of a row's values; −0 counts as 0.
-fn fingerprint(row: &[f32]) -> u64 {
-    row.iter().fold(0xcbf2_9ce4_8422_2325, |h: u64, v| {
-        let bits = if *v == 0.0 { 0 } else { v.to_bits() };
-        (h ^ u64::from(bits)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-    })
 }
 
 /// Refuses rows of norm 0, which have no direction.
@@ -296,7 +203,7 @@ fn refuse_zero_rows<B: Backend>(backend: &B, rows: &B::Rows, what: &str) -> Resu
 }
 
 /// Total squared L2 of the rows to their mean.
-fn total_variance<B: Backend>(backend: &B, rows: &B::Rows) -> Result<f64> {
+pub(super) fn total_variance<B: Backend>(backend: &B, rows: &B::Rows) -> Result<f64> {
     let n = backend.shape(rows).0 as f64;
     let means: f64 = backend.column_sums(rows)?.into_iter().map(|s| s * s / n).sum();
     Ok((backend.sum_squares(rows)? - means).max(0.0))
@@ -317,7 +224,7 @@ fn fit_on<B: Backend>(
     let total = total_variance(backend, &rows)?;
     let mut summary = TrainingSummary {
         rows: n as u64,
-        source_rows: input.source.rows() as u64,
+        source_rows: input.source().rows() as u64,
         total_variance: total,
         kept_variance: learned.kept_variance,
         ..TrainingSummary::default()
@@ -370,7 +277,7 @@ fn fit_on<B: Backend>(
     }
     let Learned { mean, components, scales, mean_norm, .. } = learned.clone();
     let mut chain = Chain {
-        dims: input.source.dims(),
+        dims: input.source().dims(),
         mean,
         components,
         scales,

@@ -38,3 +38,10 @@ pub fn subtract(scale: f32, a: &[f32], b: &[f32], out: &mut [f32]) {
     let parts = out.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK));
     parts.for_each(|((out, a), b)| difference(scale, a, b, out));
 }
+
+/// `y_i += alpha·scales[i]·x_i` for rows of `d` values.
+pub fn combine_rows(d: usize, alpha: f32, scales: &[f32], x: &[f32], y: &mut [f32]) {
+    for ((y, x), scale) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(scales) {
+        add(alpha * scale, x, 1.0, y);
+    }
+}

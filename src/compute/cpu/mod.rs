@@ -22,6 +22,7 @@ mod normalize;
 mod optimizer;
 mod project;
 mod quantize;
+mod repel;
 mod residual;
 mod restride;
 mod rotation;

@@ -3,7 +3,7 @@
 use super::activation::Bits;
 use super::{
     Cpu, Rows, activation, column_total, combine, ema, half_norms, layer_norm, matmul, nearest, optimizer, quantize,
-    restride, rotation, segment, sinkhorn, softmax, total,
+    repel, restride, rotation, segment, sinkhorn, softmax, total,
 };
 use crate::compute::tensor::{Activation, Exponent, Mask, Part, Precision, Product, Step, TensorBackend};
 use crate::error::{Error, Result};
@@ -266,6 +266,23 @@ impl TensorBackend for Cpu {
         Ok(())
     }
 
+    fn combine_rows(
+        &self,
+        (n, d): (usize, usize),
+        alpha: f32,
+        scales: &Tensor,
+        x: Part<'_, Tensor>,
+        y: &mut Tensor,
+        at: usize,
+    ) -> Result<()> {
+        let (scales, x) = (get("scales", scales, n)?, part("rows", x, n * d)?);
+        let y = get_mut("rows", y, at, n * d)?;
+        if d > 0 {
+            combine::combine_rows(d, alpha, scales, x, y);
+        }
+        Ok(())
+    }
+
     fn clear(&self, values: &mut Tensor, at: usize, len: usize) -> Result<()> {
         get_mut("values", values, at, len)?.fill(0.0);
         Ok(())
@@ -284,6 +301,33 @@ impl TensorBackend for Cpu {
         let (dots, half_norms) = (get("dot products", dots, n * k)?, get("half norms", half_norms, k)?);
         if k > 0 {
             nearest::nearest(k, dots, half_norms, &mut labels.0[range]);
+        }
+        Ok(())
+    }
+
+    fn nearest_other(&self, n: usize, dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
+        let range = range("labels", labels.0.len(), 0, n)?;
+        let (dots, half_norms) = (get("dot products", dots, n * n)?, get("half norms", half_norms, n)?);
+        if n > 0 {
+            nearest::nearest_other(n, dots, half_norms, &mut labels.0[range]);
+        }
+        Ok(())
+    }
+
+    fn repel(
+        &self,
+        (n, e): (usize, usize),
+        scale: f32,
+        epsilon: f32,
+        z: &Tensor,
+        neighbours: &Index,
+        pull: &mut Tensor,
+        logs: &mut Tensor,
+    ) -> Result<()> {
+        let (z, neighbours) = (get("rows", z, n * e)?, labels("neighbours", neighbours, n)?);
+        let (pull, logs) = (get_mut("pull", pull, 0, n * e)?, get_mut("logs", logs, 0, n)?);
+        if e > 0 {
+            repel::repel(e, scale, epsilon, z, neighbours, pull, logs);
         }
         Ok(())
     }

@@ -140,4 +140,19 @@ impl Gpu {
     ) -> Result<()> {
         Err(Error::Device("`sinkhorn` has no kernel".into()))
     }
+
+    #[allow(clippy::too_many_arguments, unused_variables)]
+    pub(super) fn combine_rows(&self, shape: (usize, usize), alpha: f32, scales: &Tensor, x: Part<'_, Tensor>, y: &mut Tensor, at: usize) -> Result<()> {
+        Err(Error::Device("`combine_rows` has no kernel".into()))
+    }
+
+    #[allow(clippy::too_many_arguments, unused_variables)]
+    pub(super) fn nearest_other(&self, n: usize, dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
+        Err(Error::Device("`nearest_other` has no kernel".into()))
+    }
+
+    #[allow(clippy::too_many_arguments, unused_variables)]
+    pub(super) fn repel(&self, shape: (usize, usize), scale: f32, epsilon: f32, z: &Tensor, neighbours: &Index, pull: &mut Tensor, logs: &mut Tensor) -> Result<()> {
+        Err(Error::Device("`repel` has no kernel".into()))
+    }
 }

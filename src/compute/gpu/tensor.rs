@@ -377,4 +377,39 @@ impl TensorBackend for Gpu {
     ) -> Result<()> {
         Gpu::optimize(self, step, grads, norms, params, first, second)
     }
+
+    fn combine_rows(
+        &self,
+        shape: (usize, usize),
+        alpha: f32,
+        scales: &Self::Tensor,
+        x: Part<'_, Self::Tensor>,
+        y: &mut Self::Tensor,
+        at: usize,
+    ) -> Result<()> {
+        Gpu::combine_rows(self, shape, alpha, scales, x, y, at)
+    }
+
+    fn nearest_other(
+        &self,
+        n: usize,
+        dots: &Self::Tensor,
+        half_norms: &Self::Tensor,
+        labels: &mut Self::Index,
+    ) -> Result<()> {
+        Gpu::nearest_other(self, n, dots, half_norms, labels)
+    }
+
+    fn repel(
+        &self,
+        shape: (usize, usize),
+        scale: f32,
+        epsilon: f32,
+        z: &Self::Tensor,
+        neighbours: &Self::Index,
+        pull: &mut Self::Tensor,
+        logs: &mut Self::Tensor,
+    ) -> Result<()> {
+        Gpu::repel(self, shape, scale, epsilon, z, neighbours, pull, logs)
+    }
 }

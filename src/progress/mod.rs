@@ -1,5 +1,9 @@
 //! How long work tells what it does and is asked to stop.
 
+mod network;
+
+pub use network::{EpochReport, Health, LevelHealth, Losses, StepReport};
+
 use serde::{Deserialize, Serialize};
 
 /// What a level looks like once it is trained.
@@ -68,6 +72,8 @@ pub enum Event<'a> {
         /// R² on the training rows, in the space after preprocessing.
         r2: f64,
     },
+    /// One epoch of an RQ-VAE is done.
+    Epoch(&'a EpochReport),
     /// Something the user should know.
     Note(&'a str),
 }

@@ -1,0 +1,198 @@
+//! Rows on the host, ready for the networks: chosen, preprocessed, split.
+
+use super::health::Corpus;
+use super::layout::Principal;
+use super::trainer::{Origin, RqVaeTrainer};
+use crate::compute::tensor::TensorBackend;
+use crate::data::{Matrix, RowSource, first_non_finite};
+use crate::error::{Error, Result, check_shape};
+use crate::fit::preprocess::{self, principal};
+use crate::fit::residual::total_variance;
+use crate::fit::training_rows::{TrainingRows, fingerprint};
+use crate::progress::Observer;
+use crate::rng::stream;
+
+/// Rows that tell how exactly a device encodes.
+const PROBES: usize = 64;
+/// Rows that a PCA start looks at.
+const PCA_ROWS: usize = 1 << 16;
+
+/// Collaborative embeddings of the training rows.
+pub(super) struct Aligned {
+    values: Vec<f32>,
+    pub dims: usize,
+}
+
+/// Everything a training reads.
+pub(super) struct TrainingData {
+    values: Vec<f32>,
+    dims: usize,
+    /// Rows that train, and rows that are kept out; ascending.
+    pub training: Vec<u32>,
+    pub validation: Vec<u32>,
+    pub aligned: Option<Aligned>,
+    variance: (f64, f64),
+}
+
+fn gather(values: &[f32], d: usize, rows: &[u32]) -> Vec<f32> {
+    let mut out = Vec::with_capacity(rows.len() * d);
+    rows.iter().for_each(|i| out.extend_from_slice(&values[*i as usize * d..][..d]));
+    out
+}
+
+impl Aligned {
+    pub fn gather(&self, rows: &[u32]) -> Vec<f32> {
+        gather(&self.values, self.dims, rows)
+    }
+}
+
+impl TrainingData {
+    /// Reads, checks and preprocesses the rows. A training that goes on must meet the rows it began with.
+    pub fn load<B: TensorBackend>(
+        backend: &B,
+        trainer: &mut RqVaeTrainer,
+        source: &dyn RowSource,
+        aligned: Option<&dyn RowSource>,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let config = trainer.config.clone();
+        let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
+        let chosen = TrainingRows::choose(source, most, config.max_training_rows, config.seed, observer)?;
+        let (n, d) = (chosen.len(), source.dims());
+        if let Some(origin) = &trainer.origin {
+            check_shape("d", origin.dims, d, source.name())?;
+        } else if let Some((learned, _)) = &trainer.start {
+            let expected = if learned.mean.is_empty() { trainer.config.code_dims } else { learned.mean.len() };
+            check_shape("d", expected, d, source.name())?;
+        }
+        let kept_out = (config.validation * n as f64).round() as usize;
+        if n - kept_out < most {
+            return Err(Error::Data(format!(
+                "{} rows remain for training beside {kept_out} for validation, fewer than the {most} codewords of a level; lower \
+                 `validation` or `codebook_sizes`",
+                n - kept_out
+            )));
+        }
+        let rows = chosen.upload(backend, observer)?;
+        let print = row_print(backend, &rows)?;
+        let known = trainer.origin.as_ref().map(|o| (o.fingerprint, o.rows));
+        if known.is_some_and(|k| k != (print, n as u64)) {
+            return Err(Error::Data(format!(
+                "`{}` holds other rows than the training began with ({n} now, {} then); go on with the same file, or start anew",
+                source.name(),
+                known.map_or(0, |k| k.1)
+            )));
+        }
+        let probes = probes(&chosen, n, d)?;
+        let fresh = trainer.origin.is_none();
+        let (rows, learned) = match (&trainer.origin, trainer.start.take()) {
+            (Some(origin), _) => {
+                let rows = preprocess::apply(backend, rows, &origin.learned, config.preprocess.normalize)?;
+                (rows, origin.learned.clone())
+            }
+            (None, Some((learned, books))) => {
+                let rows = preprocess::apply(backend, rows, &learned, config.preprocess.normalize)?;
+                trainer.start = Some((learned.clone(), books));
+                (rows, learned)
+            }
+            (None, None) => preprocess::learn(backend, rows, &config.preprocess)?,
+        };
+        let (n, dims) = backend.shape(&rows);
+        let variance = total_variance(backend, &rows)?;
+        let validation: Vec<u32> = stream(config.seed, "rqvae.validation", 0)
+            .sample(n as u64, kept_out)
+            .into_iter()
+            .map(|i| i as u32)
+            .collect();
+        let out: std::collections::HashSet<u32> = validation.iter().copied().collect();
+        let training: Vec<u32> = (0..n as u32).filter(|i| !out.contains(i)).collect();
+        let kept_out_variance =
+            if validation.is_empty() { 0.0 } else { total_variance(backend, &backend.gather_rows(&rows, &validation)?)? };
+        let mut values = vec![0.0f32; n * dims];
+        backend.read_rows(&rows, 0, &mut values)?;
+        drop(rows);
+        let aligned = aligned.map(|other| read_aligned(other, source, &chosen)).transpose()?;
+        if fresh {
+            trainer.origin = Some(Origin {
+                dims: d,
+                source_rows: source.rows() as u64,
+                rows: n as u64,
+                fingerprint: print,
+                learned,
+                warm: trainer.start.take().map(|(_, books)| books),
+                variance,
+                aligned: aligned.as_ref().map(|a| a.dims),
+                probes,
+            });
+        }
+        Ok(Self { values, dims, training, validation, aligned, variance: (variance, kept_out_variance) })
+    }
+
+    /// All rows, trained on or not.
+    pub fn rows(&self) -> usize {
+        self.training.len() + self.validation.len()
+    }
+
+    pub fn corpus(&self) -> Corpus<'_> {
+        Corpus { values: &self.values, dims: self.dims, variance: self.variance }
+    }
+
+    pub fn gather(&self, rows: &[u32]) -> Vec<f32> {
+        gather(&self.values, self.dims, rows)
+    }
+
+    /// The first `count` principal directions of the training rows. They pass through the origin, as linear layers without bias do.
+    pub fn principal<B: TensorBackend>(&self, backend: &B, count: usize) -> Result<Principal> {
+        let step = self.training.len().div_ceil(PCA_ROWS).max(1);
+        let picks: Vec<u32> = self.training.iter().copied().step_by(step).collect();
+        let values = self.gather(&picks);
+        let d = self.dims;
+        let rows = backend.upload_rows(picks.len(), d, &mut |start, out| {
+            out.copy_from_slice(&values[start * d..start * d + out.len()]);
+            Ok(())
+        })?;
+        let scatter = backend.scatter(&rows, &vec![0.0; d])?;
+        let (eigenvalues, vectors) = principal(&scatter, d)?;
+        let deviation = |v: &f64| (v / picks.len().max(1) as f64).max(0.0).sqrt();
+        Ok(Principal {
+            directions: vectors[..count * d].to_vec(),
+            deviations: eigenvalues[..count].iter().map(deviation).collect(),
+        })
+    }
+}
+
+/// A hash of all rows, in their order.
+fn row_print<B: TensorBackend>(backend: &B, rows: &B::Rows) -> Result<u64> {
+    let (n, d) = backend.shape(rows);
+    let step = ((1 << 20) / d.max(1)).max(1);
+    let mut part = vec![0.0f32; step.min(n) * d];
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for start in (0..n).step_by(step) {
+        let count = step.min(n - start) * d;
+        backend.read_rows(rows, start, &mut part[..count])?;
+        hash = (hash ^ fingerprint(&part[..count])).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+    Ok(hash)
+}
+
+/// Evenly spaced rows.
+fn probes(chosen: &TrainingRows<'_>, n: usize, d: usize) -> Result<Matrix> {
+    let count = n.min(PROBES);
+    let mut out = Matrix::zeros(count, d)?;
+    for i in 0..count {
+        chosen.read(i * n / count, out.row_mut(i))?;
+    }
+    Ok(out)
+}
+
+fn read_aligned(other: &dyn RowSource, source: &dyn RowSource, chosen: &TrainingRows<'_>) -> Result<Aligned> {
+    check_shape("rows", source.rows(), other.rows(), other.name())?;
+    let (n, dims) = (chosen.len(), other.dims());
+    let mut values = vec![0.0f32; n * dims];
+    chosen.read_of(other, 0, &mut values)?;
+    if let Some((first, count)) = first_non_finite(&values, dims) {
+        let (first, count, rows) = (first as u64, count as u64, n as u64);
+        return Err(Error::NonFinite { first, count, rows, place: other.name() });
+    }
+    Ok(Aligned { values, dims })
+}

@@ -1,0 +1,26 @@
+//! RQ-VAE: an encoder network, codebooks level by level, a decoder network, trained together.
+//!
+//! [`RqVae`] are the settings, [`RqVaeTrainer`] a training that can be stopped, saved and resumed.
+
+mod codebooks;
+mod config;
+mod data;
+mod health;
+mod layout;
+mod presets;
+mod report;
+mod schedule;
+mod session;
+mod state;
+mod step;
+mod trainer;
+
+pub use config::{
+    Alignment, CodebookStart, CodebookUpdate, Commitment, Diversity, Estimator, Monitor, NetworkInit, Optimizer, OptimizerKind,
+    Reduction, Repulsion, Restart, RqVae, Schedule, ScheduleKind, Sinkhorn, SinkhornForm,
+};
+pub use presets::PRESETS;
+pub use crate::progress::{EpochReport, Health, LevelHealth, Losses, StepReport};
+pub use report::{CheckpointKind, Recorder};
+pub use schedule::{learning_rate, temperature};
+pub use trainer::RqVaeTrainer;

@@ -1,0 +1,52 @@
+//! Whoever keeps what a training tells.
+
+use crate::error::Result;
+use crate::fit::rqvae::RqVaeTrainer;
+use crate::progress::{EpochReport, StepReport};
+
+/// Which checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointKind {
+    /// The latest state.
+    Last,
+    /// The state after the best epoch so far.
+    Best,
+}
+
+/// Whoever keeps what a training tells; `()` keeps nothing. An error ends the training.
+pub trait Recorder {
+    /// A logged step.
+    ///
+    /// # Errors
+    /// Whatever the keeping can meet, such as a full disk.
+    fn step(&mut self, report: &StepReport) -> Result<()> {
+        let _ = report;
+        Ok(())
+    }
+    /// A finished epoch, before its checkpoints.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn epoch(&mut self, report: &EpochReport) -> Result<()> {
+        let _ = report;
+        Ok(())
+    }
+    /// Loads of every codebook, by level, from the last look at the corpus.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn usage(&mut self, loads: &[Vec<u64>]) -> Result<()> {
+        let _ = loads;
+        Ok(())
+    }
+    /// A state worth keeping: `trainer.to_bytes()` is the checkpoint.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn checkpoint(&mut self, kind: CheckpointKind, trainer: &RqVaeTrainer) -> Result<()> {
+        let _ = (kind, trainer);
+        Ok(())
+    }
+}
+
+impl Recorder for () {}

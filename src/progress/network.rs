@@ -1,0 +1,128 @@
+//! What the training of a network tells: steps, epochs, the health of its codebooks.
+
+use serde::{Deserialize, Serialize};
+
+/// One codebook's use by the whole corpus.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LevelHealth {
+    /// Level, from 0.
+    pub level: usize,
+    /// Codewords.
+    pub codebook_size: usize,
+    /// Share of codewords in use.
+    pub utilisation: f64,
+    /// exp of the entropy of the loads.
+    pub perplexity: f64,
+    /// Distinct prefixes that end here, over rows: 1 less the prefix collision rate.
+    pub distinct: f64,
+    /// Mean squared L2 of the level's input to its codeword, in code space.
+    pub squared_l2: f64,
+    /// 1 − squared error / variance of the prefixes that end here, after preprocessing; looked at for the last level, and for all once
+    /// training is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r2: Option<f64>,
+}
+
+/// The state of the model on the whole corpus, each row by its nearest codewords.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// Rows looked at: those that train and those kept out.
+    pub rows: usize,
+    /// 1 − squared error / variance, of the full IDs, after preprocessing.
+    pub r2: f64,
+    /// The same of the rows that were kept out, about their own mean.
+    pub validation_r2: Option<f64>,
+    /// 1 − distinct IDs / rows.
+    pub collision_rate: f64,
+    /// One entry a level.
+    pub levels: Vec<LevelHealth>,
+}
+
+impl Health {
+    /// Share of a codebook below whose perplexity a level counts as collapsed.
+    pub const COLLAPSED: f64 = 0.1;
+
+    /// Levels whose perplexity is below a tenth of what it could be, which is the codebook or the number of rows.
+    #[must_use]
+    pub fn collapsed(&self) -> Vec<usize> {
+        let could = |l: &LevelHealth| l.codebook_size.min(self.rows) as f64;
+        self.levels.iter().filter(|l| l.perplexity < Self::COLLAPSED * could(l)).map(|l| l.level).collect()
+    }
+
+    /// What to do about collapsed levels; `None` if there is none.
+    #[must_use]
+    pub fn alarm(&self) -> Option<String> {
+        let levels = self.collapsed();
+        let worst = levels.first().map(|l| &self.levels[*l])?;
+        let names: Vec<String> = levels.iter().map(|l| (l + 1).to_string()).collect();
+        Some(format!(
+            "level {} collapsed: perplexity {:.1} of {} codewords, {:.0} % in use; weigh the reconstruction more (`reconstruction = \
+             \"sum\"`, a smaller `commitment_weight`), restart codewords more often (`restart.interval_steps`), start them by k-means, \
+             or lower `optimizer.rate`",
+            names.join(", "),
+            worst.perplexity,
+            worst.codebook_size,
+            100.0 * worst.utilisation
+        ))
+    }
+}
+
+/// Means of the loss and its terms over some steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// What is minimised.
+    pub total: f64,
+    /// Reconstruction.
+    pub reconstruction: f64,
+    /// Squared L2 to the codeword of every level, reduced as `quantizer` says.
+    pub quantizer: Vec<f64>,
+    /// Diversity, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diversity: Option<f64>,
+    /// `−½·mean ln ‖z_i − z_j‖²` of the repulsion, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repulsion: Option<f64>,
+    /// Alignment, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alignment: Option<f64>,
+    /// Root mean square of the gradient's L2 norm before clipping.
+    pub gradient_norm: f64,
+}
+
+/// A logged step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Steps taken.
+    pub step: u64,
+    /// Epoch, from 1.
+    pub epoch: u64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Means since the last logged step.
+    pub losses: Losses,
+}
+
+/// A finished epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// Epoch, from 1.
+    pub epoch: u64,
+    /// Of how many at most.
+    pub epochs: u64,
+    /// Steps taken.
+    pub step: u64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Means over the epoch.
+    pub losses: Losses,
+    /// Codewords restarted in this epoch.
+    pub restarted: u64,
+    /// The whole corpus, if it was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Whether this is the best epoch so far.
+    pub best: bool,
+    /// Rows trained on a second, without the look at the corpus. Differs from run to run.
+    #[serde(skip)]
+    pub rows_per_second: f64,
+}
