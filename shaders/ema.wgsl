@@ -23,9 +23,9 @@ struct Params {
 
 var<workgroup> part: array<f32, 256>;
 
-fn moved(old: f32, new: f32) -> f32 {
+fn moved(before: f32, now: f32) -> f32 {
     let decay = bitcast<f32>(params.decay);
-    return decay * old + (1.0 - decay) * new;
+    return decay * before + (1.0 - decay) * now;
 }
 
 @compute @workgroup_size(256)

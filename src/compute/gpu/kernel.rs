@@ -166,10 +166,8 @@ const SEGMENTS: &[Variant] = &[
     Variant { name: "64", constants: &[("COLUMNS", 64)] },
 ];
 /// Variants of kernels that walk along rows: lanes a row, for short and for long rows.
-const ROWS: &[Variant] = &[
-    Variant { name: "32", constants: &[("LANES", 32)] },
-    Variant { name: "256", constants: &[("LANES", 256)] },
-];
+const ROWS: &[Variant] =
+    &[Variant { name: "32", constants: &[("LANES", 32)] }, Variant { name: "256", constants: &[("LANES", 256)] }];
 
 use Access::{Read as R, Write as W};
 

@@ -230,8 +230,11 @@ impl Gpu {
         noise: &Tensor,
         dots: &mut Tensor,
     ) -> Result<()> {
-        let spans =
-            [used("dot products", dots, n.saturating_mul(k))?, used("half norms", half_norms, k)?, used("noise", noise, n.saturating_mul(k))?];
+        let spans = [
+            used("dot products", dots, n.saturating_mul(k))?,
+            used("half norms", half_norms, k)?,
+            used("noise", noise, n.saturating_mul(k))?,
+        ];
         self.record_softmax(0, (n, k), temperature, [false; 2], &spans)
     }
 
@@ -242,7 +245,8 @@ impl Gpu {
         probabilities: &Tensor,
         grad: &mut Tensor,
     ) -> Result<()> {
-        let spans = [used("gradient", grad, n.saturating_mul(k))?, used("probabilities", probabilities, n.saturating_mul(k))?];
+        let spans =
+            [used("gradient", grad, n.saturating_mul(k))?, used("probabilities", probabilities, n.saturating_mul(k))?];
         self.record_softmax(1, (n, k), scale, [false; 2], &spans)
     }
 
