@@ -1,6 +1,6 @@
 //! Every `#[repr(C)]` struct that a kernel reads as its uniform, next to the names and order of the shader's fields.
 //!
-//! All fields are 32-bit words, so the WGSL layout is the C layout; the contract test compares names and offsets.
+//! All fields are 32-bit words (an f32 travels by its bits), so the WGSL layout is the C layout; the contract test compares names and offsets.
 
 macro_rules! params {
     ($($(#[$doc:meta])* $name:ident { $($field:ident),* $(,)? })*) => {$(
@@ -43,4 +43,22 @@ params! {
     Seeding { n, stride4, depth, row_tiles, padded, slots, slot, blocks }
     /// What `beam.wgsl` reads.
     Beam { n, level, levels, k, beams, keep, stride, products_stride, offset, unused }
+    /// What `half_norms.wgsl` reads.
+    HalfNorms { k, e, offset }
+    /// What `nearest.wgsl` reads.
+    Nearest { n, k, potentials }
+    /// What `quantize.wgsl` reads.
+    Quantize { n, k, e, offset, first }
+    /// What `segment.wgsl` reads.
+    Segment { n, k, e, at, alpha, accumulate, column_groups }
+    /// What `ema.wgsl` reads.
+    Ema { k, e, at, decay, epsilon }
+    /// What `rotation.wgsl` reads.
+    Rotation { n, e }
+    /// What `softmax.wgsl` reads.
+    Softmax { n, k, factor, exclude_diagonal, weighted }
+    /// What `sinkhorn.wgsl` reads.
+    Sinkhorn { n, k, e, batch_range, scale }
+    /// What `sinkhorn_sweep.wgsl` reads.
+    SinkhornSweep { n, k, block_rows, blocks, column_groups, log_share }
 }

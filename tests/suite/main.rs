@@ -10,6 +10,8 @@ mod hostile;
 mod io;
 #[cfg(feature = "gpu")]
 mod parity;
+#[cfg(feature = "gpu")]
+mod quantisers;
 mod real;
 mod regression;
 #[cfg(feature = "gpu")]

@@ -127,6 +127,7 @@ const SUBGROUP: &str = include_str!("../../../shaders/merge_subgroup.wgsl");
 const SPLIT_LANES: &str = include_str!("../../../shaders/split_lanes.wgsl");
 const SPLIT_MATRIX: &str = include_str!("../../../shaders/split_matrix.wgsl");
 const SPLIT_FINISH: &str = include_str!("../../../shaders/split_finish.wgsl");
+const LOG_SUM: &str = include_str!("../../../shaders/log_sum.wgsl");
 
 macro_rules! tile {
     ($name:literal, $bm:literal, $bn:literal, $bk:literal, $rh:literal, $ch:literal, $threads:literal) => {
@@ -158,6 +159,15 @@ const COLUMNS: &[Variant] = &[
     Variant { name: "16", constants: &[("COLUMNS", 16)] },
     Variant { name: "64", constants: &[("COLUMNS", 64)] },
 ];
+/// Variants of `segment`: lanes a codeword, for vectors of up to 16, up to 32, and more values.
+const SEGMENTS: &[Variant] = &[
+    Variant { name: "16", constants: &[("COLUMNS", 16)] },
+    Variant { name: "32", constants: &[("COLUMNS", 32)] },
+    Variant { name: "64", constants: &[("COLUMNS", 64)] },
+];
+/// Variants of kernels that walk along rows: lanes a row, for short and for long rows.
+const ROWS: &[Variant] =
+    &[Variant { name: "32", constants: &[("LANES", 32)] }, Variant { name: "256", constants: &[("LANES", 256)] }];
 
 use Access::{Read as R, Write as W};
 
@@ -213,4 +223,26 @@ kernels! {
     Seeding: "seeding" Core "seeding", [TILE], Seeding, NARROW,
         ["main" 0 [1 R, 2 R, 3 W], "accept" 256 [3 W, 4 W], "potentials" 256 [3 W, 4 W, 5 W]];
     Beam: "beam" Core "beam", [], Beam, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 R, 5 R, 6 W, 7 W, 8 W]];
+    HalfNorms: "half_norms" Core "half_norms", [], HalfNorms, ONE, ["main" 256 [1 R, 2 W]];
+    Nearest: "nearest" Core "nearest", [], Nearest, ROWS, ["main" 256 [1 R, 2 R, 3 W]];
+    Quantize: "quantize" Core "quantize", [], Quantize, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 W, 5 W]];
+    Segment: "segment" Core "segment", [], Segment, SEGMENTS, ["sums" 256 [1 R, 2 R, 3 W], "counts" 256 [2 R, 3 W]];
+    Ema: "ema" Core "ema", [], Ema, ONE,
+        ["move_counts" 256 [1 R, 3 W], "move_codewords" 256 [2 R, 3 W, 4 W, 5 W]];
+    Rotation: "rotation" Core "rotation", [], Rotation, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 W]];
+    Softmax: "softmax" Core "softmax", [LOG_SUM], Softmax, ONE, [
+        "gumbel" 256 [1 W, 2 R, 3 R],
+        "backward" 256 [1 W, 4 R],
+        "contrast" 256 [1 W, 5 R, 6 R, 7 W]
+    ];
+    Sinkhorn: "sinkhorn" Core "sinkhorn", [], Sinkhorn, ONE, [
+        "squared_l2" 256 [1 W, 2 R, 3 R, 4 W],
+        "range" 256 [4 W],
+        "exponents" 256 [1 W, 4 W]
+    ];
+    SinkhornSweep: "sinkhorn_sweep" Core "sinkhorn", [LOG_SUM], SinkhornSweep, ROWS, [
+        "rows" 256 [1 R, 2 W, 3 W],
+        "columns" 256 [1 R, 2 W, 4 W],
+        "potentials" 256 [3 W, 4 W]
+    ];
 }

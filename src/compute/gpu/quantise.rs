@@ -1,31 +1,111 @@
 //! Kernels of quantisers in training: nearest codewords, sums by label, averages, softmax, Sinkhorn.
+//!
+//! All of them only record: a training step waits for nothing. A tensor is bound whole and kernels add the offset of a part,
+//! since a binding may start only at every 256th byte.
 
 use super::Gpu;
+use super::backend::words;
+use super::dispatch::{Launch, Span, whole};
+use super::kernel::Id;
 use super::tensor::{Index, Tensor};
+use crate::compute::params;
 use crate::compute::tensor::{Exponent, Part};
 use crate::error::{Error, Result};
+use bytemuck::bytes_of;
+
+/// Rows, codewords or values of a code vector at most: at 32 lanes, a loop over them stays below the 65,535 trips after which
+/// some drivers leave it.
+const MOST: usize = 1 << 20;
+/// Codewords from which a row is walked by 256 lanes instead of 32.
+const LONG_ROW: usize = 1024;
+/// Rows of a block of Sinkhorn's column sums, at least.
+const SWEEP_ROWS: usize = 32;
+/// Blocks of Sinkhorn's column sums, at most: one lane adds them up.
+const SWEEP_BLOCKS: usize = 64;
+
+/// A count as the 32 bits that kernels take, once it is known that loops over it end.
+fn side(value: usize, what: &str) -> Result<u32> {
+    if value > MOST {
+        return Err(Error::Data(format!("{what} = {value} is above {MOST}, the most that one call takes")));
+    }
+    words(value, what)
+}
+
+fn bounds(what: &str, len: usize, offset: usize, count: usize) -> Result<()> {
+    let end = offset.saturating_add(count);
+    if end > len {
+        return Err(Error::Data(format!("{what}: values {offset}..{end} of a tensor of {len}")));
+    }
+    Ok(())
+}
+
+/// The binding of a tensor of which a kernel uses `count` values.
+fn used<'a>(what: &str, tensor: &'a Tensor, count: usize) -> Result<Span<'a>> {
+    part(what, tensor, 0, count)
+}
+
+fn part<'a>(what: &str, tensor: &'a Tensor, offset: usize, count: usize) -> Result<Span<'a>> {
+    bounds(what, tensor.len, offset, count)?;
+    Ok(whole(&tensor.buffer))
+}
+
+fn listed<'a>(what: &str, index: &'a Index, count: usize) -> Result<Span<'a>> {
+    bounds(what, index.len, 0, count)?;
+    Ok(whole(&index.buffer))
+}
+
+/// Lanes a row, as the variants of `nearest` and `sinkhorn_sweep` have them: the variant and how many rows a workgroup takes.
+fn row_lanes(k: usize) -> (usize, usize) {
+    if k < LONG_ROW { (0, 8) } else { (1, 1) }
+}
 
 impl Gpu {
-    #[allow(clippy::too_many_arguments, unused_variables)]
-    pub(super) fn half_norms(&self, shape: (usize, usize), codebook: Part<'_, Tensor>, out: &mut Tensor) -> Result<()> {
-        Err(Error::Device("`half_norms` has no kernel".into()))
+    /// Records one dispatch; `touched` values are read or written.
+    fn record(
+        &self,
+        (id, entry, variant): (Id, usize, usize),
+        spans: &[Span<'_>],
+        params: &[u8],
+        groups: usize,
+        touched: usize,
+    ) -> Result<()> {
+        let (groups, cost) = (groups as u64, 40.0 * touched as f64);
+        self.core.launch(&Launch { id, entry, variant, spans, params, groups, cost })
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
+    pub(super) fn half_norms(
+        &self,
+        (k, e): (usize, usize),
+        codebook: Part<'_, Tensor>,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        let uniform = params::HalfNorms {
+            k: side(k, "codewords")?,
+            e: side(e, "values of a codeword")?,
+            offset: words(codebook.offset, "offset")?,
+        };
+        let spans = [part("codebook", codebook.tensor, codebook.offset, k * e)?, used("half norms", out, k)?];
+        self.record((Id::HalfNorms, 0, 0), &spans, bytes_of(&uniform), k.div_ceil(8), k * e)
+    }
+
     pub(super) fn nearest(
         &self,
-        shape: (usize, usize),
+        (n, k): (usize, usize),
         dots: &Tensor,
         half_norms: &Tensor,
         labels: &mut Index,
     ) -> Result<()> {
-        Err(Error::Device("`nearest` has no kernel".into()))
+        let uniform = params::Nearest { n: side(n, "rows")?, k: side(k, "codewords")?, potentials: 0 };
+        let spans =
+            [used("dot products", dots, n * k)?, used("half norms", half_norms, k)?, listed("labels", labels, n)?];
+        let (variant, rows) = row_lanes(k);
+        self.record((Id::Nearest, 0, variant), &spans, bytes_of(&uniform), n.div_ceil(rows), n * k)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn quantize(
         &self,
-        shape: (usize, usize, usize),
+        (n, e, k): (usize, usize, usize),
         first: bool,
         residual: &Tensor,
         codebook: Part<'_, Tensor>,
@@ -33,13 +113,27 @@ impl Gpu {
         next: &mut Tensor,
         sum: &mut Tensor,
     ) -> Result<()> {
-        Err(Error::Device("`quantize` has no kernel".into()))
+        let uniform = params::Quantize {
+            n: side(n, "rows")?,
+            k: side(k, "codewords")?,
+            e: side(e, "values of a row")?,
+            offset: words(codebook.offset, "offset")?,
+            first: u32::from(first),
+        };
+        let spans = [
+            used("residuals", residual, n * e)?,
+            part("codebook", codebook.tensor, codebook.offset, k * e)?,
+            listed("labels", labels, n)?,
+            used("next residuals", next, n * e)?,
+            used("sums", sum, n * e)?,
+        ];
+        self.record((Id::Quantize, 0, 0), &spans, bytes_of(&uniform), (n * e).div_ceil(256), 5 * n * e)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn segment_sum(
         &self,
-        shape: (usize, usize, usize),
+        (n, e, k): (usize, usize, usize),
         alpha: f32,
         accumulate: bool,
         values: &Tensor,
@@ -47,24 +141,44 @@ impl Gpu {
         out: &mut Tensor,
         at: usize,
     ) -> Result<()> {
-        Err(Error::Device("`segment_sum` has no kernel".into()))
+        let (variant, columns) = [(0, 16), (1, 32), (2, 64)][usize::from(e > 16) + usize::from(e > 32)];
+        let column_groups = e.div_ceil(columns);
+        let uniform = params::Segment {
+            n: side(n, "rows")?,
+            k: side(k, "codewords")?,
+            e: side(e, "values of a row")?,
+            at: words(at, "offset")?,
+            alpha: alpha.to_bits(),
+            accumulate: u32::from(accumulate),
+            column_groups: column_groups as u32,
+        };
+        let spans = [used("rows", values, n * e)?, listed("labels", labels, n)?, part("sums", out, at, k * e)?];
+        let groups = k.div_ceil(256 / columns) * column_groups;
+        self.record((Id::Segment, 0, variant), &spans, bytes_of(&uniform), groups, n * e + groups * n)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
     pub(super) fn segment_count(
         &self,
-        shape: (usize, usize),
+        (n, k): (usize, usize),
         accumulate: bool,
         labels: &Index,
         counts: &mut Tensor,
     ) -> Result<()> {
-        Err(Error::Device("`segment_count` has no kernel".into()))
+        let uniform = params::Segment {
+            n: side(n, "rows")?,
+            k: side(k, "codewords")?,
+            accumulate: u32::from(accumulate),
+            ..Default::default()
+        };
+        let spans = [listed("labels", labels, n)?, used("counts", counts, k)?];
+        let groups = k.div_ceil(256);
+        self.record((Id::Segment, 1, 0), &spans, bytes_of(&uniform), groups, k + groups * n)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn ema(
         &self,
-        shape: (usize, usize),
+        (k, e): (usize, usize),
         decay: f32,
         epsilon: f32,
         batch_counts: &Tensor,
@@ -74,48 +188,72 @@ impl Gpu {
         codebook: &mut Tensor,
         at: usize,
     ) -> Result<()> {
-        Err(Error::Device("`ema` has no kernel".into()))
+        let uniform = params::Ema {
+            k: side(k, "codewords")?,
+            e: side(e, "values of a codeword")?,
+            at: words(at, "offset")?,
+            decay: decay.to_bits(),
+            epsilon: epsilon.to_bits(),
+        };
+        let batch = used("batch counts", batch_counts, k)?;
+        let counts = used("counts", counts, k + 1)?;
+        let averages =
+            [used("sums", sums, k * e)?, counts, used("means", means, k * e)?, part("codebook", codebook, at, k * e)?];
+        self.record((Id::Ema, 0, 0), &[batch, counts], bytes_of(&uniform), usize::from(k > 0), 3 * k)?;
+        self.record((Id::Ema, 1, 0), &averages, bytes_of(&uniform), (k * e).div_ceil(256), 4 * k * e)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
     pub(super) fn rotate_backward(
         &self,
-        shape: (usize, usize),
+        (n, e): (usize, usize),
         residual: &Tensor,
         next: &Tensor,
         upstream: &Tensor,
         out: &mut Tensor,
     ) -> Result<()> {
-        Err(Error::Device("`rotate_backward` has no kernel".into()))
+        let uniform = params::Rotation { n: side(n, "rows")?, e: side(e, "values of a row")? };
+        let spans = [
+            used("residuals", residual, n * e)?,
+            used("next residuals", next, n * e)?,
+            used("upstream gradient", upstream, n * e)?,
+            used("gradient", out, n * e)?,
+        ];
+        let groups = if e > 0 { n.div_ceil(8) } else { 0 };
+        self.record((Id::Rotation, 0, 0), &spans, bytes_of(&uniform), groups, 8 * n * e)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
     pub(super) fn gumbel_softmax(
         &self,
-        shape: (usize, usize),
+        (n, k): (usize, usize),
         temperature: f32,
         half_norms: &Tensor,
         noise: &Tensor,
         dots: &mut Tensor,
     ) -> Result<()> {
-        Err(Error::Device("`gumbel_softmax` has no kernel".into()))
+        let spans = [
+            used("dot products", dots, n.saturating_mul(k))?,
+            used("half norms", half_norms, k)?,
+            used("noise", noise, n.saturating_mul(k))?,
+        ];
+        self.record_softmax(0, (n, k), temperature, [false; 2], &spans)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
     pub(super) fn softmax_backward(
         &self,
-        shape: (usize, usize),
+        (n, k): (usize, usize),
         scale: f32,
         probabilities: &Tensor,
         grad: &mut Tensor,
     ) -> Result<()> {
-        Err(Error::Device("`softmax_backward` has no kernel".into()))
+        let spans =
+            [used("gradient", grad, n.saturating_mul(k))?, used("probabilities", probabilities, n.saturating_mul(k))?];
+        self.record_softmax(1, (n, k), scale, [false; 2], &spans)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn contrast(
         &self,
-        shape: (usize, usize),
+        (n, k): (usize, usize),
         scale: f32,
         exclude_diagonal: bool,
         targets: &Index,
@@ -123,13 +261,41 @@ impl Gpu {
         logits: &mut Tensor,
         loss: &mut Tensor,
     ) -> Result<()> {
-        Err(Error::Device("`contrast` has no kernel".into()))
+        let targets = listed("targets", targets, n)?;
+        let spans = [
+            used("logits", logits, n.saturating_mul(k))?,
+            targets,
+            // Something must be bound; without weights nothing of it is read.
+            weights.map_or(Ok(targets), |w| used("weights", w, n))?,
+            used("losses", loss, n)?,
+        ];
+        self.record_softmax(2, (n, k), scale, [exclude_diagonal, weights.is_some()], &spans)
     }
 
-    #[allow(clippy::too_many_arguments, unused_variables)]
+    fn record_softmax(
+        &self,
+        entry: usize,
+        (n, k): (usize, usize),
+        factor: f32,
+        [exclude_diagonal, weighted]: [bool; 2],
+        spans: &[Span<'_>],
+    ) -> Result<()> {
+        let uniform = params::Softmax {
+            n: side(n, "rows")?,
+            k: side(k, "columns")?,
+            factor: factor.to_bits(),
+            exclude_diagonal: u32::from(exclude_diagonal),
+            weighted: u32::from(weighted),
+        };
+        // Rows of nothing have no sum, and their loss stays.
+        let groups = if k > 0 { n } else { 0 };
+        self.record((Id::Softmax, entry, 0), spans, bytes_of(&uniform), groups, 5 * n * k)
+    }
+
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn sinkhorn(
         &self,
-        shape: (usize, usize, usize),
+        (n, e, k): (usize, usize, usize),
         exponent: Exponent,
         iterations: usize,
         residual: &Tensor,
@@ -138,7 +304,58 @@ impl Gpu {
         potentials: &mut Tensor,
         labels: &mut Index,
     ) -> Result<()> {
-        Err(Error::Device("`sinkhorn` has no kernel".into()))
+        let (batch_range, scale) = match exponent {
+            Exponent::BatchRange { epsilon } => (1, epsilon),
+            Exponent::Fixed { scale } => (0, scale),
+        };
+        let uniform = params::Sinkhorn {
+            n: side(n, "rows")?,
+            k: side(k, "codewords")?,
+            e: side(e, "values of a row")?,
+            batch_range,
+            scale: scale.to_bits(),
+        };
+        let residual = used("residuals", residual, n * e)?;
+        let half_norms = used("half norms", half_norms, k)?;
+        let a = used("dot products", dots, n * k)?;
+        let v = used("potentials", potentials, k)?;
+        let labels = listed("labels", labels, n)?;
+        if n == 0 || k == 0 {
+            return Ok(());
+        }
+        let block_rows = n.div_ceil(SWEEP_BLOCKS).max(SWEEP_ROWS);
+        let sweep = params::SinkhornSweep {
+            n: uniform.n,
+            k: uniform.k,
+            block_rows: block_rows as u32,
+            blocks: n.div_ceil(block_rows) as u32,
+            column_groups: k.div_ceil(64) as u32,
+            log_share: ((n as f64 / k as f64).ln() as f32).to_bits(),
+        };
+        let blocks = sweep.blocks as usize;
+        // Scratch is shared: nobody else may record between the kernels that use it.
+        let _turn = self.core.turn()?;
+        let extremes = self.core.scratch("sinkhorn extremes", 8 * (n as u64 + 1))?;
+        let u = self.core.scratch("sinkhorn rows", 4 * n as u64)?;
+        let partials = self.core.scratch("sinkhorn partials", 8 * (blocks * k) as u64)?;
+        let (extremes, u, partials) = (whole(&extremes), whole(&u), whole(&partials));
+        let words = bytes_of(&uniform);
+        self.record((Id::Sinkhorn, 0, 0), &[a, half_norms, residual, extremes], words, n, 2 * n * k + n * e)?;
+        if batch_range == 1 {
+            self.record((Id::Sinkhorn, 1, 0), &[extremes], words, 1, 2 * n)?;
+        }
+        self.record((Id::Sinkhorn, 2, 0), &[a, extremes], words, (n * k).div_ceil(256), 2 * n * k)?;
+        self.core.clear(v.buffer, 4 * k as u64);
+        let (variant, rows) = row_lanes(k);
+        let words = bytes_of(&sweep);
+        for _ in 0..iterations {
+            let columns = blocks * sweep.column_groups as usize;
+            self.record((Id::SinkhornSweep, 0, variant), &[a, u, v], words, n.div_ceil(rows), n * k)?;
+            self.record((Id::SinkhornSweep, 1, variant), &[a, u, partials], words, columns, n * k)?;
+            self.record((Id::SinkhornSweep, 2, variant), &[v, partials], words, k.div_ceil(256), 2 * blocks * k)?;
+        }
+        let uniform = params::Nearest { n: sweep.n, k: sweep.k, potentials: 1 };
+        self.record((Id::Nearest, 0, variant), &[a, v, labels], bytes_of(&uniform), n.div_ceil(rows), n * k)
     }
 
     #[allow(clippy::too_many_arguments, unused_variables)]
