@@ -1,5 +1,5 @@
 // nearest: the best codeword of every row of dot products.
-// Formula:    labels[i] = argmin_j (bias_j - values_ij); with `potentials`, argmax_j (values_ij + bias_j)
+// Formula:    labels[i] = argmin_j (bias_j - values_ij); with `potentials`, argmax_j (values_ij + bias_j); with `others`, j != i
 // Inputs:     values [n, k], bias [k]: half norms, or potentials of Sinkhorn
 // Outputs:    labels [n]
 // Ties:       the lowest index
@@ -10,6 +10,7 @@ struct Params {
     n: u32,
     k: u32,
     potentials: u32,
+    others: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,8 +40,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var j = within; j < end; j += LANES) {
         let value = values[row * params.k + j];
         let score = select(bias[j] - value, -(value + bias[j]), params.potentials != 0u);
+        let own = params.others != 0u && j == row;
         // A first score takes the place of NONE even where it is LARGEST itself.
-        if (!is_nan(score) && (score < best || (score == best && index == NONE))) {
+        if (!is_nan(score) && !own && (score < best || (score == best && index == NONE))) {
             best = score;
             index = j;
         }

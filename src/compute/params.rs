@@ -46,7 +46,9 @@ params! {
     /// What `half_norms.wgsl` reads.
     HalfNorms { k, e, offset }
     /// What `nearest.wgsl` reads.
-    Nearest { n, k, potentials }
+    Nearest { n, k, potentials, others }
+    /// What `repel.wgsl` reads.
+    Repel { n, e, scale, epsilon }
     /// What `quantize.wgsl` reads.
     Quantize { n, k, e, offset, first }
     /// What `segment.wgsl` reads.

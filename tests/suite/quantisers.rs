@@ -134,6 +134,58 @@ fn case_nearest<B: TensorBackend>(backend: &B) {
     }
 }
 
+fn case_nearest_other<B: TensorBackend>(backend: &B) {
+    for n in [1, 2, 3, 31, 32, 33, 70, 1025] {
+        let (dots, bias) = (integers("others", n * n, -3, 3), integers("others bias", n, 0, 2));
+        let mut out = label_output(backend, n);
+        backend.nearest_other(n, &tensor(backend, &dots), &tensor(backend, &bias), &mut out).expect("nearest other");
+        let score = |i: usize, j: usize| f64::from(bias[j]) - f64::from(dots[i * n + j]);
+        let want: Vec<u32> =
+            (0..n).map(|i| best((0..n).map(|j| if j == i { f64::INFINITY } else { score(i, j) }))).collect();
+        assert_eq!(taken_labels(backend, &out, n), want, "n = {n}");
+        if n > 30 {
+            let own = (0..n).filter(|i| (0..n).all(|j| score(*i, *i) <= score(*i, j))).count();
+            assert!(own > 0, "no row is nearest to itself, so leaving it out changes nothing");
+        }
+    }
+}
+
+fn case_repel<B: TensorBackend>(backend: &B) {
+    for (n, e) in [(0, 3), (1, 4), (7, 31), (8, 32), (9, 33), (40, 100)] {
+        let z = normals("repel", n * e, 1.0);
+        let mut neighbours = labels("repel", n, n.max(1));
+        if n > 8 {
+            neighbours[3] = 3;
+            neighbours[5] = n as u32 + 7;
+        }
+        let run = |scale: f32| {
+            let (mut pull, mut logs) = (output(backend, 0, n * e, None), output(backend, 0, n, None));
+            let (z, neighbours) = (tensor(backend, &z), index(backend, &neighbours));
+            backend.repel((n, e), scale, 1e-4, &z, &neighbours, &mut pull, &mut logs).expect("repel");
+            (wide(&taken(backend, &pull, 0, n * e)), wide(&taken(backend, &logs, 0, n)))
+        };
+        let (pull, logs) = run(0.75);
+        let row = |i: usize| &z[i * e..(i + 1) * e];
+        let (mut want, mut want_logs) = (Vec::new(), Vec::new());
+        for (i, j) in neighbours.iter().map(|j| *j as usize).enumerate() {
+            if j == i || j >= n {
+                want.extend(vec![0.0; e]);
+                want_logs.push(0.0);
+                continue;
+            }
+            let difference: Vec<f64> = row(i).iter().zip(row(j)).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
+            let d = difference.iter().map(|v| v * v).sum::<f64>() + 1e-4;
+            want.extend(difference.iter().map(|v| 0.75 * v / d));
+            want_logs.push(d.ln());
+        }
+        // Roundings of e additions and squares, a division of 2.5 ulp, and the logarithm's 2⁻²¹.
+        let bound = (e as f64 + 8.0) * ROUNDING;
+        assert_close("pull", &pull, &want, 2.0 * ROUNDING, 4.0 * bound);
+        assert_close("logs", &logs, &want_logs, 4.0 * bound + 2f64.powi(-20), 4.0 * ROUNDING);
+        assert!(n < 8 || differs(&run(0.5).0, &want, 1e-3, bound), "another scale went unnoticed");
+    }
+}
+
 fn case_quantize<B: TensorBackend>(backend: &B) {
     for (n, e, k, at) in [(0, 4, 3, 0), (1, 1, 1, 1), (5, 51, 7, 3), (64, 4, 9, 66), (86, 3, 2, 0), (300, 33, 40, 7)] {
         // Labels of k and k + 1 take nothing.
@@ -741,13 +793,20 @@ macro_rules! cases {
                 }
             })*
         }
-        // Place of the CPU: `mod cpu { $(#[test] fn $case() { super::$case(&sememe::compute::cpu::Cpu::new()); })* }`.
+        mod cpu {
+            $(#[test]
+            fn $case() {
+                super::$case(&sememe::compute::cpu::Cpu::new());
+            })*
+        }
     };
 }
 
 cases! {
     case_half_norms,
     case_nearest,
+    case_nearest_other,
+    case_repel,
     case_quantize,
     case_segment,
     case_segment_of_many_rows,

@@ -26,7 +26,8 @@ pub fn ema(
         let size = (n + epsilon) * smooth;
         for ((m, c), s) in mean.iter_mut().zip(codeword).zip(sum) {
             *m = decay * *m + (1.0 - decay) * s;
-            if *n > 0.0 {
+            // Not `> 0`: NaN must show.
+            if *n != 0.0 {
                 *c = *m / size;
             }
         }

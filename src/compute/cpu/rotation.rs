@@ -26,8 +26,8 @@ pub fn backward(e: usize, residual: &[f32], next: &[f32], upstream: &[f32], out:
             let to = dot(q(), q()).sqrt();
             let sum = || r.iter().zip(q()).map(|(r, q)| r / from + q / to);
             let bisector = dot(sum(), sum());
-            // Written so that NaN takes this way too and is passed on by the gradient itself.
-            if !(from > 0.0 && to > 0.0 && bisector > 1e-6) {
+            // Written so that NaN takes the way of the formula.
+            if from == 0.0 || to == 0.0 || bisector <= 1e-6 {
                 out.copy_from_slice(g);
                 continue;
             }

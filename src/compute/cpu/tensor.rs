@@ -105,12 +105,12 @@ impl TensorBackend for Cpu {
 
     fn rows_to_tensor(&self, rows: &Rows, first: usize, count: usize, out: &mut Tensor) -> Result<()> {
         range("rows", rows.n, first, count)?;
-        restride::rows_to_tensor(rows, first, count, get_mut("rows", out, 0, count * rows.d)?);
+        restride::rows_to_tensor(rows, first, count, get_mut("rows", out, 0, count.saturating_mul(rows.d))?);
         Ok(())
     }
 
     fn tensor_to_rows(&self, tensor: &Tensor, n: usize, d: usize) -> Result<Rows> {
-        Ok(restride::tensor_to_rows(get("rows", tensor, n * d)?, n, d))
+        Ok(restride::tensor_to_rows(get("rows", tensor, n.saturating_mul(d))?, n, d))
     }
 
     fn matmul(
@@ -126,9 +126,9 @@ impl TensorBackend for Cpu {
         let Product { m, n, k, .. } = *product;
         matmul::matmul(
             product,
-            part("left operand", a, m * k)?,
-            part("right operand", b, k * n)?,
-            get_mut("product", out, at, m * n)?,
+            part("left operand", a, m.saturating_mul(k))?,
+            part("right operand", b, k.saturating_mul(n))?,
+            get_mut("product", out, at, m.saturating_mul(n))?,
         );
         Ok(())
     }
@@ -146,15 +146,15 @@ impl TensorBackend for Cpu {
         only_f32(precision)?;
         let (n, i, o) = shape;
         let post = match post {
-            Some((activation, post)) => Some((activation, get_mut("activations", post, 0, n * o)?)),
+            Some((activation, post)) => Some((activation, get_mut("activations", post, 0, n.saturating_mul(o))?)),
             None => None,
         };
         matmul::linear(
             shape,
-            part("input of a layer", x, n * i)?,
-            part("weight", weight, o * i)?,
+            part("input of a layer", x, n.saturating_mul(i))?,
+            part("weight", weight, o.saturating_mul(i))?,
             part("bias", bias, o)?,
-            get_mut("output of a layer", pre, 0, n * o)?,
+            get_mut("output of a layer", pre, 0, n.saturating_mul(o))?,
             post,
         );
         Ok(())
@@ -194,9 +194,9 @@ impl TensorBackend for Cpu {
         bias: Part<'_, Tensor>,
         y: &mut Tensor,
     ) -> Result<()> {
-        let (x, gain, bias) = (get("rows", x, n * d)?, part("gain", gain, d)?, part("bias", bias, d)?);
+        let (x, gain, bias) = (get("rows", x, n.saturating_mul(d))?, part("gain", gain, d)?, part("bias", bias, d)?);
         if d > 0 {
-            layer_norm::forward(d, x, gain, bias, get_mut("rows", y, 0, n * d)?);
+            layer_norm::forward(d, x, gain, bias, get_mut("rows", y, 0, n.saturating_mul(d))?);
         }
         Ok(())
     }
@@ -209,8 +209,8 @@ impl TensorBackend for Cpu {
         grad: &mut Tensor,
         products: &mut Tensor,
     ) -> Result<()> {
-        let (x, gain) = (get("rows", x, n * d)?, part("gain", gain, d)?);
-        let (grad, products) = (get_mut("gradient", grad, 0, n * d)?, get_mut("products", products, 0, n * d)?);
+        let (x, gain) = (get("rows", x, n.saturating_mul(d))?, part("gain", gain, d)?);
+        let (grad, products) = (get_mut("gradient", grad, 0, n.saturating_mul(d))?, get_mut("products", products, 0, n.saturating_mul(d))?);
         if d > 0 {
             layer_norm::backward(d, x, gain, grad, products);
         }
@@ -226,7 +226,7 @@ impl TensorBackend for Cpu {
         out: &mut Tensor,
         at: usize,
     ) -> Result<()> {
-        let (values, out) = (get("rows", values, n * d)?, get_mut("totals", out, at, d)?);
+        let (values, out) = (get("rows", values, n.saturating_mul(d))?, get_mut("totals", out, at, d)?);
         if d > 0 {
             column_total::column_total(d, alpha, accumulate, values, out);
         }
@@ -275,8 +275,8 @@ impl TensorBackend for Cpu {
         y: &mut Tensor,
         at: usize,
     ) -> Result<()> {
-        let (scales, x) = (get("scales", scales, n)?, part("rows", x, n * d)?);
-        let y = get_mut("rows", y, at, n * d)?;
+        let (scales, x) = (get("scales", scales, n)?, part("rows", x, n.saturating_mul(d))?);
+        let y = get_mut("rows", y, at, n.saturating_mul(d))?;
         if d > 0 {
             combine::combine_rows(d, alpha, scales, x, y);
         }
@@ -289,7 +289,7 @@ impl TensorBackend for Cpu {
     }
 
     fn half_norms(&self, (k, e): (usize, usize), codebook: Part<'_, Tensor>, out: &mut Tensor) -> Result<()> {
-        let (codebook, out) = (part("codebook", codebook, k * e)?, get_mut("half norms", out, 0, k)?);
+        let (codebook, out) = (part("codebook", codebook, k.saturating_mul(e))?, get_mut("half norms", out, 0, k)?);
         if e > 0 {
             half_norms::half_norms(e, codebook, out);
         }
@@ -298,7 +298,7 @@ impl TensorBackend for Cpu {
 
     fn nearest(&self, (n, k): (usize, usize), dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
         let range = range("labels", labels.0.len(), 0, n)?;
-        let (dots, half_norms) = (get("dot products", dots, n * k)?, get("half norms", half_norms, k)?);
+        let (dots, half_norms) = (get("dot products", dots, n.saturating_mul(k))?, get("half norms", half_norms, k)?);
         if k > 0 {
             nearest::nearest(k, dots, half_norms, &mut labels.0[range]);
         }
@@ -307,7 +307,7 @@ impl TensorBackend for Cpu {
 
     fn nearest_other(&self, n: usize, dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
         let range = range("labels", labels.0.len(), 0, n)?;
-        let (dots, half_norms) = (get("dot products", dots, n * n)?, get("half norms", half_norms, n)?);
+        let (dots, half_norms) = (get("dot products", dots, n.saturating_mul(n))?, get("half norms", half_norms, n)?);
         if n > 0 {
             nearest::nearest_other(n, dots, half_norms, &mut labels.0[range]);
         }
@@ -324,8 +324,8 @@ impl TensorBackend for Cpu {
         pull: &mut Tensor,
         logs: &mut Tensor,
     ) -> Result<()> {
-        let (z, neighbours) = (get("rows", z, n * e)?, labels("neighbours", neighbours, n)?);
-        let (pull, logs) = (get_mut("pull", pull, 0, n * e)?, get_mut("logs", logs, 0, n)?);
+        let (z, neighbours) = (get("rows", z, n.saturating_mul(e))?, labels("neighbours", neighbours, n)?);
+        let (pull, logs) = (get_mut("pull", pull, 0, n.saturating_mul(e))?, get_mut("logs", logs, 0, n)?);
         if e > 0 {
             repel::repel(e, scale, epsilon, z, neighbours, pull, logs);
         }
@@ -342,9 +342,9 @@ impl TensorBackend for Cpu {
         next: &mut Tensor,
         sum: &mut Tensor,
     ) -> Result<()> {
-        let (residual, codebook) = (get("residuals", residual, n * e)?, part("codebook", codebook, k * e)?);
+        let (residual, codebook) = (get("residuals", residual, n.saturating_mul(e))?, part("codebook", codebook, k.saturating_mul(e))?);
         let labels = self::labels("labels", labels, n)?;
-        let (next, sum) = (get_mut("residuals", next, 0, n * e)?, get_mut("sums", sum, 0, n * e)?);
+        let (next, sum) = (get_mut("residuals", next, 0, n.saturating_mul(e))?, get_mut("sums", sum, 0, n.saturating_mul(e))?);
         if e > 0 {
             quantize::quantize(e, first, residual, codebook, labels, next, sum);
         }
@@ -361,8 +361,8 @@ impl TensorBackend for Cpu {
         out: &mut Tensor,
         at: usize,
     ) -> Result<()> {
-        let (values, labels) = (get("rows", values, n * e)?, self::labels("labels", labels, n)?);
-        let out = get_mut("sums", out, at, k * e)?;
+        let (values, labels) = (get("rows", values, n.saturating_mul(e))?, self::labels("labels", labels, n)?);
+        let out = get_mut("sums", out, at, k.saturating_mul(e))?;
         if e > 0 && k > 0 {
             segment::sums(e, alpha, accumulate, values, labels, out);
         }
@@ -392,9 +392,9 @@ impl TensorBackend for Cpu {
         codebook: &mut Tensor,
         at: usize,
     ) -> Result<()> {
-        let (batch, sums) = (get("batch counts", batch_counts, k)?, get("sums", sums, k * e)?);
-        let (counts, means) = (get_mut("counts", counts, 0, k + 1)?, get_mut("means", means, 0, k * e)?);
-        let codebook = get_mut("codebook", codebook, at, k * e)?;
+        let (batch, sums) = (get("batch counts", batch_counts, k)?, get("sums", sums, k.saturating_mul(e))?);
+        let (counts, means) = (get_mut("counts", counts, 0, k + 1)?, get_mut("means", means, 0, k.saturating_mul(e))?);
+        let codebook = get_mut("codebook", codebook, at, k.saturating_mul(e))?;
         if k > 0 && e > 0 {
             ema::ema(e, decay, epsilon, batch, sums, counts, means, codebook);
         }
@@ -409,8 +409,8 @@ impl TensorBackend for Cpu {
         upstream: &Tensor,
         out: &mut Tensor,
     ) -> Result<()> {
-        let (residual, next) = (get("residuals", residual, n * e)?, get("residuals", next, n * e)?);
-        let (upstream, out) = (get("gradient", upstream, n * e)?, get_mut("gradient", out, 0, n * e)?);
+        let (residual, next) = (get("residuals", residual, n.saturating_mul(e))?, get("residuals", next, n.saturating_mul(e))?);
+        let (upstream, out) = (get("gradient", upstream, n.saturating_mul(e))?, get_mut("gradient", out, 0, n.saturating_mul(e))?);
         if e > 0 {
             rotation::backward(e, residual, next, upstream, out);
         }
@@ -425,8 +425,8 @@ impl TensorBackend for Cpu {
         noise: &Tensor,
         dots: &mut Tensor,
     ) -> Result<()> {
-        let (half_norms, noise) = (get("half norms", half_norms, k)?, get("noise", noise, n * k)?);
-        let dots = get_mut("dot products", dots, 0, n * k)?;
+        let (half_norms, noise) = (get("half norms", half_norms, k)?, get("noise", noise, n.saturating_mul(k))?);
+        let dots = get_mut("dot products", dots, 0, n.saturating_mul(k))?;
         if k > 0 {
             softmax::gumbel(k, temperature, half_norms, noise, dots);
         }
@@ -440,7 +440,7 @@ impl TensorBackend for Cpu {
         probabilities: &Tensor,
         grad: &mut Tensor,
     ) -> Result<()> {
-        let (p, grad) = (get("probabilities", probabilities, n * k)?, get_mut("gradient", grad, 0, n * k)?);
+        let (p, grad) = (get("probabilities", probabilities, n.saturating_mul(k))?, get_mut("gradient", grad, 0, n.saturating_mul(k))?);
         if k > 0 {
             softmax::backward(k, scale, p, grad);
         }
@@ -459,7 +459,7 @@ impl TensorBackend for Cpu {
     ) -> Result<()> {
         let targets = labels("targets", targets, n)?;
         let weights = weights.map(|w| get("weights", w, n)).transpose()?;
-        let (logits, loss) = (get_mut("logits", logits, 0, n * m)?, get_mut("losses", loss, 0, n)?);
+        let (logits, loss) = (get_mut("logits", logits, 0, n.saturating_mul(m))?, get_mut("losses", loss, 0, n)?);
         if m > 0 {
             softmax::contrast(m, scale, exclude_diagonal, targets, weights, logits, loss);
         }
@@ -478,8 +478,8 @@ impl TensorBackend for Cpu {
         labels: &mut Index,
     ) -> Result<()> {
         let range = range("labels", labels.0.len(), 0, n)?;
-        let (residual, half_norms) = (get("residuals", residual, n * e)?, get("half norms", half_norms, k)?);
-        let (dots, v) = (get_mut("dot products", dots, 0, n * k)?, get_mut("potentials", potentials, 0, k)?);
+        let (residual, half_norms) = (get("residuals", residual, n.saturating_mul(e))?, get("half norms", half_norms, k)?);
+        let (dots, v) = (get_mut("dot products", dots, 0, n.saturating_mul(k))?, get_mut("potentials", potentials, 0, k)?);
         if n > 0 && k > 0 && e > 0 {
             sinkhorn::sinkhorn(k, e, exponent, iterations, residual, half_norms, dots, v, &mut labels.0[range]);
         }

@@ -225,6 +225,7 @@ kernels! {
     Beam: "beam" Core "beam", [], Beam, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 R, 5 R, 6 W, 7 W, 8 W]];
     HalfNorms: "half_norms" Core "half_norms", [], HalfNorms, ONE, ["main" 256 [1 R, 2 W]];
     Nearest: "nearest" Core "nearest", [], Nearest, ROWS, ["main" 256 [1 R, 2 R, 3 W]];
+    Repel: "repel" Core "repel", [], Repel, ONE, ["main" 256 [1 R, 2 R, 3 W, 4 W]];
     Quantize: "quantize" Core "quantize", [], Quantize, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 W, 5 W]];
     Segment: "segment" Core "segment", [], Segment, SEGMENTS, ["sums" 256 [1 R, 2 R, 3 W], "counts" 256 [2 R, 3 W]];
     Ema: "ema" Core "ema", [], Ema, ONE,

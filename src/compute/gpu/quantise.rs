@@ -95,11 +95,54 @@ impl Gpu {
         half_norms: &Tensor,
         labels: &mut Index,
     ) -> Result<()> {
-        let uniform = params::Nearest { n: side(n, "rows")?, k: side(k, "codewords")?, potentials: 0 };
+        let uniform = params::Nearest { n: side(n, "rows")?, k: side(k, "codewords")?, potentials: 0, others: 0 };
         let spans =
             [used("dot products", dots, n * k)?, used("half norms", half_norms, k)?, listed("labels", labels, n)?];
         let (variant, rows) = row_lanes(k);
         self.record((Id::Nearest, 0, variant), &spans, bytes_of(&uniform), n.div_ceil(rows), n * k)
+    }
+
+    pub(super) fn nearest_other(
+        &self,
+        n: usize,
+        dots: &Tensor,
+        half_norms: &Tensor,
+        labels: &mut Index,
+    ) -> Result<()> {
+        let size = side(n, "rows")?;
+        let uniform = params::Nearest { n: size, k: size, potentials: 0, others: 1 };
+        let all = n.saturating_mul(n);
+        let spans =
+            [used("dot products", dots, all)?, used("half norms", half_norms, n)?, listed("labels", labels, n)?];
+        let (variant, rows) = row_lanes(n);
+        self.record((Id::Nearest, 0, variant), &spans, bytes_of(&uniform), n.div_ceil(rows), all)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn repel(
+        &self,
+        (n, e): (usize, usize),
+        scale: f32,
+        epsilon: f32,
+        z: &Tensor,
+        neighbours: &Index,
+        pull: &mut Tensor,
+        logs: &mut Tensor,
+    ) -> Result<()> {
+        let uniform = params::Repel {
+            n: side(n, "rows")?,
+            e: side(e, "values of a row")?,
+            scale: scale.to_bits(),
+            epsilon: epsilon.to_bits(),
+        };
+        let all = n.saturating_mul(e);
+        let spans = [
+            used("rows", z, all)?,
+            listed("neighbours", neighbours, n)?,
+            used("pull", pull, all)?,
+            used("logarithms", logs, n)?,
+        ];
+        self.record((Id::Repel, 0, 0), &spans, bytes_of(&uniform), n.div_ceil(8), 4 * all)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -354,22 +397,12 @@ impl Gpu {
             self.record((Id::SinkhornSweep, 1, variant), &[a, u, partials], words, columns, n * k)?;
             self.record((Id::SinkhornSweep, 2, variant), &[v, partials], words, k.div_ceil(256), 2 * blocks * k)?;
         }
-        let uniform = params::Nearest { n: sweep.n, k: sweep.k, potentials: 1 };
+        let uniform = params::Nearest { n: sweep.n, k: sweep.k, potentials: 1, others: 0 };
         self.record((Id::Nearest, 0, variant), &[a, v, labels], bytes_of(&uniform), n.div_ceil(rows), n * k)
     }
 
     #[allow(clippy::too_many_arguments, unused_variables)]
     pub(super) fn combine_rows(&self, shape: (usize, usize), alpha: f32, scales: &Tensor, x: Part<'_, Tensor>, y: &mut Tensor, at: usize) -> Result<()> {
         Err(Error::Device("`combine_rows` has no kernel".into()))
-    }
-
-    #[allow(clippy::too_many_arguments, unused_variables)]
-    pub(super) fn nearest_other(&self, n: usize, dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
-        Err(Error::Device("`nearest_other` has no kernel".into()))
-    }
-
-    #[allow(clippy::too_many_arguments, unused_variables)]
-    pub(super) fn repel(&self, shape: (usize, usize), scale: f32, epsilon: f32, z: &Tensor, neighbours: &Index, pull: &mut Tensor, logs: &mut Tensor) -> Result<()> {
-        Err(Error::Device("`repel` has no kernel".into()))
     }
 }
