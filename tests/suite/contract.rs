@@ -136,8 +136,20 @@ fn tiles_are_consistent() {
 
 #[test]
 fn every_shader_has_its_header_and_its_cpu_twin() {
-    let shared =
-        ["common", "tile", "top_two", "merge_lanes", "merge_subgroup", "split_lanes", "split_matrix", "split_finish"];
+    let shared = [
+        "common",
+        "tile",
+        "top_two",
+        "merge_lanes",
+        "merge_subgroup",
+        "split_lanes",
+        "split_matrix",
+        "split_finish",
+        "matmul_fetch",
+        "matmul_scalar",
+        "matmul_vector",
+        "nonlinear",
+    ];
     let mut stems = Vec::new();
     for path in files(&root().join("shaders"), "wgsl") {
         let stem = path.file_stem().expect("a file has a stem").to_string_lossy().into_owned();

@@ -14,3 +14,5 @@ mod real;
 mod regression;
 #[cfg(feature = "gpu")]
 mod support;
+#[cfg(feature = "gpu")]
+mod tensors;

@@ -1,5 +1,7 @@
 //! What the tests compare with: plain f64 loops, a comparator that NaN fails, and informative data.
 
+pub mod network;
+
 use sememe::compute::gpu::{Gpu, Options};
 use sememe::compute::{Backend, Metric};
 use sememe::rng;
