@@ -1,11 +1,12 @@
 //! Times of the heavy kernels and, for `assign`, the share of arithmetic they reach.
 //!
 //! `cargo bench --bench kernels` takes large shapes on hardware and small ones on a software device; `-- --test` runs every
-//! bench once. Every kernel of `assign` that the device has is timed, or those that `SEMEME_ASSIGN=Tiles,Matrix` names;
+//! bench once. Products of networks are timed beside it. Every kernel of `assign` that the device has is timed, or those that `SEMEME_ASSIGN=Tiles,Matrix` names;
 //! `SEMEME_SMALL=1` takes the small shapes; `SEMEME_PEAK_TFLOPS` is the device's f32 peak, for shares of it. Each `assign` is first checked against f64 on sampled rows: a wrong kernel's time means nothing.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sememe::compute::gpu::{AssignKernel, Gpu, Options, Rows};
+use sememe::compute::tensor::{Layout, Precision, Product, TensorBackend, whole};
 use sememe::compute::{Backend, DeviceKind, Metric};
 use sememe::rng;
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 const LARGE: &[(usize, usize, usize)] =
     &[(1_000_000, 768, 1024), (1_000_000, 128, 256), (1_048_576, 256, 4096), (1_048_576, 64, 1024)];
 const SMALL: &[(usize, usize, usize)] = &[(2048, 64, 64), (512, 768, 64)];
+/// (m, n, k) of the products that networks are made of: a batch through a layer. On software a corner of it.
+const LAYER: (usize, usize, usize) = (1024, 512, 384);
+const SMALL_LAYER: (usize, usize, usize) = (128, 128, 96);
 
 /// Normal values; a block of them repeats with other factors, since drawing billions would take longer than the bench.
 struct Source(Vec<f32>);
@@ -133,6 +137,78 @@ fn kernels(criterion: &mut Criterion, gpu: &Gpu, kernel: AssignKernel, full: boo
     }
 }
 
+/// Products in every layout and precision; sampled sums are first held to f64.
+fn products(criterion: &mut Criterion, gpu: &Gpu, (m, n, k): (usize, usize, usize)) {
+    let source = Source::new();
+    let tensor = |first: usize, len: usize| {
+        let mut values = vec![0.0; len];
+        source.fill(first, &mut values);
+        let mut made = gpu.zeros("bench", len).expect("zeros");
+        gpu.write_tensor(&mut made, 0, &values).expect("write");
+        (values, made)
+    };
+    let ((left, a), (right, b), (_, mut out)) = (tensor(0, m * k), tensor(77, n * k), tensor(0, m * n));
+    let mut group = criterion.benchmark_group("products");
+    group.sample_size(10).warm_up_time(Duration::from_millis(500));
+    for (layout, precision) in [Layout::Nt, Layout::Nn, Layout::Tn]
+        .into_iter()
+        .flat_map(|layout| [(layout, Precision::F32), (layout, Precision::F16)])
+        .filter(|(_, precision)| gpu.offers(*precision))
+    {
+        let product = Product { layout, m, n, k, alpha: 1.0, accumulate: false };
+        gpu.matmul(&product, precision, whole(&a), whole(&b), &mut out, 0).expect("matmul");
+        let mut found = vec![0.0; m * n];
+        gpu.read_tensor(&out, 0, &mut found).expect("read");
+        // Rounded operands are right within 2^-10 each.
+        let relative = if precision == Precision::F16 { 3e-3 } else { 1e-5 };
+        for (i, j) in (0..m * n).step_by(m * n / 64 + 1).map(|at| (at / n, at % n)) {
+            let (mut want, mut size) = (0.0f64, 0.0f64);
+            for t in 0..k {
+                let x = if layout == Layout::Tn { left[t * m + i] } else { left[i * k + t] };
+                let y = if layout == Layout::Nt { right[j * k + t] } else { right[t * n + j] };
+                want += f64::from(x) * f64::from(y);
+                size += (f64::from(x) * f64::from(y)).abs();
+            }
+            assert!(
+                (f64::from(found[i * n + j]) - want).abs() <= relative * size,
+                "{layout:?} {precision:?} at {i}, {j}"
+            );
+        }
+        gpu.take_timings().expect("timings");
+        let name = format!("{layout:?} by {precision:?}");
+        // Many calls between waits, as in training.
+        const CALLS: u32 = 32;
+        let (mut fastest, mut calls) = (f64::INFINITY, 0u32);
+        group.bench_function(BenchmarkId::new(&name, format!("{m}x{n}x{k}")), |bench| {
+            bench.iter_custom(|count| {
+                let start = Instant::now();
+                for _ in 0..count {
+                    let one = Instant::now();
+                    for _ in 0..CALLS {
+                        gpu.matmul(&product, precision, whole(&a), whole(&b), &mut out, 0).expect("matmul");
+                    }
+                    gpu.synchronize().expect("synchronize");
+                    fastest = fastest.min(one.elapsed().as_secs_f64() / f64::from(CALLS));
+                    calls += CALLS;
+                }
+                start.elapsed() / CALLS
+            });
+        });
+        if calls > 0 {
+            let rate = work(m, k, n) / fastest;
+            println!("RESULT matmul {m}x{n}x{k} {name}: {rate:.3} TFLOP/s at best{}", share(rate));
+            let timings = gpu.take_timings().expect("timings");
+            let clock: f64 = timings.iter().map(|t| t.nanoseconds).sum();
+            let timed = timings.iter().filter(|t| t.stem == "matmul").count();
+            if clock > 0.0 {
+                let rate = work(m, k, n) * timed as f64 / (clock / 1e9);
+                println!("RESULT matmul {m}x{n}x{k} {name}: {rate:.3} TFLOP/s by the device's clock{}", share(rate));
+            }
+        }
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let wishes =
@@ -160,6 +236,9 @@ fn main() {
             (false, _) => LARGE,
         };
         kernels(&mut criterion, &gpu, kernel, kernel == AssignKernel::Auto, shapes);
+        if kernel == AssignKernel::Auto {
+            products(&mut criterion, &gpu, if small { SMALL_LAYER } else { LAYER });
+        }
     }
     criterion.final_summary();
 }

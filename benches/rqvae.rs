@@ -18,8 +18,15 @@ impl Observer for Rates {
                 self.0.lock().unwrap_or_else(|e| e.into_inner()).push(report.rows_per_second);
                 if let (Some(h), true) = (&report.health, std::env::var_os("SEMEME_VERBOSE").is_some()) {
                     let levels: Vec<_> = h.levels.iter().map(|l| (l.perplexity.round(), l.utilisation)).collect();
-                    eprintln!("{} loss {:.4} R2 {:.4} collisions {:.4} {levels:?} restarted {} {:.0} rows/s",
-                        report.epoch, report.losses.total, h.r2, h.collision_rate, report.restarted, report.rows_per_second);
+                    eprintln!(
+                        "{} loss {:.4} R2 {:.4} collisions {:.4} {levels:?} restarted {} {:.0} rows/s",
+                        report.epoch,
+                        report.losses.total,
+                        h.r2,
+                        h.collision_rate,
+                        report.restarted,
+                        report.rows_per_second
+                    );
                 }
             }
             Event::Note(note) => eprintln!("note: {note}"),
@@ -54,13 +61,21 @@ fn main() {
     let mut settings = config(name);
     let rows = match args.first().filter(|a| !a.starts_with("--")) {
         Some(path) => {
-            let source = sememe::io::open(std::path::Path::new(path), &sememe::io::OpenOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+            let source = sememe::io::open(std::path::Path::new(path), &sememe::io::OpenOptions::default())
+                .unwrap_or_else(|e| panic!("{e}"));
             let mut rows = Matrix::zeros(source.rows(), source.dims()).unwrap_or_else(|e| panic!("{e}"));
             source.read_rows(0, rows.as_mut_slice()).unwrap_or_else(|e| panic!("{e}"));
             rows
         }
         None => {
-            settings = RqVae { hidden: vec![32], code_dims: 8, codebook_sizes: vec![16; 2], batch_rows: 64, epochs: 2, ..settings };
+            settings = RqVae {
+                hidden: vec![32],
+                code_dims: 8,
+                codebook_sizes: vec![16; 2],
+                batch_rows: 64,
+                epochs: 2,
+                ..settings
+            };
             let mut random = sememe::rng::stream(1, "bench", 0);
             let values = (0..512 * 24).map(|_| random.normal() as f32).collect();
             Matrix::from_vec(512, 24, values).unwrap_or_else(|e| panic!("{e}"))

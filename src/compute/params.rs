@@ -63,4 +63,24 @@ params! {
     Sinkhorn { n, k, e, batch_range, scale }
     /// What `sinkhorn_sweep.wgsl` reads.
     SinkhornSweep { n, k, block_rows, blocks, column_groups, log_share }
+    /// What `matmul.wgsl` reads.
+    Matmul {
+        m, n, k, along, a, b, bias, at, alpha, flags, activation, row_tiles, column_tiles, piece, pieces, zero,
+    }
+    /// What `activation.wgsl` reads.
+    Activation { len, kind, first_bit, scale }
+    /// What `layer_norm.wgsl` reads.
+    LayerNorm { n, d, gain, bias }
+    /// What `column_total.wgsl` reads.
+    ColumnTotal { n, d, block_rows, blocks, column_groups, alpha, accumulate, at }
+    /// What `total.wgsl` reads.
+    Total { len, offset, block_len, blocks, squares, alpha, accumulate, at }
+    /// What `combine.wgsl` reads.
+    Combine { len, a, b, at, alpha, beta, keep, pieces }
+    /// What `optimizer.wgsl` reads.
+    Optimizer {
+        offset, len, rate, decay, shrink, clip, flags, norm_slot, keep, beta1, beta2, rest1, rest2, correct1, correct2, epsilon,
+    }
+    /// What `restride.wgsl` reads.
+    Restride { rows, d, stride, first, at, unused0, unused1, unused2 }
 }

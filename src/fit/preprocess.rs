@@ -121,7 +121,9 @@ pub fn learn<B: Backend>(backend: &B, mut rows: B::Rows, steps: &Preprocess) -> 
         let (n, p) = backend.shape(&centred);
         let variance = backend.sum_squares(&centred)? / (n * p).max(1) as f64;
         if variance <= 0.0 {
-            return Err(Error::Data(format!("all {n} rows are the same, so there is no variance to scale; leave `scale` out")));
+            return Err(Error::Data(format!(
+                "all {n} rows are the same, so there is no variance to scale; leave `scale` out"
+            )));
         }
         learned.scales = vec![(1.0 / variance.sqrt()) as f32; p];
     }

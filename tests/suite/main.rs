@@ -16,3 +16,5 @@ mod real;
 mod regression;
 #[cfg(feature = "gpu")]
 mod support;
+#[cfg(feature = "gpu")]
+mod tensors;

@@ -6,15 +6,7 @@ use rayon::prelude::*;
 const BLOCK: usize = 64;
 
 /// `pull[i] = scale·(z_i − z_j)/(‖z_i − z_j‖² + epsilon)`, `logs[i] = ln(‖z_i − z_j‖² + epsilon)`.
-pub fn repel(
-    e: usize,
-    scale: f32,
-    epsilon: f32,
-    z: &[f32],
-    neighbours: &[u32],
-    pull: &mut [f32],
-    logs: &mut [f32],
-) {
+pub fn repel(e: usize, scale: f32, epsilon: f32, z: &[f32], neighbours: &[u32], pull: &mut [f32], logs: &mut [f32]) {
     let blocks = pull.par_chunks_mut(BLOCK * e).zip(logs.par_chunks_mut(BLOCK)).zip(neighbours.par_chunks(BLOCK));
     blocks.enumerate().for_each(|(block, ((pull, logs), neighbours))| {
         for (at, ((pull, log), j)) in pull.chunks_exact_mut(e).zip(logs).zip(neighbours).enumerate() {

@@ -210,7 +210,10 @@ impl TensorBackend for Cpu {
         products: &mut Tensor,
     ) -> Result<()> {
         let (x, gain) = (get("rows", x, n.saturating_mul(d))?, part("gain", gain, d)?);
-        let (grad, products) = (get_mut("gradient", grad, 0, n.saturating_mul(d))?, get_mut("products", products, 0, n.saturating_mul(d))?);
+        let (grad, products) = (
+            get_mut("gradient", grad, 0, n.saturating_mul(d))?,
+            get_mut("products", products, 0, n.saturating_mul(d))?,
+        );
         if d > 0 {
             layer_norm::backward(d, x, gain, grad, products);
         }
@@ -342,9 +345,11 @@ impl TensorBackend for Cpu {
         next: &mut Tensor,
         sum: &mut Tensor,
     ) -> Result<()> {
-        let (residual, codebook) = (get("residuals", residual, n.saturating_mul(e))?, part("codebook", codebook, k.saturating_mul(e))?);
+        let (residual, codebook) =
+            (get("residuals", residual, n.saturating_mul(e))?, part("codebook", codebook, k.saturating_mul(e))?);
         let labels = self::labels("labels", labels, n)?;
-        let (next, sum) = (get_mut("residuals", next, 0, n.saturating_mul(e))?, get_mut("sums", sum, 0, n.saturating_mul(e))?);
+        let (next, sum) =
+            (get_mut("residuals", next, 0, n.saturating_mul(e))?, get_mut("sums", sum, 0, n.saturating_mul(e))?);
         if e > 0 {
             quantize::quantize(e, first, residual, codebook, labels, next, sum);
         }
@@ -409,8 +414,10 @@ impl TensorBackend for Cpu {
         upstream: &Tensor,
         out: &mut Tensor,
     ) -> Result<()> {
-        let (residual, next) = (get("residuals", residual, n.saturating_mul(e))?, get("residuals", next, n.saturating_mul(e))?);
-        let (upstream, out) = (get("gradient", upstream, n.saturating_mul(e))?, get_mut("gradient", out, 0, n.saturating_mul(e))?);
+        let (residual, next) =
+            (get("residuals", residual, n.saturating_mul(e))?, get("residuals", next, n.saturating_mul(e))?);
+        let (upstream, out) =
+            (get("gradient", upstream, n.saturating_mul(e))?, get_mut("gradient", out, 0, n.saturating_mul(e))?);
         if e > 0 {
             rotation::backward(e, residual, next, upstream, out);
         }
@@ -440,7 +447,10 @@ impl TensorBackend for Cpu {
         probabilities: &Tensor,
         grad: &mut Tensor,
     ) -> Result<()> {
-        let (p, grad) = (get("probabilities", probabilities, n.saturating_mul(k))?, get_mut("gradient", grad, 0, n.saturating_mul(k))?);
+        let (p, grad) = (
+            get("probabilities", probabilities, n.saturating_mul(k))?,
+            get_mut("gradient", grad, 0, n.saturating_mul(k))?,
+        );
         if k > 0 {
             softmax::backward(k, scale, p, grad);
         }
@@ -478,8 +488,10 @@ impl TensorBackend for Cpu {
         labels: &mut Index,
     ) -> Result<()> {
         let range = range("labels", labels.0.len(), 0, n)?;
-        let (residual, half_norms) = (get("residuals", residual, n.saturating_mul(e))?, get("half norms", half_norms, k)?);
-        let (dots, v) = (get_mut("dot products", dots, 0, n.saturating_mul(k))?, get_mut("potentials", potentials, 0, k)?);
+        let (residual, half_norms) =
+            (get("residuals", residual, n.saturating_mul(e))?, get("half norms", half_norms, k)?);
+        let (dots, v) =
+            (get_mut("dot products", dots, 0, n.saturating_mul(k))?, get_mut("potentials", potentials, 0, k)?);
         if n > 0 && k > 0 && e > 0 {
             sinkhorn::sinkhorn(k, e, exponent, iterations, residual, half_norms, dots, v, &mut labels.0[range]);
         }

@@ -113,7 +113,7 @@ impl Core {
                 refusals.push(format!("{}: no `assign` by {:?}, {why}", adapter.get_info().name, options.assign));
                 continue;
             }
-            let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+            let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
             let experimental_features = if options.assign == AssignKernel::Matrix {
                 // SAFETY: asked for by name only; what may be wrong with cooperative matrices is what `check_assign` looks
                 // for before any result is used.

@@ -16,15 +16,15 @@ use std::time::Instant;
 const TARGET_SECONDS: f64 = 0.05;
 /// Submits under way before the oldest is waited for.
 const UNDER_WAY: usize = 3;
-/// Bytes of uniforms a submit.
-const UNIFORM_BYTES: usize = 64 << 10;
+/// Bytes of uniforms a submit: at the usual alignment of 256 bytes a thousand dispatches, several steps of a network.
+const UNIFORM_BYTES: usize = 256 << 10;
 /// Groups of one dimension of a dispatch.
 const LINE: u64 = 65_535;
 
 enum Command {
     Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, offset: u32, grid: [u32; 2], name: (Id, usize, usize) },
     Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
-    Clear { buffer: wgpu::Buffer, bytes: u64 },
+    Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
 }
 
 /// Part of a buffer, in bytes.
@@ -167,7 +167,15 @@ impl Core {
 
     /// Records filling the first `bytes` with zeros.
     pub fn clear(&self, buffer: &wgpu::Buffer, bytes: u64) {
-        lock(&self.recorder).commands.push(Command::Clear { buffer: buffer.clone(), bytes });
+        self.clear_span(Span { buffer, offset: 0, bytes });
+    }
+
+    /// Records filling a span with zeros; its offset and bytes are multiples of 4.
+    pub fn clear_span(&self, span: Span<'_>) {
+        if span.bytes > 0 {
+            let Span { buffer, offset, bytes } = span;
+            lock(&self.recorder).commands.push(Command::Clear { buffer: buffer.clone(), offset, bytes });
+        }
     }
 
     /// Submits what is recorded.
@@ -205,8 +213,8 @@ impl Core {
                     encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
                     at += 1;
                 }
-                Command::Clear { buffer, bytes } => {
-                    encoder.clear_buffer(buffer, 0, Some(*bytes));
+                Command::Clear { buffer, offset, bytes } => {
+                    encoder.clear_buffer(buffer, *offset, Some(*bytes));
                     at += 1;
                 }
                 Command::Dispatch { name, .. } => {

@@ -120,7 +120,8 @@ impl Kernel {
 
 /// Text of `common.wgsl`.
 pub const COMMON: &str = include_str!("../../../shaders/common.wgsl");
-const TILE: &str = include_str!("../../../shaders/tile.wgsl");
+const TILE: &str = concat!("alias Stored = vec4<f32>;\n", include_str!("../../../shaders/tile.wgsl"));
+const TILE_F16: &str = concat!("alias Stored = vec4<f16>;\n", include_str!("../../../shaders/tile.wgsl"));
 const TOP_TWO: &str = include_str!("../../../shaders/top_two.wgsl");
 const LANES: &str = include_str!("../../../shaders/merge_lanes.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/merge_subgroup.wgsl");
@@ -128,6 +129,11 @@ const SPLIT_LANES: &str = include_str!("../../../shaders/split_lanes.wgsl");
 const SPLIT_MATRIX: &str = include_str!("../../../shaders/split_matrix.wgsl");
 const SPLIT_FINISH: &str = include_str!("../../../shaders/split_finish.wgsl");
 const LOG_SUM: &str = include_str!("../../../shaders/log_sum.wgsl");
+
+const FETCH: &str = include_str!("../../../shaders/matmul_fetch.wgsl");
+const SCALAR: &str = include_str!("../../../shaders/matmul_scalar.wgsl");
+const VECTOR: &str = include_str!("../../../shaders/matmul_vector.wgsl");
+const NONLINEAR: &str = include_str!("../../../shaders/nonlinear.wgsl");
 
 macro_rules! tile {
     ($name:literal, $bm:literal, $bn:literal, $bk:literal, $rh:literal, $ch:literal, $threads:literal) => {
@@ -148,6 +154,8 @@ pub const TILES: &[Variant] = &[
 ];
 /// Tiles with one 4 × 4 block a lane.
 const SINGLE: &[Variant] = &[TILES[0], TILES[1]];
+/// Tiles of `matmul`, smallest first: each lane fetches exactly one block a step.
+pub const PRODUCTS: &[Variant] = &[TILES[0], tile!("64x64x32", 64, 64, 32, 1, 1, 256), TILES[4]];
 /// Tiles of `seeding`: few candidates, many candidates.
 const NARROW: &[Variant] = &[tile!("128x16x16", 128, 16, 16, 1, 1, 128), tile!("64x64x16", 64, 64, 16, 1, 1, 256)];
 /// The one tile of `assign_split`.
@@ -246,4 +254,31 @@ kernels! {
         "columns" 256 [1 R, 2 W, 4 W],
         "potentials" 256 [3 W, 4 W]
     ];
+    Matmul: "matmul" Core "matmul", [FETCH, SCALAR, NONLINEAR, TILE], Matmul, PRODUCTS, ["main" 0 [1 R, 2 R, 3 W, 4 R, 5 W]];
+    MatmulVector: "matmul" Core "matmul", [FETCH, VECTOR, NONLINEAR, TILE], Matmul, PRODUCTS,
+        ["main" 0 [1 R, 2 R, 3 W, 4 R, 5 W]];
+    MatmulF16: "matmul" F16 "matmul", [FETCH, SCALAR, NONLINEAR, TILE_F16], Matmul, PRODUCTS,
+        ["main" 0 [1 R, 2 R, 3 W, 4 R, 5 W]];
+    MatmulVectorF16: "matmul" F16 "matmul", [FETCH, VECTOR, NONLINEAR, TILE_F16], Matmul, PRODUCTS,
+        ["main" 0 [1 R, 2 R, 3 W, 4 R, 5 W]];
+    Activation: "activation" Core "activation", [NONLINEAR], Activation, ONE, [
+        "forward" 256 [1 R, 2 W],
+        "forward_masked" 256 [1 R, 2 W, 3 R],
+        "backward" 256 [1 R, 2 W],
+        "backward_masked" 256 [1 R, 2 W, 3 R]
+    ];
+    LayerNorm: "layer_norm" Core "layer_norm", [], LayerNorm, ONE,
+        ["main" 256 [1 R, 2 R, 3 R, 4 W], "backward" 256 [1 R, 2 R, 4 W, 5 W]];
+    ColumnTotal: "column_total" Core "column_total", [], ColumnTotal, ONE,
+        ["main" 256 [1 R, 2 W], "finish" 256 [2 W, 3 W]];
+    Total: "total" Core "total", [], Total, ONE, ["main" 256 [1 R, 2 W], "finish" 256 [2 W, 3 W]];
+    Combine: "combine" Core "combine", [], Combine, ONE,
+        ["main" 256 [1 R, 3 W], "subtract" 256 [1 R, 2 R, 3 W], "gather" 256 [1 R, 3 W],
+         "rows" 256 [1 R, 2 R, 3 W]];
+    Optimizer: "optimizer" Core "optimizer", [], Optimizer, ONE, [
+        "sgd" 256 [1 R, 2 R, 3 W, 4 W],
+        "adam" 256 [1 R, 2 R, 3 W, 4 W, 5 W],
+        "adagrad" 256 [1 R, 2 R, 3 W, 4 W]
+    ];
+    Restride: "restride" Core "restride", [], Restride, ONE, ["pack" 256 [1 R, 2 W], "unpack" 256 [3 R, 4 W]];
 }

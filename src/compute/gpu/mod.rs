@@ -22,6 +22,7 @@ mod device;
 mod dispatch;
 pub mod kernel;
 mod levels;
+mod matmul;
 mod pipeline;
 mod project;
 mod quantise;

@@ -102,13 +102,300 @@ impl Gpu {
         self.record((Id::Nearest, 0, variant), &spans, bytes_of(&uniform), n.div_ceil(rows), n * k)
     }
 
-    pub(super) fn nearest_other(
+    pub(super) fn nearest_other(&self, n: usize, dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
+        let size = side(n, "rows")?;
+        let uniform = params::Nearest { n: size, k: size, potentials: 0, others: 1 };
+        let all = n.saturating_mul(n);
+        let spans =
+            [used("dot products", dots, all)?, used("half norms", half_norms, n)?, listed("labels", labels, n)?];
+        let (variant, rows) = row_lanes(n);
+        self.record((Id::Nearest, 0, variant), &spans, bytes_of(&uniform), n.div_ceil(rows), all)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn repel(
         &self,
-        n: usize,
-        dots: &Tensor,
+        (n, e): (usize, usize),
+        scale: f32,
+        epsilon: f32,
+        z: &Tensor,
+        neighbours: &Index,
+        pull: &mut Tensor,
+        logs: &mut Tensor,
+    ) -> Result<()> {
+        let uniform = params::Repel {
+            n: side(n, "rows")?,
+            e: side(e, "values of a row")?,
+            scale: scale.to_bits(),
+            epsilon: epsilon.to_bits(),
+        };
+        let all = n.saturating_mul(e);
+        let spans = [
+            used("rows", z, all)?,
+            listed("neighbours", neighbours, n)?,
+            used("pull", pull, all)?,
+            used("logarithms", logs, n)?,
+        ];
+        self.record((Id::Repel, 0, 0), &spans, bytes_of(&uniform), n.div_ceil(8), 4 * all)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn quantize(
+        &self,
+        (n, e, k): (usize, usize, usize),
+        first: bool,
+        residual: &Tensor,
+        codebook: Part<'_, Tensor>,
+        labels: &Index,
+        next: &mut Tensor,
+        sum: &mut Tensor,
+    ) -> Result<()> {
+        let uniform = params::Quantize {
+            n: side(n, "rows")?,
+            k: side(k, "codewords")?,
+            e: side(e, "values of a row")?,
+            offset: words(codebook.offset, "offset")?,
+            first: u32::from(first),
+        };
+        let spans = [
+            used("residuals", residual, n * e)?,
+            part("codebook", codebook.tensor, codebook.offset, k * e)?,
+            listed("labels", labels, n)?,
+            used("next residuals", next, n * e)?,
+            used("sums", sum, n * e)?,
+        ];
+        self.record((Id::Quantize, 0, 0), &spans, bytes_of(&uniform), (n * e).div_ceil(256), 5 * n * e)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn segment_sum(
+        &self,
+        (n, e, k): (usize, usize, usize),
+        alpha: f32,
+        accumulate: bool,
+        values: &Tensor,
+        labels: &Index,
+        out: &mut Tensor,
+        at: usize,
+    ) -> Result<()> {
+        let (variant, columns) = [(0, 16), (1, 32), (2, 64)][usize::from(e > 16) + usize::from(e > 32)];
+        let column_groups = e.div_ceil(columns);
+        let uniform = params::Segment {
+            n: side(n, "rows")?,
+            k: side(k, "codewords")?,
+            e: side(e, "values of a row")?,
+            at: words(at, "offset")?,
+            alpha: alpha.to_bits(),
+            accumulate: u32::from(accumulate),
+            column_groups: column_groups as u32,
+        };
+        let spans = [used("rows", values, n * e)?, listed("labels", labels, n)?, part("sums", out, at, k * e)?];
+        let groups = k.div_ceil(256 / columns) * column_groups;
+        self.record((Id::Segment, 0, variant), &spans, bytes_of(&uniform), groups, n * e + groups * n)
+    }
+
+    pub(super) fn segment_count(
+        &self,
+        (n, k): (usize, usize),
+        accumulate: bool,
+        labels: &Index,
+        counts: &mut Tensor,
+    ) -> Result<()> {
+        let uniform = params::Segment {
+            n: side(n, "rows")?,
+            k: side(k, "codewords")?,
+            accumulate: u32::from(accumulate),
+            ..Default::default()
+        };
+        let spans = [listed("labels", labels, n)?, used("counts", counts, k)?];
+        let groups = k.div_ceil(256);
+        self.record((Id::Segment, 1, 0), &spans, bytes_of(&uniform), groups, k + groups * n)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn ema(
+        &self,
+        (k, e): (usize, usize),
+        decay: f32,
+        epsilon: f32,
+        batch_counts: &Tensor,
+        sums: &Tensor,
+        counts: &mut Tensor,
+        means: &mut Tensor,
+        codebook: &mut Tensor,
+        at: usize,
+    ) -> Result<()> {
+        let uniform = params::Ema {
+            k: side(k, "codewords")?,
+            e: side(e, "values of a codeword")?,
+            at: words(at, "offset")?,
+            decay: decay.to_bits(),
+            epsilon: epsilon.to_bits(),
+        };
+        let batch = used("batch counts", batch_counts, k)?;
+        let counts = used("counts", counts, k + 1)?;
+        let averages =
+            [used("sums", sums, k * e)?, counts, used("means", means, k * e)?, part("codebook", codebook, at, k * e)?];
+        self.record((Id::Ema, 0, 0), &[batch, counts], bytes_of(&uniform), usize::from(k > 0), 3 * k)?;
+        self.record((Id::Ema, 1, 0), &averages, bytes_of(&uniform), (k * e).div_ceil(256), 4 * k * e)
+    }
+
+    pub(super) fn rotate_backward(
+        &self,
+        (n, e): (usize, usize),
+        residual: &Tensor,
+        next: &Tensor,
+        upstream: &Tensor,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        let uniform = params::Rotation { n: side(n, "rows")?, e: side(e, "values of a row")? };
+        let spans = [
+            used("residuals", residual, n * e)?,
+            used("next residuals", next, n * e)?,
+            used("upstream gradient", upstream, n * e)?,
+            used("gradient", out, n * e)?,
+        ];
+        let groups = if e > 0 { n.div_ceil(8) } else { 0 };
+        self.record((Id::Rotation, 0, 0), &spans, bytes_of(&uniform), groups, 8 * n * e)
+    }
+
+    pub(super) fn gumbel_softmax(
+        &self,
+        (n, k): (usize, usize),
+        temperature: f32,
         half_norms: &Tensor,
+        noise: &Tensor,
+        dots: &mut Tensor,
+    ) -> Result<()> {
+        let spans = [
+            used("dot products", dots, n.saturating_mul(k))?,
+            used("half norms", half_norms, k)?,
+            used("noise", noise, n.saturating_mul(k))?,
+        ];
+        self.record_softmax(0, (n, k), temperature, [false; 2], &spans)
+    }
+
+    pub(super) fn softmax_backward(
+        &self,
+        (n, k): (usize, usize),
+        scale: f32,
+        probabilities: &Tensor,
+        grad: &mut Tensor,
+    ) -> Result<()> {
+        let spans =
+            [used("gradient", grad, n.saturating_mul(k))?, used("probabilities", probabilities, n.saturating_mul(k))?];
+        self.record_softmax(1, (n, k), scale, [false; 2], &spans)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn contrast(
+        &self,
+        (n, k): (usize, usize),
+        scale: f32,
+        exclude_diagonal: bool,
+        targets: &Index,
+        weights: Option<&Tensor>,
+        logits: &mut Tensor,
+        loss: &mut Tensor,
+    ) -> Result<()> {
+        let targets = listed("targets", targets, n)?;
+        let spans = [
+            used("logits", logits, n.saturating_mul(k))?,
+            targets,
+            // Something must be bound; without weights nothing of it is read.
+            weights.map_or(Ok(targets), |w| used("weights", w, n))?,
+            used("losses", loss, n)?,
+        ];
+        self.record_softmax(2, (n, k), scale, [exclude_diagonal, weights.is_some()], &spans)
+    }
+
+    fn record_softmax(
+        &self,
+        entry: usize,
+        (n, k): (usize, usize),
+        factor: f32,
+        [exclude_diagonal, weighted]: [bool; 2],
+        spans: &[Span<'_>],
+    ) -> Result<()> {
+        let uniform = params::Softmax {
+            n: side(n, "rows")?,
+            k: side(k, "columns")?,
+            factor: factor.to_bits(),
+            exclude_diagonal: u32::from(exclude_diagonal),
+            weighted: u32::from(weighted),
+        };
+        // Rows of nothing have no sum, and their loss stays.
+        let groups = if k > 0 { n } else { 0 };
+        self.record((Id::Softmax, entry, 0), spans, bytes_of(&uniform), groups, 5 * n * k)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn sinkhorn(
+        &self,
+        (n, e, k): (usize, usize, usize),
+        exponent: Exponent,
+        iterations: usize,
+        residual: &Tensor,
+        half_norms: &Tensor,
+        dots: &mut Tensor,
+        potentials: &mut Tensor,
         labels: &mut Index,
     ) -> Result<()> {
+        let (batch_range, scale) = match exponent {
+            Exponent::BatchRange { epsilon } => (1, epsilon),
+            Exponent::Fixed { scale } => (0, scale),
+        };
+        let uniform = params::Sinkhorn {
+            n: side(n, "rows")?,
+            k: side(k, "codewords")?,
+            e: side(e, "values of a row")?,
+            batch_range,
+            scale: scale.to_bits(),
+        };
+        let residual = used("residuals", residual, n * e)?;
+        let half_norms = used("half norms", half_norms, k)?;
+        let a = used("dot products", dots, n * k)?;
+        let v = used("potentials", potentials, k)?;
+        let labels = listed("labels", labels, n)?;
+        if n == 0 || k == 0 {
+            return Ok(());
+        }
+        let block_rows = n.div_ceil(SWEEP_BLOCKS).max(SWEEP_ROWS);
+        let sweep = params::SinkhornSweep {
+            n: uniform.n,
+            k: uniform.k,
+            block_rows: block_rows as u32,
+            blocks: n.div_ceil(block_rows) as u32,
+            column_groups: k.div_ceil(64) as u32,
+            log_share: ((n as f64 / k as f64).ln() as f32).to_bits(),
+        };
+        let blocks = sweep.blocks as usize;
+        // Scratch is shared: nobody else may record between the kernels that use it.
+        let _turn = self.core.turn()?;
+        let extremes = self.core.scratch("sinkhorn extremes", 8 * (n as u64 + 1))?;
+        let u = self.core.scratch("sinkhorn rows", 4 * n as u64)?;
+        let partials = self.core.scratch("sinkhorn partials", 8 * (blocks * k) as u64)?;
+        let (extremes, u, partials) = (whole(&extremes), whole(&u), whole(&partials));
+        let words = bytes_of(&uniform);
+        self.record((Id::Sinkhorn, 0, 0), &[a, half_norms, residual, extremes], words, n, 2 * n * k + n * e)?;
+        if batch_range == 1 {
+            self.record((Id::Sinkhorn, 1, 0), &[extremes], words, 1, 2 * n)?;
+        }
+        self.record((Id::Sinkhorn, 2, 0), &[a, extremes], words, (n * k).div_ceil(256), 2 * n * k)?;
+        self.core.clear(v.buffer, 4 * k as u64);
+        let (variant, rows) = row_lanes(k);
+        let words = bytes_of(&sweep);
+        for _ in 0..iterations {
+            let columns = blocks * sweep.column_groups as usize;
+            self.record((Id::SinkhornSweep, 0, variant), &[a, u, v], words, n.div_ceil(rows), n * k)?;
+            self.record((Id::SinkhornSweep, 1, variant), &[a, u, partials], words, columns, n * k)?;
+            self.record((Id::SinkhornSweep, 2, variant), &[v, partials], words, k.div_ceil(256), 2 * blocks * k)?;
+        }
+        let uniform = params::Nearest { n: sweep.n, k: sweep.k, potentials: 1, others: 0 };
+        self.record((Id::Nearest, 0, variant), &[a, v, labels], bytes_of(&uniform), n.div_ceil(rows), n * k)
+    }
+
+    pub(super) fn nearest_other(&self, n: usize, dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
         let size = side(n, "rows")?;
         let uniform = params::Nearest { n: size, k: size, potentials: 0, others: 1 };
         let all = n.saturating_mul(n);
@@ -402,7 +689,15 @@ impl Gpu {
     }
 
     #[allow(clippy::too_many_arguments, unused_variables)]
-    pub(super) fn combine_rows(&self, shape: (usize, usize), alpha: f32, scales: &Tensor, x: Part<'_, Tensor>, y: &mut Tensor, at: usize) -> Result<()> {
+    pub(super) fn combine_rows(
+        &self,
+        shape: (usize, usize),
+        alpha: f32,
+        scales: &Tensor,
+        x: Part<'_, Tensor>,
+        y: &mut Tensor,
+        at: usize,
+    ) -> Result<()> {
         Err(Error::Device("`combine_rows` has no kernel".into()))
     }
 }

@@ -25,9 +25,8 @@ fn span(buffer: &wgpu::Buffer, len: usize, offset: usize, count: usize) -> Resul
 }
 
 impl Gpu {
-    fn offers(&self, precision: Precision) -> bool {
-        // TODO(dense): F16 where the device has it.
-        precision == Precision::F32
+    pub(super) fn offers(&self, precision: Precision) -> bool {
+        precision == Precision::F32 || self.core.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
     fn zeros(&self, what: &str, len: usize) -> Result<Tensor> {

@@ -3,11 +3,11 @@
 use super::config::{CodebookStart, CodebookUpdate};
 use super::health::Corpus;
 use super::session::Session;
-use crate::compute::tensor::{Exponent, Layout, Product, TensorBackend, whole};
 use crate::compute::Metric;
+use crate::compute::tensor::{Exponent, Layout, Product, TensorBackend, whole};
 use crate::error::Result;
-use crate::fit::kmeans::{self, EmptyPolicy, Settings};
 use crate::fit::Init;
+use crate::fit::kmeans::{self, EmptyPolicy, Settings};
 use crate::progress::{Event, Observer};
 use crate::rng::{Stream, stream};
 
@@ -59,7 +59,8 @@ impl<B: TensorBackend> Session<'_, B> {
         let mut random = stream(seed, "rqvae.codebooks", 0);
         let fit = match config.start {
             CodebookStart::Uniform => {
-                let values: Vec<Vec<f32>> = self.layout.books().into_iter().map(|(_, k)| uniform(k, e, &mut random)).collect();
+                let values: Vec<Vec<f32>> =
+                    self.layout.books().into_iter().map(|(_, k)| uniform(k, e, &mut random)).collect();
                 let counts = values.iter().map(|v| vec![1; v.len() / e]).collect();
                 Fit { values, counts, rows: training.len() }
             }
@@ -371,7 +372,8 @@ impl<B: TensorBackend> Session<'_, B> {
             let mut random = stream(self.at.config.seed, "rqvae.diversity", epoch << 32 | window << 8 | level as u64);
             let targets: Vec<u32> = (0..k)
                 .map(|j| {
-                    let mates: Vec<u32> = (0..k).filter(|m| *m != j && labels[*m] == labels[j]).map(|m| m as u32).collect();
+                    let mates: Vec<u32> =
+                        (0..k).filter(|m| *m != j && labels[*m] == labels[j]).map(|m| m as u32).collect();
                     // A codeword alone in its cluster is drawn to the nearest other one.
                     let nearest = || nearest_other(&values, e, j);
                     if mates.is_empty() { nearest() } else { mates[random.below(mates.len() as u64) as usize] }
@@ -393,9 +395,8 @@ fn nearest_other(values: &[f32], e: usize, j: usize) -> u32 {
 fn spread(values: &[f32], e: usize) -> f64 {
     let k = (values.len() / e).max(1) as f64;
     let total: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
-    let means: f64 = (0..e)
-        .map(|c| (values.iter().skip(c).step_by(e).map(|v| f64::from(*v)).sum::<f64>() / k).powi(2))
-        .sum();
+    let means: f64 =
+        (0..e).map(|c| (values.iter().skip(c).step_by(e).map(|v| f64::from(*v)).sum::<f64>() / k).powi(2)).sum();
     (total / k - means).max(0.0)
 }
 

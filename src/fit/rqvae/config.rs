@@ -579,7 +579,10 @@ impl RqVae {
                     positive("codebook.balance", epsilon)?;
                 }
                 if self.restart.is_some() {
-                    refuse("restart", "codebooks by k-means move codewords without rows themselves; leave one of them out")?;
+                    refuse(
+                        "restart",
+                        "codebooks by k-means move codewords without rows themselves; leave one of them out",
+                    )?;
                 }
             }
         }

@@ -106,8 +106,11 @@ impl TrainingData {
             .collect();
         let out: std::collections::HashSet<u32> = validation.iter().copied().collect();
         let training: Vec<u32> = (0..n as u32).filter(|i| !out.contains(i)).collect();
-        let kept_out_variance =
-            if validation.is_empty() { 0.0 } else { total_variance(backend, &backend.gather_rows(&rows, &validation)?)? };
+        let kept_out_variance = if validation.is_empty() {
+            0.0
+        } else {
+            total_variance(backend, &backend.gather_rows(&rows, &validation)?)?
+        };
         let mut values = vec![0.0f32; n * dims];
         backend.read_rows(&rows, 0, &mut values)?;
         drop(rows);

@@ -15,12 +15,12 @@ mod state;
 mod step;
 mod trainer;
 
+pub use crate::progress::{EpochReport, Health, LevelHealth, Losses, StepReport};
 pub use config::{
-    Alignment, CodebookStart, CodebookUpdate, Commitment, Diversity, Estimator, Monitor, NetworkInit, Optimizer, OptimizerKind,
-    Reduction, Repulsion, Restart, RqVae, Schedule, ScheduleKind, Sinkhorn, SinkhornForm,
+    Alignment, CodebookStart, CodebookUpdate, Commitment, Diversity, Estimator, Monitor, NetworkInit, Optimizer,
+    OptimizerKind, Reduction, Repulsion, Restart, RqVae, Schedule, ScheduleKind, Sinkhorn, SinkhornForm,
 };
 pub use presets::PRESETS;
-pub use crate::progress::{EpochReport, Health, LevelHealth, Losses, StepReport};
 pub use report::{CheckpointKind, Recorder};
 pub use schedule::{learning_rate, temperature};
 pub use trainer::RqVaeTrainer;

@@ -131,8 +131,7 @@ impl RqVaeTrainer {
     /// # Errors
     /// [`Error::Data`] for bytes that are not a whole, undamaged checkpoint of this release.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (_, metadata) =
-            SafeTensors::read_metadata(bytes).map_err(|e| damaged(format!("not a checkpoint: {e}")))?;
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(format!("not a checkpoint: {e}")))?;
         let text = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
         let text = text.ok_or_else(|| damaged(format!("a safetensors file without the key `{KEY}`")))?;
         let header: Header = serde_json::from_str(text).map_err(|e| damaged(format!("bad header: {e}")))?;
@@ -143,7 +142,11 @@ impl RqVaeTrainer {
         let mut tensors: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for (name, view) in file.tensors() {
             if view.dtype() != Dtype::F32 || view.shape().len() != 1 {
-                return Err(damaged(format!("expected a run of f32, got {:?} of {:?} in `{name}`", view.dtype(), view.shape())));
+                return Err(damaged(format!(
+                    "expected a run of f32, got {:?} of {:?} in `{name}`",
+                    view.dtype(),
+                    view.shape()
+                )));
             }
             tensors.insert(name, view.data().to_vec());
         }

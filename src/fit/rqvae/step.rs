@@ -70,9 +70,10 @@ impl<B: TensorBackend> Session<'_, B> {
             let dots = &mut self.dots[slot];
             backend.matmul(&product(Layout::Nt, n, k, e), self.at.precision, whole(residual), codebook, dots, 0)?;
             let half_norms = &self.half_norms[book];
-            let balanced = config.sinkhorn.as_ref().filter(|s| {
-                train.is_some() && s.levels.as_ref().is_none_or(|levels| levels.contains(&level))
-            });
+            let balanced = config
+                .sinkhorn
+                .as_ref()
+                .filter(|s| train.is_some() && s.levels.as_ref().is_none_or(|levels| levels.contains(&level)));
             match (balanced, train) {
                 (Some(sinkhorn), Some(step)) => {
                     let epsilon = sinkhorn.epsilon as f32;
@@ -208,8 +209,7 @@ impl<B: TensorBackend> Session<'_, B> {
                 // G_l = G_{l+1} + J_lᵀ(g − G_{l+1}), from G_L = 0 up: the level's own gradient, and what passes beside it.
                 backend.clear(&mut self.scratch.code_grad, 0, n * e)?;
                 for level in (0..levels).rev() {
-                    let residual =
-                        if level == 0 { self.encoder.output() } else { &self.residuals[level - 1] };
+                    let residual = if level == 0 { self.encoder.output() } else { &self.residuals[level - 1] };
                     let scratch = &mut self.scratch;
                     let (g, passed) = (whole(&self.room.grad), whole(&scratch.code_grad));
                     backend.subtract(n * e, 1.0, g, passed, &mut scratch.code_other)?;

@@ -335,7 +335,8 @@ impl RqVaeTrainer {
         let mut x = backend.zeros("rows", room.max(session.rows) * session.layout.dims)?;
         let mut h = backend.zeros("aligned rows", data.aligned.as_ref().map_or(0, |a| room * a.dims))?;
         let dropout_bits = dropout_bits(session.layout, config.batch_rows);
-        let mut masks = backend.index("dropout masks", if config.dropout > 0.0 { window * dropout_bits / 32 } else { 0 })?;
+        let mut masks =
+            backend.index("dropout masks", if config.dropout > 0.0 { window * dropout_bits / 32 } else { 0 })?;
         observer.event(Event::Phase { name: "train rq-vae", total: Some(total), unit: "steps" });
         while self.progress.epoch < config.epochs as u64 {
             let epoch = self.progress.epoch;

@@ -1,5 +1,6 @@
 //! What the tests compare with: plain f64 loops, a comparator that NaN fails, and informative data.
 
+pub mod network;
 pub mod quantiser;
 
 use sememe::compute::gpu::{Gpu, Options};
