@@ -251,7 +251,7 @@ fn batches_on(device: &Device) {
         for size in [1, 2, 7, 8, 63, 64, 65, 1000] {
             let options = EncodeOptions { batch_rows: Some(size), ..EncodeOptions::default() };
             let encoder = codec.encoder(device, &options).unwrap();
-            let rows = rows.view().slice(0, size.max(300).min(1000));
+            let rows = rows.view().slice(0, size.clamp(300, 1000));
             let found = encoder.encode(rows).unwrap().codes;
             assert_eq!(found.as_slice(), &expected.as_slice()[..found.as_slice().len()], "batches of {size}, {spec:?}");
         }
