@@ -3,7 +3,11 @@
 //! `cargo bench --bench pipeline`, or `-- --test` to run each once.
 
 use criterion::{Criterion, Throughput};
-use sememe::{Codec, Device, EncodeOptions, Matrix, Refine, RqKMeans, io};
+use sememe::compute::Backend as _;
+use sememe::compute::cpu::Cpu;
+use sememe::compute::network::{Layer, Mlp, ResidentMlp};
+use sememe::compute::tensor::Activation;
+use sememe::{Codec, Device, EncodeOptions, Matrix, Refine, RowSource as _, RqKMeans, io};
 
 fn catalogue() -> Matrix {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/packages.npy");
@@ -11,6 +15,73 @@ fn catalogue() -> Matrix {
     let mut rows = Matrix::zeros(source.rows(), source.dims()).expect("4,149 × 384 fits");
     source.read_rows(0, rows.as_mut_slice()).expect("the shipped catalogue");
     rows
+}
+
+/// A codec behind an untrained network of the usual size, 384-512-256-128-32.
+fn with_network(rows: &Matrix) -> Codec {
+    let mut random = sememe::rng::stream(0, "bench.network", 0);
+    let mut mlp = |sizes: &[usize]| Mlp {
+        layers: sizes
+            .windows(2)
+            .enumerate()
+            .map(|(i, w)| {
+                let scale = (2.0 / w[0] as f64).sqrt();
+                let weight = (0..w[0] * w[1]).map(|_| (scale * random.normal()) as f32).collect();
+                Layer {
+                    weight: Matrix::from_vec(w[1], w[0], weight).expect("as many as asked for"),
+                    bias: vec![0.0; w[1]],
+                    norm: None,
+                    activation: (i + 2 < sizes.len()).then_some(Activation::Relu),
+                }
+            })
+            .collect(),
+        skip: false,
+    };
+    let (encoder, decoder) = (mlp(&[384, 512, 256, 128, 32]), mlp(&[32, 128, 256, 512, 384]));
+    let z = {
+        let cpu = Cpu::new();
+        let resident = cpu.upload_rows(rows.rows(), 384, &mut |at, out| rows.read_rows(at, out)).expect("rows");
+        let z = ResidentMlp::new(&cpu, &encoder).and_then(|m| m.forward(&cpu, &resident)).expect("a network");
+        let mut values = vec![0.0; rows.rows() * 32];
+        cpu.read_rows(&z, 0, &mut values).expect("its results");
+        Matrix::from_vec(rows.rows(), 32, values).expect("as many as there are")
+    };
+    let mut fitted = RqKMeans::default().fit(&z, &Device::cpu(), &()).expect("training");
+    fitted.chain.dims = 384;
+    (fitted.chain.encoder, fitted.chain.decoder) = (Some(encoder), Some(decoder));
+    fitted.probes = Matrix::from_vec(64, 384, rows.as_slice()[..64 * 384].to_vec()).expect("64 rows");
+    Codec::from_fitted(fitted, "bench", 0, serde_json::Value::Null).expect("a codec")
+}
+
+fn network(criterion: &mut Criterion, rows: &Matrix) {
+    let codec = with_network(rows);
+    let encoder = codec.encoder(&Device::cpu(), &EncodeOptions::default()).expect("an encoder");
+    let found = encoder.encode(rows).expect("encoding");
+    assert_eq!(found.codes, codec.encode_reference(rows, 1).expect("the reference"));
+    println!("network: e = {:?}, {} of {} rows decided twice", encoder.network_error(), found.rechecked, rows.rows());
+    let few = Matrix::from_vec(100, 384, rows.as_slice()[..38_400].to_vec()).expect("100 rows");
+    let mut group = criterion.benchmark_group("cpu 4149x384 through 384-512-256-128-32, 3 x 256");
+    group.bench_function("make an encoder", |b| {
+        b.iter(|| codec.encoder(&Device::cpu(), &EncodeOptions::default()).expect("an encoder"));
+    });
+    group.throughput(Throughput::Elements(rows.rows() as u64));
+    group.bench_function("encode, greedy", |b| b.iter(|| encoder.encode(rows).expect("encoding")));
+    group.bench_function("decode", |b| b.iter(|| codec.decode(&found.codes).expect("decoding")));
+    group.throughput(Throughput::Elements(100));
+    group.bench_function("encode, 100 rows by the reference", |b| {
+        b.iter(|| codec.encode_reference(&few, 1).expect("encoding"));
+    });
+    for size in [1, 2, 4, 8, 16] {
+        group.throughput(Throughput::Elements(size as u64));
+        let mut next = 0;
+        group.bench_function(format!("encode, {size} rows at a time"), |b| {
+            b.iter(|| {
+                next = (next + size) % (rows.rows() - size);
+                encoder.encode(rows.view().slice(next, next + size)).expect("encoding")
+            });
+        });
+    }
+    group.finish();
 }
 
 fn main() {
@@ -43,5 +114,6 @@ fn main() {
         });
     });
     group.finish();
+    network(&mut criterion, &rows);
     criterion.final_summary();
 }

@@ -1,4 +1,4 @@
-//! Which codes of a fast path are proven to be the reference's.
+//! Which codes of a fast path are proven to be the reference's, given how far a row may be off where the levels begin.
 
 use crate::compute::bound::Arithmetic;
 use crate::compute::reference::Chain;
@@ -44,8 +44,9 @@ impl Limits {
         }
     }
 
-    /// δ of a row when it enters the first level.
-    fn entry(&self, chain: &Chain, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>) -> f64 {
+    /// δ of a row after preprocessing: proven. With an encoder, `measure` says what it becomes.
+    #[must_use]
+    pub fn entry(&self, chain: &Chain, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>) -> f64 {
         let mut delta = 0.0;
         if !(chain.mean.is_empty() && chain.components.is_empty() && chain.scales.is_empty()) {
             let centred = if chain.mean.is_empty() {
@@ -64,11 +65,10 @@ impl Limits {
         }
     }
 
-    /// Whether row `i`'s greedy codes are proven.
+    /// Whether row `i`'s greedy codes are proven, given the δ with which it entered the first level.
     #[must_use]
-    pub fn greedy(&self, chain: &Chain, a: &Arithmetic, x: &[f32], found: &LevelCodes, i: usize) -> bool {
+    pub fn greedy(&self, chain: &Chain, a: &Arithmetic, mut delta: f64, found: &LevelCodes, i: usize) -> bool {
         let levels = self.codewords.len();
-        let mut delta = self.entry(chain, a, x, found.entry_norm.get(i).copied());
         for (level, codeword) in self.codewords.iter().enumerate() {
             let at = i * levels + level;
             let mut norm = f64::from(found.norm[at]);
@@ -87,17 +87,21 @@ impl Limits {
         true
     }
 
-    /// Whether a row's beam codes are proven, given its smallest deciding gap.
+    /// A bound on the norm of a preprocessed row.
     #[must_use]
-    pub fn beam(&self, chain: &Chain, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>, margin: f32) -> bool {
-        let delta = self.entry(chain, a, x, entry_norm);
-        let norm = if chain.normalize_rows {
+    pub fn prepared_norm(&self, chain: &Chain, x: &[f32]) -> f64 {
+        if chain.normalize_rows {
             1.0
         } else if chain.is_plain() {
             norm(x.iter().copied())
         } else {
             (norm(x.iter().copied()) + self.mean_norm) * self.spectral
-        };
+        }
+    }
+
+    /// Whether a row's beam codes are proven, given its norm and δ at the first level and its smallest deciding gap.
+    #[must_use]
+    pub fn beam(&self, a: &Arithmetic, norm: f64, delta: f64, margin: f32) -> bool {
         let codewords: f64 = self.codewords.iter().sum();
         f64::from(margin) > 2.0 * a.beam_error(norm, delta, &self.codewords) && (norm + codewords) * codewords < 1e36
     }

@@ -1,6 +1,8 @@
 //! Codes back to rows.
 
-use super::Inner;
+use super::parts::Parts;
+use crate::compute::Backend as _;
+use crate::compute::cpu::Cpu;
 use crate::compute::cpu::dots::matmul_nt;
 use crate::data::{Codes, Matrix};
 use crate::error::{Error, Result};
@@ -10,9 +12,10 @@ use rayon::prelude::*;
 const BLOCK: usize = 256;
 
 /// `[n, d]` rows; the codes may have fewer columns than the codec has levels.
-pub fn decode(codec: &Inner, codes: &Codes) -> Result<Matrix> {
+pub fn decode(codec: &Parts, codes: &Codes) -> Result<Matrix> {
     let chain = &codec.chain;
     let (depth, sizes, p, d) = (codes.levels(), chain.codebook_sizes(), chain.inner_dims(), chain.dims);
+    let e = chain.code_dims();
     if depth == 0 || depth > sizes.len() {
         return Err(Error::Shape {
             what: "levels",
@@ -37,33 +40,48 @@ pub fn decode(codec: &Inner, codes: &Codes) -> Result<Matrix> {
             back[i * p + c] = chain.components[c * d + i];
         }
     }
+    let (decoder, cpu) = (codec.decoder()?, Cpu::new());
+    let block = |out: &mut [f32], codes: &[u32]| -> Result<()> {
+        let n = codes.len() / depth;
+        let mut inner = vec![0.0f32; n * e];
+        for (row, codes) in inner.chunks_exact_mut(e).zip(codes.chunks_exact(depth)) {
+            // From the finest level up: what a level was divided by multiplies all that came after it.
+            for (level, code) in codes.iter().enumerate().rev() {
+                let codeword = chain.codebooks[level].row(*code as usize);
+                row.iter_mut().zip(codeword).for_each(|(v, c)| *v += c);
+                if let Some(norm) = codec.residual_norms.get(level) {
+                    row.iter_mut().for_each(|v| *v *= norm);
+                }
+            }
+        }
+        if let Some(decoder) = decoder {
+            let sums = cpu.upload_rows(n, e, &mut |start, part| {
+                part.copy_from_slice(&inner[start * e..start * e + part.len()]);
+                Ok(())
+            })?;
+            inner = vec![0.0f32; n * p];
+            cpu.read_rows(&decoder.forward(&cpu, &sums)?, 0, &mut inner)?;
+        }
+        for row in inner.chunks_exact_mut(p) {
+            if chain.normalize_rows {
+                row.iter_mut().for_each(|v| *v *= codec.manifest.mean_norm);
+            }
+            row.iter_mut().zip(&chain.scales).for_each(|(v, s)| *v /= s);
+        }
+        if chain.components.is_empty() {
+            out.copy_from_slice(&inner);
+        } else {
+            matmul_nt(&inner, &back, p, out);
+        }
+        for row in out.chunks_exact_mut(d) {
+            row.iter_mut().zip(&chain.mean).for_each(|(v, m)| *v += m);
+        }
+        Ok(())
+    };
     let mut out = Matrix::zeros(codes.rows(), d)?;
-    out.as_mut_slice().par_chunks_mut(BLOCK * d.max(1)).zip(codes.as_slice().par_chunks(BLOCK * depth)).for_each(
-        |(out, codes)| {
-            let mut inner = vec![0.0f32; codes.len() / depth * p];
-            for (row, codes) in inner.chunks_exact_mut(p).zip(codes.chunks_exact(depth)) {
-                // From the finest level up: what a level was divided by multiplies all that came after it.
-                for (level, code) in codes.iter().enumerate().rev() {
-                    let codeword = chain.codebooks[level].row(*code as usize);
-                    row.iter_mut().zip(codeword).for_each(|(v, c)| *v += c);
-                    if let Some(norm) = codec.residual_norms.get(level) {
-                        row.iter_mut().for_each(|v| *v *= norm);
-                    }
-                }
-                if chain.normalize_rows {
-                    row.iter_mut().for_each(|v| *v *= codec.manifest.mean_norm);
-                }
-                row.iter_mut().zip(&chain.scales).for_each(|(v, s)| *v /= s);
-            }
-            if chain.components.is_empty() {
-                out.copy_from_slice(&inner);
-            } else {
-                matmul_nt(&inner, &back, p, out);
-            }
-            for row in out.chunks_exact_mut(d) {
-                row.iter_mut().zip(&chain.mean).for_each(|(v, m)| *v += m);
-            }
-        },
-    );
+    out.as_mut_slice()
+        .par_chunks_mut(BLOCK * d.max(1))
+        .zip(codes.as_slice().par_chunks(BLOCK * depth))
+        .try_for_each(|(out, codes)| block(out, codes))?;
     Ok(out)
 }

@@ -1,10 +1,13 @@
 //! Encoding on a device: the fast path, its proof, and the reference for what the proof does not cover.
 
-use super::Codec;
+use super::measure::{Measured, shapes};
+use super::parts::Parts;
 use crate::compute::bound::Arithmetic;
 use crate::compute::cpu::Cpu;
-use crate::compute::reference::Scratch;
-use crate::compute::{Backend, Device, LevelCodes, Steps};
+use crate::compute::network::ResidentMlp;
+use crate::compute::reference::{Chain, Scratch};
+use crate::compute::tensor::TensorBackend;
+use crate::compute::{Device, DeviceKind, LevelCodes, Steps};
 use crate::data::{Codes, MatrixView, RowSource, first_non_finite};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, check};
@@ -32,7 +35,7 @@ pub struct Encoded {
 
 /// A codec on a device. `Send + Sync`; calls may come from many threads at once.
 pub struct Encoder {
-    codec: Codec,
+    parts: Arc<Parts>,
     engine: Box<dyn Engine>,
     /// Takes over, with the same codes, once the device is lost or out of memory.
     fallback: Option<Box<dyn Engine>>,
@@ -44,63 +47,147 @@ pub struct Encoder {
 /// One device's side of encoding.
 trait Engine: Send + Sync {
     /// Writes codes of rows and returns how many rows the reference decided.
-    fn encode(&self, codec: &Codec, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64>;
+    fn encode(&self, parts: &Parts, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64>;
+    /// e of the network, if there is one.
+    fn network_error(&self) -> Option<f64>;
 }
 
-struct Resident<B: Backend> {
+struct Resident<B: TensorBackend> {
     backend: Arc<B>,
     codebooks: Vec<B::Codebook>,
     gram: Vec<Vec<f32>>,
     arithmetic: Arithmetic,
+    /// The encoder's network with how far it is off here.
+    network: Option<(ResidentMlp<B>, Measured)>,
+    cpu: bool,
 }
 
-impl<B: Backend> Resident<B> {
-    fn new(backend: Arc<B>, codec: &Codec, beam: usize) -> Result<Self> {
-        let chain = &codec.inner().chain;
+fn steps(chain: &Chain) -> Steps<'_> {
+    Steps {
+        mean: &chain.mean,
+        components: &chain.components,
+        scales: &chain.scales,
+        normalize_rows: chain.normalize_rows,
+        normalize_residuals: chain.normalize_residuals,
+    }
+}
+
+impl<B: TensorBackend> Resident<B> {
+    fn new(backend: Arc<B>, parts: &Parts, beam: usize) -> Result<Self> {
+        let chain = &parts.chain;
         let codebooks = chain
             .codebooks
             .iter()
             .map(|b| backend.codebook(b.rows(), b.dims(), b.as_slice(), chain.metric))
             .collect::<Result<Vec<_>>>()?;
         let gram = if beam > 1 {
-            codec.gram().iter().map(|t| t.iter().map(|v| *v as f32).collect()).collect()
+            parts.gram().iter().map(|t| t.iter().map(|v| *v as f32).collect()).collect()
         } else {
             Vec::new()
         };
         let arithmetic = Arithmetic {
-            dot: backend.dot_error(chain.inner_dims()),
+            dot: backend.dot_error(chain.code_dims()),
             projection: backend.projection_error(chain.dims),
             unit: backend.unit_roundoff(),
-            dims: chain.dims.max(chain.inner_dims()),
+            dims: chain.dims.max(chain.inner_dims()).max(chain.code_dims()),
         };
-        Ok(Self { backend, codebooks, gram, arithmetic })
+        let cpu = backend.info().kind == DeviceKind::Cpu;
+        let mut made = Self { backend, codebooks, gram, arithmetic, network: None, cpu };
+        if let Some(encoder) = &chain.encoder {
+            let network = ResidentMlp::new(&*made.backend, encoder)?;
+            let measured = made.measure(parts, &network)?;
+            made.network = Some((network, measured));
+        }
+        Ok(made)
+    }
+
+    /// Takes the probes through the fast path, in every shape of batch.
+    fn measure(&self, parts: &Parts, network: &ResidentMlp<B>) -> Result<Measured> {
+        let (mut measured, e) = (Measured::new(parts), parts.chain.code_dims());
+        for (size, count) in shapes(parts.probes.rows(), self.cpu) {
+            for start in (0..count).step_by(size) {
+                let end = (start + size).min(count);
+                let (prepared, norms) =
+                    self.backend.prepare(parts.probes.view().slice(start, end), &steps(&parts.chain))?;
+                let mut z = vec![0.0f32; (end - start) * e];
+                self.backend.read_rows(&network.forward(&*self.backend, &prepared)?, 0, &mut z)?;
+                for (at, z) in z.chunks_exact(e).enumerate() {
+                    measured.add(parts, &self.arithmetic, start + at, z, norms.get(at).copied());
+                }
+            }
+        }
+        tracing::debug!(
+            "the encoder is off by {:e} of its results' norm on {} probes",
+            measured.error(),
+            parts.probes.rows()
+        );
+        Ok(measured)
+    }
+
+    /// Rows as they enter the first level, and their norms before `normalize_rows`.
+    fn enter(&self, parts: &Parts, rows: MatrixView<'_>) -> Result<(B::Rows, Vec<f32>)> {
+        let (prepared, norms) = self.backend.prepare(rows, &steps(&parts.chain))?;
+        match &self.network {
+            Some((network, _)) => Ok((network.forward(&*self.backend, &prepared)?, norms)),
+            None => Ok((prepared, norms)),
+        }
+    }
+
+    fn greedy(&self, parts: &Parts, rows: MatrixView<'_>) -> Result<LevelCodes> {
+        let chain = &parts.chain;
+        if self.network.is_none() {
+            return self.backend.encode_rows(rows, &steps(chain), &self.codebooks);
+        }
+        let (mut entered, entry_norm) = self.enter(parts, rows)?;
+        let found = if self.cpu {
+            // The CPU's fused levels start from host rows, block by block in cache; here the copy is cheap.
+            let (n, e) = (rows.rows(), chain.code_dims());
+            let mut z = vec![0.0f32; n * e];
+            self.backend.read_rows(&entered, 0, &mut z)?;
+            let bare = Steps { mean: &[], components: &[], scales: &[], normalize_rows: false, ..steps(chain) };
+            self.backend.encode_rows(MatrixView::new(n, e, &z)?, &bare, &self.codebooks)?
+        } else {
+            self.backend.assign_levels(&mut entered, &self.codebooks, chain.normalize_residuals)?
+        };
+        Ok(LevelCodes { entry_norm, ..found })
+    }
+
+    /// δ of row `i` at the first level: proven without a network, measured with one (`z_norm` is the norm of its z̃ then).
+    fn delta(&self, parts: &Parts, x: &[f32], prepared_norm: Option<f32>, z_norm: f32) -> f64 {
+        let (chain, limits, a) = (&parts.chain, &parts.limits, &self.arithmetic);
+        match &self.network {
+            Some((_, measured)) => measured.delta(limits, chain, a, x, prepared_norm, z_norm),
+            None => limits.entry(chain, a, x, prepared_norm),
+        }
     }
 }
 
-impl<B: Backend> Engine for Resident<B> {
-    fn encode(&self, codec: &Codec, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64> {
-        let inner = codec.inner();
-        let chain = &inner.chain;
-        let (levels, a) = (chain.codebooks.len(), &self.arithmetic);
-        let steps = Steps {
-            mean: &chain.mean,
-            components: &chain.components,
-            scales: &chain.scales,
-            normalize_rows: chain.normalize_rows,
-            normalize_residuals: chain.normalize_residuals,
-        };
+impl<B: TensorBackend> Engine for Resident<B> {
+    fn encode(&self, parts: &Parts, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64> {
+        let (chain, a, limits) = (&parts.chain, &self.arithmetic, &parts.limits);
+        let levels = parts.levels();
         let greedy: LevelCodes;
-        let (margins, entry_norm);
+        let (margins, entry_norm, z_norms);
         let proven: Box<dyn Fn(usize) -> bool + Sync + '_> = if beam > 1 {
-            let (resident, norms) = self.backend.prepare(rows, &steps)?;
-            let found = self.backend.beam(&resident, &self.codebooks, &self.gram, beam)?;
+            let (entered, norms) = self.enter(parts, rows)?;
+            z_norms = if self.network.is_some() { self.backend.row_norms(&entered)? } else { Vec::new() };
+            let found = self.backend.beam(&entered, &self.codebooks, &self.gram, beam)?;
             out.copy_from_slice(&found.codes);
             (margins, entry_norm) = (found.margin, norms);
-            Box::new(|i| inner.limits.beam(chain, a, rows.row(i), entry_norm.get(i).copied(), margins[i]))
+            Box::new(|i| {
+                let x = rows.row(i);
+                let z_norm = z_norms.get(i).map(|square| square.sqrt());
+                let delta = self.delta(parts, x, entry_norm.get(i).copied(), z_norm.unwrap_or(0.0));
+                let norm = z_norm.map_or_else(|| limits.prepared_norm(chain, x), f64::from);
+                limits.beam(a, norm, delta, margins[i])
+            })
         } else {
-            greedy = self.backend.encode_rows(rows, &steps, &self.codebooks)?;
+            greedy = self.greedy(parts, rows)?;
             out.copy_from_slice(&greedy.codes);
-            Box::new(|i| inner.limits.greedy(chain, a, rows.row(i), &greedy, i))
+            Box::new(|i| {
+                let delta = self.delta(parts, rows.row(i), greedy.entry_norm.get(i).copied(), greedy.norm[i * levels]);
+                limits.greedy(chain, a, delta, &greedy, i)
+            })
         };
         let decide = |first: usize, block: &mut [u32]| {
             let mut scratch = Scratch::default();
@@ -112,9 +199,9 @@ impl<B: Backend> Engine for Resident<B> {
                 }
                 rechecked += 1;
                 if beam > 1 {
-                    inner.reference.encode_beam(chain, codec.gram(), beam, rows.row(i), &mut scratch, codes);
+                    parts.reference.encode_beam(chain, parts.gram(), beam, rows.row(i), &mut scratch, codes);
                 } else {
-                    inner.reference.encode(chain, rows.row(i), &mut scratch, codes);
+                    parts.reference.encode(chain, rows.row(i), &mut scratch, codes);
                 }
             }
             rechecked
@@ -124,27 +211,39 @@ impl<B: Backend> Engine for Resident<B> {
         }
         Ok(out.par_chunks_mut(64 * levels).enumerate().map(|(b, block)| decide(b * 64, block)).sum())
     }
+
+    fn network_error(&self) -> Option<f64> {
+        self.network.as_ref().map(|(_, measured)| measured.error())
+    }
 }
 
 impl Encoder {
-    pub(super) fn new(codec: Codec, device: &Device, options: &EncodeOptions) -> Result<Self> {
-        let beam = options.beam.unwrap_or(codec.manifest().beam);
-        codec.check_beam(beam)?;
+    pub(super) fn new(parts: &Arc<Parts>, device: &Device, options: &EncodeOptions) -> Result<Self> {
+        let beam = options.beam.unwrap_or(parts.manifest.beam);
+        parts.check_beam(beam)?;
         if options.batch_rows == Some(0) {
             return Err(Error::config("batch_rows", "expected at least 1, got 0"));
         }
         let engine: Box<dyn Engine> = match device {
-            Device::Cpu(cpu) => Box::new(Resident::new(Arc::new(cpu.clone()), &codec, beam)?),
+            Device::Cpu(cpu) => Box::new(Resident::new(Arc::new(cpu.clone()), parts, beam)?),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => Box::new(Resident::new(gpu.clone(), &codec, beam)?),
+            Device::Gpu(gpu) => Box::new(Resident::new(gpu.clone(), parts, beam)?),
         };
         let cpu = matches!(device, Device::Cpu(_));
         let fallback: Option<Box<dyn Engine>> =
-            if cpu { None } else { Some(Box::new(Resident::new(Arc::new(Cpu::new()), &codec, beam)?)) };
+            if cpu { None } else { Some(Box::new(Resident::new(Arc::new(Cpu::new()), parts, beam)?)) };
         // About 32 MiB of rows at a time, 128 MiB for a GPU, which wants more to do per submit.
         let target = if cpu { 32 << 20 } else { 128 << 20 };
-        let batch_rows = options.batch_rows.unwrap_or_else(|| (target / (4 * codec.dims().max(1))).clamp(256, 1 << 20));
-        Ok(Self { codec, engine, fallback, failed: AtomicBool::new(false), beam, batch_rows })
+        let widest = parts.chain.dims.max(parts.chain.code_dims());
+        let batch_rows = options.batch_rows.unwrap_or_else(|| (target / (4 * widest)).clamp(256, 1 << 20));
+        Ok(Self { parts: parts.clone(), engine, fallback, failed: AtomicBool::new(false), beam, batch_rows })
+    }
+
+    /// How far this device's network is from the reference, relative to the norm of its results: the largest error of the codec's
+    /// probes. `None` for a codec without an encoder network. Codes are exact either way.
+    #[must_use]
+    pub fn network_error(&self) -> Option<f64> {
+        self.engine.network_error()
     }
 
     /// Prefixes a row that this encoder keeps.
@@ -165,7 +264,7 @@ impl Encoder {
     /// [`Error::Shape`], [`Error::NonFinite`], device errors.
     pub fn encode<'a>(&self, rows: impl Into<MatrixView<'a>>) -> Result<Encoded> {
         let rows = rows.into();
-        let mut codes = Codes::zeros(rows.rows(), self.codec.levels());
+        let mut codes = Codes::zeros(rows.rows(), self.parts.levels());
         let rechecked = self.encode_into(rows, codes.as_mut_slice())?;
         Ok(Encoded { codes, rechecked })
     }
@@ -175,9 +274,9 @@ impl Encoder {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_into(&self, rows: MatrixView<'_>, out: &mut [u32]) -> Result<u64> {
-        let levels = self.codec.levels();
+        let levels = self.parts.levels();
         crate::error::check_shape("codes", rows.rows() * levels, out.len(), "output of encode")?;
-        self.codec.check_rows(rows)?;
+        self.parts.check_rows(rows)?;
         let mut rechecked = 0;
         for start in (0..rows.rows()).step_by(self.batch_rows) {
             let end = (start + self.batch_rows).min(rows.rows());
@@ -188,16 +287,16 @@ impl Encoder {
 
     fn batch(&self, rows: MatrixView<'_>, out: &mut [u32]) -> Result<u64> {
         match &self.fallback {
-            Some(cpu) if self.fell_back() => cpu.encode(&self.codec, rows, self.beam, out),
-            Some(cpu) => match self.engine.encode(&self.codec, rows, self.beam, out) {
+            Some(cpu) if self.fell_back() => cpu.encode(&self.parts, rows, self.beam, out),
+            Some(cpu) => match self.engine.encode(&self.parts, rows, self.beam, out) {
                 Err(error @ (Error::DeviceLost(_) | Error::OutOfMemory { .. })) => {
                     tracing::warn!("{error}; the CPU takes over with the same codes");
                     self.failed.store(true, Ordering::Relaxed);
-                    cpu.encode(&self.codec, rows, self.beam, out)
+                    cpu.encode(&self.parts, rows, self.beam, out)
                 }
                 other => other,
             },
-            None => self.engine.encode(&self.codec, rows, self.beam, out),
+            None => self.engine.encode(&self.parts, rows, self.beam, out),
         }
     }
 
@@ -213,8 +312,8 @@ impl Encoder {
         observer: &dyn Observer,
         sink: &mut (dyn FnMut(usize, &[u32]) -> Result<()> + Send),
     ) -> Result<u64> {
-        let (n, d, levels) = (source.rows(), source.dims(), self.codec.levels());
-        crate::error::check_shape("d", self.codec.dims(), d, source.name())?;
+        let (n, d, levels) = (source.rows(), source.dims(), self.parts.levels());
+        crate::error::check_shape("d", self.parts.chain.dims, d, source.name())?;
         observer.event(Event::Phase { name: "encode", total: Some(n as u64), unit: "rows" });
         let step = self.batch_rows.min(n.max(1));
         let mut current = vec![0.0f32; step * d];
@@ -253,13 +352,5 @@ impl Encoder {
             Some((first, count)) => Err(Error::NonFinite { first, count, rows: n as u64, place: source.name() }),
             None => Ok(rechecked),
         }
-    }
-}
-
-impl Codec {
-    /// Codeword products for beam encoding, computed once.
-    pub(super) fn gram(&self) -> &[Vec<f64>] {
-        let inner = self.inner();
-        inner.gram.get_or_init(|| inner.reference.gram(&inner.chain))
     }
 }

@@ -1,10 +1,13 @@
 //! The codec's file: one `.safetensors`, tensors plus a JSON manifest under the metadata key `sememe`.
 //!
-//! Tensors: `codebook.{level}` `[k, p]`, and where used `preprocess.mean` `[d]`, `preprocess.components` `[p, d]`,
-//! `preprocess.scales` `[p]`, `residual_norms` `[levels]`; all f32, little endian. Loading parses and checks; it never
-//! runs anything.
+//! Tensors: `codebook.{level}` `[k, e]`, or `codebook.shared` where all levels have one; and where used `preprocess.mean` `[d]`,
+//! `preprocess.components` `[p, d]`, `preprocess.scales` `[p]`, `residual_norms` `[levels]`; `encoder.{i}.weight` `[o, i]`, `.bias`,
+//! `.norm.gain`, `.norm.bias` `[o]`, the same under `decoder`, and `probe.rows` `[m, d]`; all f32, little endian. Loading parses and
+//! checks; it never runs anything.
 
-use super::{Codec, FORMAT_VERSION, Inner, Manifest};
+use super::parts::Parts;
+use super::{Codec, FORMAT_VERSION, Manifest, network};
+use crate::compute::network::Mlp;
 use crate::compute::reference::Chain;
 use crate::data::Matrix;
 use crate::error::{Error, Result};
@@ -16,39 +19,72 @@ use std::path::Path;
 const KEY: &str = "sememe";
 /// A codec of 64 levels × 2²⁴ codewords does not exist in practice; 16 GiB bounds what a hostile file can ask for.
 const MAX_FILE_BYTES: u64 = 16 << 30;
+/// A shared codebook is in the file once and in memory once a level; so much in all.
+const MAX_SHARED_BYTES: usize = 4 << 30;
+const MAX_SHARED_LEVELS: usize = 64;
+/// Rows to measure on; more would only make encoders slow to start.
+const MAX_PROBES: usize = 64;
 
-fn damaged(problem: impl std::fmt::Display) -> Error {
+/// A tensor as a file has it.
+pub(super) struct Stored {
+    pub shape: Vec<usize>,
+    /// Little endian.
+    bytes: Vec<u8>,
+}
+
+/// Tensors by name, in a fixed order.
+pub(super) type Tensors = BTreeMap<String, Stored>;
+
+impl Stored {
+    pub fn new(shape: Vec<usize>, values: &[f32]) -> Self {
+        Self { shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() }
+    }
+
+    pub fn values(&self) -> Vec<f32> {
+        self.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+}
+
+pub(super) fn damaged(problem: impl std::fmt::Display) -> Error {
     Error::Codec(problem.to_string())
 }
 
-/// Tensors by name, in a fixed order, as little-endian bytes.
-fn tensors(inner: &Inner) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
-    let chain = &inner.chain;
-    let bytes = |v: &[f32]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-    let mut out = BTreeMap::new();
-    for (level, book) in chain.codebooks.iter().enumerate() {
-        out.insert(format!("codebook.{level}"), (vec![book.rows(), book.dims()], bytes(book.as_slice())));
+/// All tensors of a codec.
+fn tensors(parts: &Parts) -> Tensors {
+    let chain = &parts.chain;
+    let mut out = Tensors::new();
+    if parts.manifest.shared_codebook {
+        let book = &chain.codebooks[0];
+        out.insert("codebook.shared".into(), Stored::new(vec![book.rows(), book.dims()], book.as_slice()));
+    } else {
+        for (level, book) in chain.codebooks.iter().enumerate() {
+            let stored = Stored::new(vec![book.rows(), book.dims()], book.as_slice());
+            out.insert(format!("codebook.{level}"), stored);
+        }
     }
     let mut optional = |name: &str, shape: Vec<usize>, values: &[f32]| {
         if !values.is_empty() {
-            out.insert(name.to_owned(), (shape, bytes(values)));
+            out.insert(name.to_owned(), Stored::new(shape, values));
         }
     };
     optional("preprocess.mean", vec![chain.mean.len()], &chain.mean);
     optional("preprocess.components", vec![chain.inner_dims(), chain.dims], &chain.components);
     optional("preprocess.scales", vec![chain.scales.len()], &chain.scales);
-    optional("residual_norms", vec![inner.residual_norms.len()], &inner.residual_norms);
+    optional("residual_norms", vec![parts.residual_norms.len()], &parts.residual_norms);
+    optional("probe.rows", vec![parts.probes.rows(), parts.probes.dims()], parts.probes.as_slice());
+    network::store("encoder", chain.encoder.as_ref(), &mut out);
+    network::store("decoder", chain.decoder.as_ref(), &mut out);
     out
 }
 
-fn digest(manifest_without_hash: &str, tensors: &BTreeMap<String, (Vec<usize>, Vec<u8>)>) -> String {
+fn digest(manifest_without_hash: &str, tensors: &Tensors) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
     part(manifest_without_hash.as_bytes());
-    for (name, (shape, bytes)) in tensors {
+    for (name, Stored { shape, bytes }) in tensors {
         part(name.as_bytes());
         part(format!("{shape:?}").as_bytes());
         part(bytes);
@@ -57,16 +93,25 @@ fn digest(manifest_without_hash: &str, tensors: &BTreeMap<String, (Vec<usize>, V
 }
 
 /// The hash of a codec whose manifest has none yet.
-pub(super) fn content_hash(inner: &Inner) -> Result<String> {
-    let manifest = Manifest { content_hash: String::new(), ..inner.manifest.clone() };
-    Ok(digest(&serde_json::to_string(&manifest).map_err(damaged)?, &tensors(inner)))
+pub(super) fn content_hash(parts: &Parts) -> Result<String> {
+    let manifest = Manifest { content_hash: String::new(), ..parts.manifest.clone() };
+    Ok(digest(&serde_json::to_string(&manifest).map_err(damaged)?, &tensors(parts)))
+}
+
+/// Refuses NaN and infinity.
+pub(super) fn finite(name: String, values: &[f32]) -> Result<()> {
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(at) => Err(damaged(format!("`{name}` holds {} at value {at}", values[at]))),
+        None => Ok(()),
+    }
+}
+
+fn agree(what: &'static str, expected: usize, got: usize, place: &str) -> Result<()> {
+    crate::error::check_shape(what, expected, got, place)
 }
 
 /// Checks that parts fit together and hold finite values.
-pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32]) -> Result<()> {
-    let agree = |what: &'static str, expected: usize, got: usize, place: &str| {
-        crate::error::check_shape(what, expected, got, place)
-    };
+pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32], probes: &Matrix) -> Result<()> {
     let (d, p) = (chain.dims, chain.inner_dims());
     if chain.codebooks.is_empty() || d == 0 || p == 0 {
         return Err(damaged(format!(
@@ -76,12 +121,17 @@ pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32
     }
     agree("d", manifest.dims, d, "manifest")?;
     agree("levels", manifest.codebook_sizes.len(), chain.codebooks.len(), "manifest")?;
+    validate_networks(chain, manifest, probes)?;
+    let e = chain.code_dims();
     for (level, (book, size)) in chain.codebooks.iter().zip(&manifest.codebook_sizes).enumerate() {
         agree("codewords", *size, book.rows(), &format!("codebook.{level}"))?;
-        agree("d", p, book.dims(), &format!("codebook.{level}"))?;
+        agree("d", e, book.dims(), &format!("codebook.{level}"))?;
         if book.rows() == 0 {
             return Err(damaged(format!("`codebook.{level}` is empty")));
         }
+    }
+    if manifest.shared_codebook && chain.codebooks.iter().any(|b| *b != chain.codebooks[0]) {
+        return Err(damaged("the levels of a shared codebook differ"));
     }
     if !chain.mean.is_empty() {
         agree("d", d, chain.mean.len(), "preprocess.mean")?;
@@ -95,10 +145,6 @@ pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32
     if manifest.beam == 0 || manifest.beam > 64 {
         return Err(damaged(format!("expected a beam of 1 to 64, got {}", manifest.beam)));
     }
-    let finite = |name: String, values: &[f32]| match values.iter().position(|v| !v.is_finite()) {
-        Some(at) => Err(damaged(format!("`{name}` holds {} at value {at}", values[at]))),
-        None => Ok(()),
-    };
     for (level, book) in chain.codebooks.iter().enumerate() {
         finite(format!("codebook.{level}"), book.as_slice())?;
     }
@@ -109,21 +155,77 @@ pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32
     finite("mean_norm".into(), &[manifest.mean_norm])
 }
 
+fn validate_networks(chain: &Chain, manifest: &Manifest, probes: &Matrix) -> Result<()> {
+    let p = chain.inner_dims();
+    let plain = manifest.encoder.is_none() && manifest.decoder.is_none() && !manifest.shared_codebook;
+    if manifest.format_version == 1 && !plain {
+        return Err(damaged("format version 1 has neither networks nor a shared codebook"));
+    }
+    let outputs = chain.encoder.as_ref().map_or(p, Mlp::outputs);
+    network::validate("encoder", chain.encoder.as_ref(), manifest.encoder.as_ref(), (p, outputs))?;
+    network::validate("decoder", chain.decoder.as_ref(), manifest.decoder.as_ref(), (outputs, p))?;
+    if chain.decoder.is_none() && outputs != p {
+        return Err(damaged(format!("an encoder from {p} to {outputs} values needs a decoder")));
+    }
+    if chain.encoder.is_some() {
+        if probes.rows() == 0 || probes.rows() > MAX_PROBES {
+            let problem =
+                format!("an encoder needs 1 to {MAX_PROBES} rows to measure its error on, got {}", probes.rows());
+            return Err(damaged(problem));
+        }
+        agree("d", chain.dims, probes.dims(), "probe.rows")?;
+    } else if probes.rows() > 0 {
+        return Err(damaged(format!("{} rows to measure an encoder on, but no encoder", probes.rows())));
+    }
+    finite("probe.rows".into(), probes.as_slice())
+}
+
+/// The codebooks of all levels.
+fn codebooks(manifest: &Manifest, found: &mut Tensors) -> Result<Vec<Matrix>> {
+    let mut book = |name: String| -> Result<Matrix> {
+        let stored = found.remove(&name).ok_or_else(|| damaged(format!("`{name}` is missing")))?;
+        agree("axes", 2, stored.shape.len(), &name)?;
+        Matrix::from_vec(stored.shape[0], stored.shape[1], stored.values())
+    };
+    let sizes = &manifest.codebook_sizes;
+    if !manifest.shared_codebook {
+        return (0..sizes.len()).map(|level| book(format!("codebook.{level}"))).collect();
+    }
+    if sizes.is_empty() || sizes.len() > MAX_SHARED_LEVELS {
+        let problem = format!("expected 1 to {MAX_SHARED_LEVELS} levels of a shared codebook, got {}", sizes.len());
+        return Err(damaged(problem));
+    }
+    let shared = book("codebook.shared".into())?;
+    if let Some(level) = sizes.iter().position(|size| *size != shared.rows()) {
+        let problem = format!("level {level} has {} codewords, the shared codebook {}", sizes[level], shared.rows());
+        return Err(damaged(problem));
+    }
+    let needed_bytes = shared.as_slice().len().saturating_mul(4).saturating_mul(sizes.len());
+    if needed_bytes > MAX_SHARED_BYTES {
+        let problem = format!(
+            "{} levels of the shared codebook need {needed_bytes} bytes, at most {MAX_SHARED_BYTES}",
+            sizes.len()
+        );
+        return Err(damaged(problem));
+    }
+    Ok(vec![shared; sizes.len()])
+}
+
 impl Codec {
     /// The file's bytes; the same codec always gives the same bytes.
     ///
     /// # Errors
     /// [`Error::Codec`] if the container refuses the tensors, which a valid codec never meets.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let inner = self.inner();
-        let tensors = tensors(inner);
+        let parts = self.parts();
+        let tensors = tensors(parts);
         let views: Vec<(&str, TensorView<'_>)> = tensors
             .iter()
-            .map(|(name, (shape, bytes))| {
+            .map(|(name, Stored { shape, bytes })| {
                 Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(damaged)?))
             })
             .collect::<Result<_>>()?;
-        let manifest = serde_json::to_string(&inner.manifest).map_err(damaged)?;
+        let manifest = serde_json::to_string(&parts.manifest).map_err(damaged)?;
         // One key only: the container does not keep the order of several.
         safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), manifest)]))).map_err(damaged)
     }
@@ -154,12 +256,12 @@ impl Codec {
         }
         let manifest: Manifest = serde_json::from_str(text).map_err(|e| damaged(format!("bad manifest: {e}")))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(format!("damaged file: {e}")))?;
-        let mut found: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+        let mut found = Tensors::new();
         for (name, view) in file.tensors() {
             if view.dtype() != Dtype::F32 {
                 return Err(damaged(format!("expected f32, got {:?} in `{name}`", view.dtype())));
             }
-            found.insert(name, (view.shape().to_vec(), view.data().to_vec()));
+            found.insert(name, Stored { shape: view.shape().to_vec(), bytes: view.data().to_vec() });
         }
         let blank = text.replacen(&manifest.content_hash, "", 1);
         let hash = digest(&blank, &found);
@@ -169,31 +271,36 @@ impl Codec {
                 manifest.content_hash
             )));
         }
-        let mut take = |name: &str, rank: usize| -> Result<Option<(Vec<usize>, Vec<f32>)>> {
-            let Some((shape, bytes)) = found.remove(name) else { return Ok(None) };
-            crate::error::check_shape("axes", rank, shape.len(), name)?;
-            Ok(Some((shape, bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())))
+        let codebooks = codebooks(&manifest, &mut found)?;
+        let encoder = network::load("encoder", manifest.encoder.as_ref(), &mut found)?;
+        let decoder = network::load("decoder", manifest.decoder.as_ref(), &mut found)?;
+        let mut take = |name: &str, rank: usize| -> Result<Option<Stored>> {
+            let Some(stored) = found.remove(name) else { return Ok(None) };
+            agree("axes", rank, stored.shape.len(), name)?;
+            Ok(Some(stored))
         };
-        let mut codebooks = Vec::new();
-        for level in 0..manifest.codebook_sizes.len() {
-            let name = format!("codebook.{level}");
-            let (shape, values) = take(&name, 2)?.ok_or_else(|| damaged(format!("`{name}` is missing")))?;
-            codebooks.push(Matrix::from_vec(shape[0], shape[1], values)?);
-        }
-        let mut vector = |name: &str, rank| Ok::<_, Error>(take(name, rank)?.map(|t| t.1).unwrap_or_default());
+        let probes = match take("probe.rows", 2)? {
+            Some(stored) => Matrix::from_vec(stored.shape[0], stored.shape[1], stored.values())?,
+            None => Matrix::default(),
+        };
+        let mut vector = |name: &str, rank| Ok::<_, Error>(take(name, rank)?.map(|t| t.values()).unwrap_or_default());
         let chain = Chain {
             dims: manifest.dims,
             mean: vector("preprocess.mean", 1)?,
             components: vector("preprocess.components", 2)?,
             scales: vector("preprocess.scales", 1)?,
             normalize_rows: manifest.normalize_rows,
+            encoder,
+            decoder,
             codebooks,
             metric: manifest.metric,
             normalize_residuals: manifest.normalize_residuals,
-            ..Chain::default()
         };
         let residual_norms = vector("residual_norms", 1)?;
-        Self::assemble(chain, manifest, residual_norms)
+        if let Some(name) = found.keys().next() {
+            return Err(damaged(format!("`{name}` is nothing that the manifest speaks of")));
+        }
+        Self::assemble(chain, manifest, residual_norms, probes)
     }
 
     /// Writes the codec to a file, whole or not at all.

@@ -1,11 +1,13 @@
 //! What a codec says of itself.
 
+use super::NetworkShape;
 use crate::compute::Metric;
 use crate::fit::{Fitted, TrainingSummary};
 use serde::{Deserialize, Serialize};
 
-/// Version of the file format that this release writes; it reads this and all before.
-pub const FORMAT_VERSION: u32 = 1;
+/// Newest version of the file format that this release reads; it reads all before too. A codec is written in the oldest version
+/// that can hold it, for the sake of older releases: 1, or 2 with a network or a shared codebook.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The JSON document in a codec file's metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,7 +16,7 @@ pub struct Manifest {
     pub format_version: u32,
     /// Release that wrote the file.
     pub sememe_version: String,
-    /// `rq-kmeans`, `minibatch-rq-kmeans`.
+    /// `rq-kmeans`, `minibatch-rq-kmeans`, `rq-vae`.
     pub method: String,
     /// Dimensions of a row.
     pub dims: usize,
@@ -38,6 +40,16 @@ pub struct Manifest {
     pub config: serde_json::Value,
     /// What training did.
     pub training: TrainingSummary,
+    /// The network in front of the levels. These three are not written where they say nothing, so that a manifest of version 1 keeps
+    /// its bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<NetworkShape>,
+    /// The network behind the sum of codewords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<NetworkShape>,
+    /// Whether all levels have one codebook, which the file holds once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared_codebook: bool,
     /// SHA-256 of everything else in the file.
     pub content_hash: String,
 }
@@ -47,8 +59,11 @@ impl Manifest {
         let mut training = fitted.summary.clone();
         // Times differ from run to run; the same seed must give the same file.
         training.levels.iter_mut().for_each(|l| l.seconds = 0.0);
+        let [encoder, decoder] =
+            [&fitted.chain.encoder, &fitted.chain.decoder].map(|n| n.as_ref().map(NetworkShape::of));
+        let plain = encoder.is_none() && decoder.is_none() && !fitted.shared_codebook;
         Self {
-            format_version: FORMAT_VERSION,
+            format_version: if plain { 1 } else { 2 },
             sememe_version: env!("CARGO_PKG_VERSION").into(),
             method: method.into(),
             dims: fitted.chain.dims,
@@ -62,6 +77,9 @@ impl Manifest {
             seed,
             config,
             training,
+            encoder,
+            decoder,
+            shared_codebook: fitted.shared_codebook,
             content_hash: String::new(),
         }
     }

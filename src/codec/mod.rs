@@ -5,17 +5,22 @@ mod decode;
 mod encoder;
 mod file;
 mod manifest;
+mod measure;
+mod network;
+mod parts;
 
 pub use encoder::{EncodeOptions, Encoded, Encoder};
 pub use manifest::{FORMAT_VERSION, Manifest};
+pub use network::{LayerShape, NetworkShape};
 
 use crate::compute::Metric;
-use crate::compute::reference::{Chain, Reference, Scratch};
+use crate::compute::reference::{Chain, Scratch};
 use crate::data::{Codes, Matrix, MatrixView, RowSource};
-use crate::error::{Result, check_shape};
+use crate::error::Result;
 use crate::fit::{Fitted, RqKMeans};
 use crate::progress::Observer;
 use crate::{Device, Error};
+use parts::Parts;
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
@@ -40,19 +45,14 @@ use std::sync::{Arc, OnceLock};
 #[derive(Clone)]
 pub struct Codec(Arc<Inner>);
 
-pub(crate) struct Inner {
-    chain: Chain,
-    manifest: Manifest,
-    residual_norms: Vec<f32>,
-    reference: Reference,
-    limits: certify::Limits,
-    gram: OnceLock<Vec<Vec<f64>>>,
+struct Inner {
+    parts: Arc<Parts>,
     serial: OnceLock<Encoder>,
 }
 
 impl std::fmt::Debug for Codec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Codec").field("manifest", &self.0.manifest).finish_non_exhaustive()
+        f.debug_struct("Codec").field("manifest", &self.parts().manifest).finish_non_exhaustive()
     }
 }
 
@@ -79,61 +79,62 @@ impl Codec {
     /// [`Error::Codec`] if its parts do not fit together or hold NaN or infinity.
     pub fn from_fitted(fitted: Fitted, method: &str, seed: u64, settings: serde_json::Value) -> Result<Self> {
         let manifest = Manifest::describe(&fitted, method, seed, settings);
-        Self::assemble(fitted.chain, manifest, fitted.residual_norms)
+        Self::assemble(fitted.chain, manifest, fitted.residual_norms, fitted.probes)
     }
 
-    fn assemble(chain: Chain, manifest: Manifest, residual_norms: Vec<f32>) -> Result<Self> {
-        file::validate(&chain, &manifest, &residual_norms)?;
-        let reference = Reference::new(&chain);
-        let limits = certify::Limits::new(&chain);
-        let (gram, serial) = (OnceLock::new(), OnceLock::new());
-        let mut inner = Inner { chain, manifest, residual_norms, reference, limits, gram, serial };
-        if inner.manifest.content_hash.is_empty() {
-            inner.manifest.content_hash = file::content_hash(&inner)?;
+    fn assemble(chain: Chain, manifest: Manifest, residual_norms: Vec<f32>, probes: Matrix) -> Result<Self> {
+        file::validate(&chain, &manifest, &residual_norms, &probes)?;
+        let mut parts = Parts::new(chain, manifest, residual_norms, probes);
+        if parts.manifest.content_hash.is_empty() {
+            parts.manifest.content_hash = file::content_hash(&parts)?;
         }
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(Inner { parts: Arc::new(parts), serial: OnceLock::new() })))
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.0.parts
     }
 
     /// What the codec is and how it was made.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
-        &self.0.manifest
+        &self.parts().manifest
     }
 
     /// Dimensions of a row.
     #[must_use]
     pub fn dims(&self) -> usize {
-        self.0.chain.dims
+        self.parts().chain.dims
     }
 
     /// Codes a row.
     #[must_use]
     pub fn levels(&self) -> usize {
-        self.0.chain.codebooks.len()
+        self.parts().chain.codebooks.len()
     }
 
     /// Codewords of each level.
     #[must_use]
     pub fn codebook_sizes(&self) -> Vec<usize> {
-        self.0.chain.codebook_sizes()
+        self.parts().chain.codebook_sizes()
     }
 
     /// How rows are compared with codewords.
     #[must_use]
     pub fn metric(&self) -> Metric {
-        self.0.chain.metric
+        self.parts().chain.metric
     }
 
-    /// One level's codewords, `[k, p]`, in the space after preprocessing.
+    /// One level's codewords, `[k, e]`, in the space after preprocessing and encoder.
     #[must_use]
     pub fn codebook(&self, level: usize) -> &Matrix {
-        &self.0.chain.codebooks[level]
+        &self.parts().chain.codebooks[level]
     }
 
     /// SHA-256 of everything that the file holds, in hexadecimal: the codec's name for stores and caches.
     #[must_use]
     pub fn content_hash(&self) -> &str {
-        &self.0.manifest.content_hash
+        &self.parts().manifest.content_hash
     }
 
     /// The encoder on the CPU with the codec's own settings, made once.
@@ -141,25 +142,11 @@ impl Codec {
         if let Some(encoder) = self.0.serial.get() {
             return Ok(encoder);
         }
-        // Holding the parts rather than the codec, the encoder does not keep its own container alive.
-        let encoder = self.detached().encoder(&Device::cpu(), &EncodeOptions::default())?;
+        let encoder = self.encoder(&Device::cpu(), &EncodeOptions::default())?;
         Ok(self.0.serial.get_or_init(|| encoder))
     }
 
-    fn detached(&self) -> Self {
-        let i = &*self.0;
-        Self(Arc::new(Inner {
-            chain: i.chain.clone(),
-            manifest: i.manifest.clone(),
-            residual_norms: i.residual_norms.clone(),
-            reference: i.reference.clone(),
-            limits: i.limits.clone(),
-            gram: i.gram.clone(),
-            serial: OnceLock::new(),
-        }))
-    }
-
-    /// Codes of rows `[n, d]`, on the CPU. O(n·(p·d + Σk·p)).
+    /// Codes of rows `[n, d]`, on the CPU. O(n·(p·d + Σk·e)), and the encoder's parameters for every row.
     ///
     /// # Errors
     /// [`Error::Shape`] for another number of dimensions, [`Error::NonFinite`].
@@ -183,13 +170,13 @@ impl Codec {
     /// As [`encode`](Self::encode); [`Error::Config`] for a beam that this codec cannot serve.
     pub fn encode_reference<'a>(&self, rows: impl Into<MatrixView<'a>>, beam: usize) -> Result<Codes> {
         let rows = rows.into();
-        self.check_rows(rows)?;
-        self.check_beam(beam)?;
-        let (inner, levels) = (&*self.0, self.levels());
+        self.parts().check_rows(rows)?;
+        self.parts().check_beam(beam)?;
+        let (inner, levels) = (self.parts(), self.levels());
         let mut codes = Codes::zeros(rows.rows(), levels);
         codes.as_mut_slice().par_chunks_mut(levels).enumerate().for_each_init(Scratch::default, |scratch, (i, out)| {
             if beam > 1 {
-                inner.reference.encode_beam(&inner.chain, self.gram(), beam, rows.row(i), scratch, out);
+                inner.reference.encode_beam(&inner.chain, inner.gram(), beam, rows.row(i), scratch, out);
             } else {
                 inner.reference.encode(&inner.chain, rows.row(i), scratch, out);
             }
@@ -197,23 +184,10 @@ impl Codec {
         Ok(codes)
     }
 
-    /// Preprocessing and codebooks as the reference sees them.
+    /// Preprocessing, networks and codebooks as the reference sees them.
     #[must_use]
     pub fn chain(&self) -> &Chain {
-        &self.0.chain
-    }
-
-    /// Refuses a beam width that this codec cannot serve.
-    fn check_beam(&self, beam: usize) -> Result<()> {
-        if beam == 0 || beam > 64 {
-            return Err(Error::config("beam", format!("expected 1 to 64 prefixes, got {beam}")));
-        }
-        if beam > 1 && (self.0.chain.metric == Metric::Cosine || self.0.chain.normalize_residuals) {
-            let problem =
-                format!("a beam of {beam} needs squared L2 without residual normalisation; use 1 for this codec");
-            return Err(Error::config("beam", problem));
-        }
-        Ok(())
+        &self.parts().chain
     }
 
     /// An encoder on a device, for many rows or with other settings than the codec's own.
@@ -221,27 +195,15 @@ impl Codec {
     /// # Errors
     /// Device errors; [`Error::Config`] for a beam that this codec cannot serve.
     pub fn encoder(&self, device: &Device, options: &EncodeOptions) -> Result<Encoder> {
-        Encoder::new(self.clone(), device, options)
+        Encoder::new(&self.0.parts, device, options)
     }
 
-    /// Rows `[n, d]` from codes; with fewer columns than levels, the approximation at that depth. O(n·(levels·p + p·d)).
+    /// Rows `[n, d]` from codes; with fewer columns than levels, the approximation at that depth. O(n·(levels·e + p·d)), and the
+    /// decoder's parameters for every row.
     ///
     /// # Errors
     /// [`Error::Shape`] for more columns than levels, [`Error::Data`] for a code past its codebook.
     pub fn decode(&self, codes: &Codes) -> Result<Matrix> {
-        decode::decode(&self.0, codes)
-    }
-
-    pub(crate) fn inner(&self) -> &Inner {
-        &self.0
-    }
-
-    fn check_rows(&self, rows: MatrixView<'_>) -> Result<()> {
-        check_shape("d", self.dims(), rows.dims(), "rows to encode")?;
-        if let Some((first, count)) = crate::data::first_non_finite(rows.as_slice(), rows.dims()) {
-            let (first, count, rows) = (first as u64, count as u64, rows.rows() as u64);
-            return Err(Error::NonFinite { first, count, rows, place: "rows to encode".into() });
-        }
-        Ok(())
+        decode::decode(self.parts(), codes)
     }
 }

@@ -1,12 +1,15 @@
 //! What the code of a row *is*: the whole chain in f64, in one fixed order, with `+ − × ÷ √` only.
 //!
+//! A network in front of the levels adds `erf` and `exp`, from `libm`, which is plain code and rounds alike everywhere.
+//!
 //! Every dot product here runs in [`LANES`] interleaved sums that are added as a binary tree; no operation is fused.
 //! So any IEEE 754 machine gives the same bits, whatever its vector width. Fast paths on any device are held
 //! against this: where they cannot prove that they agree (see [`bound`](super::bound)), this decides.
 
 use super::Metric;
 use super::cpu::isa::multiversion;
-use super::network::Mlp;
+use super::network::{Layer, Mlp};
+use super::tensor::Activation;
 use crate::data::Matrix;
 
 /// Interleaved partial sums of a reference dot product.
@@ -105,11 +108,12 @@ fn dot(a: &[f64], b: &[f32]) -> f64 {
     out[0]
 }
 
-fn square(a: &[f64]) -> f64 {
+/// Σ f(v) in the order of a dot product.
+fn sum(a: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut sums = [0.0f64; LANES];
     for part in a.chunks(LANES) {
         for (s, v) in sums.iter_mut().zip(part) {
-            *s += v * v;
+            *s += f(*v);
         }
     }
     let mut width = LANES / 2;
@@ -123,11 +127,57 @@ fn square(a: &[f64]) -> f64 {
 }
 
 fn unit(values: &mut [f64]) {
-    let norm = square(values).sqrt();
+    let norm = sum(values, |v| v * v).sqrt();
     if norm > 0.0 {
         for v in values {
             *v /= norm;
         }
+    }
+}
+
+/// What follows a layer: `max(0, x)`, `(x·½)·(1 + erf(x/√2))`, `x/(1 + exp(−x))`.
+fn activate(activation: Activation, values: &mut [f64]) {
+    for v in values {
+        *v = match activation {
+            Activation::Relu if *v <= 0.0 => 0.0,
+            Activation::Relu => *v,
+            Activation::Gelu => *v * 0.5 * (1.0 + libm::erf(*v / std::f64::consts::SQRT_2)),
+            Activation::Silu => *v / (1.0 + libm::exp(-*v)),
+        };
+    }
+}
+
+/// One layer: dot products, then the bias, then layer norm and activation where there.
+fn layer(layer: &Layer, x: &[f64], out: &mut Vec<f64>) {
+    out.resize(layer.weight.rows(), 0.0);
+    dots(x, layer.weight.as_slice(), out);
+    out.iter_mut().zip(&layer.bias).for_each(|(v, b)| *v += f64::from(*b));
+    if let Some((gain, bias)) = &layer.norm {
+        let d = out.len() as f64;
+        let mean = sum(out, |v| v) / d;
+        out.iter_mut().for_each(|v| *v -= mean);
+        let deviation = (sum(out, |v| v * v) / d + 1e-5).sqrt();
+        for ((v, g), b) in out.iter_mut().zip(gain).zip(bias) {
+            *v = f64::from(*g) * (*v / deviation) + f64::from(*b);
+        }
+    }
+    if let Some(activation) = layer.activation {
+        activate(activation, out);
+    }
+}
+
+/// `row ← mlp(row)`; with a skip connection the input is added last.
+fn network(mlp: &Mlp, row: &mut Vec<f64>, input: &mut Vec<f64>, spare: &mut Vec<f64>) {
+    if mlp.skip {
+        input.clear();
+        input.extend_from_slice(row);
+    }
+    for part in &mlp.layers {
+        layer(part, row, spare);
+        std::mem::swap(row, spare);
+    }
+    if mlp.skip {
+        row.iter_mut().zip(input).for_each(|(v, x)| *v += *x);
     }
 }
 
@@ -143,6 +193,7 @@ pub struct Reference {
 pub struct Scratch {
     centred: Vec<f64>,
     row: Vec<f64>,
+    spare: Vec<f64>,
     scores: Vec<f64>,
 }
 
@@ -204,10 +255,20 @@ impl Reference {
         row
     }
 
-    /// Writes the codes of `x` `[d]` into `codes` `[levels]`. O(p·d + Σk·p).
+    /// What enters the first level, `[e]`: `x` preprocessed and, where there is an encoder, encoded.
+    pub fn enter<'s>(&self, chain: &Chain, x: &[f32], scratch: &'s mut Scratch) -> &'s mut [f64] {
+        self.preprocess(chain, x, scratch);
+        let Scratch { centred, row, spare, .. } = scratch;
+        if let Some(encoder) = &chain.encoder {
+            network(encoder, row, centred, spare);
+        }
+        row
+    }
+
+    /// Writes the codes of `x` `[d]` into `codes` `[levels]`. O(p·d + parameters of the encoder + Σk·e).
     pub fn encode(&self, chain: &Chain, x: &[f32], scratch: &mut Scratch, codes: &mut [u32]) {
         let mut scores = std::mem::take(&mut scratch.scores);
-        let row = self.preprocess(chain, x, scratch);
+        let row = self.enter(chain, x, scratch);
         for (level, book) in chain.codebooks.iter().enumerate() {
             if chain.normalize_residuals {
                 unit(row);
@@ -252,7 +313,7 @@ impl Reference {
     }
 
     /// Writes the codes that a beam of `width` prefixes finds (see [`Backend::beam`](super::Backend::beam)) into `codes`.
-    /// Squared L2 without residual normalisation only. O(Σk·p + width·levels·Σk).
+    /// Squared L2 without residual normalisation only. O(Σk·e + width·levels·Σk), and the encoder.
     pub fn encode_beam(
         &self,
         chain: &Chain,
@@ -263,7 +324,7 @@ impl Reference {
         codes: &mut [u32],
     ) {
         let mut scores = std::mem::take(&mut scratch.scores);
-        let row = self.preprocess(chain, x, scratch);
+        let row = self.enter(chain, x, scratch);
         let mut beam: Vec<(f64, Vec<u32>)> = vec![(0.0, Vec::new())];
         for (level, book) in chain.codebooks.iter().enumerate() {
             scores.resize(book.rows(), 0.0);

@@ -269,6 +269,13 @@ fn the_small_verbs_answer() {
     let desk = Desk::fitted();
     let show = desk.run("show codec.safetensors").ok().stdout;
     assert!(show.contains("8 × 8 × 8, 512 possible IDs") && show.contains("300 rows, seed 0"), "{show}");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/codec-v2.safetensors");
+    let show = desk.run(&format!("show {golden}")).ok().stdout;
+    for part in ["6-5-6, gelu, layer norm, skip connection; 81 parameters", "shared by all levels", "kept epoch 3"] {
+        assert!(show.contains(part), "{part}: {show}");
+    }
+    let show = desk.run(&format!("show {golden} --json")).json();
+    assert_eq!((&show["encoder"]["layers"][0]["activation"], &show["encoder"]["skip"]), (&"gelu".into(), &true.into()));
     let doctor = desk.run("doctor").ok().stdout;
     for part in ["features", "threads", "GPU", "--device auto", "cli"] {
         assert!(doctor.contains(part), "{part}: {doctor}");

@@ -8,6 +8,8 @@ mod contract;
 mod eval;
 mod hostile;
 mod io;
+mod network_codec;
+mod network_file;
 #[cfg(feature = "gpu")]
 mod parity;
 #[cfg(feature = "gpu")]

@@ -57,6 +57,18 @@ fn facts(m: &Manifest) -> Vec<Vec<String>> {
         fact("codewords", format!("{}, {ids} possible IDs", sizes(&m.codebook_sizes))),
         fact("compared by", metric.into()),
     ];
+    if m.shared_codebook {
+        out.push(fact("codebook", "one, shared by all levels".into()));
+    }
+    for (name, network) in [("encoder", &m.encoder), ("decoder", &m.decoder)] {
+        if let Some(network) = network {
+            out.push(fact(name, format!("{network}; {}", count(network.parameters(), "parameter"))));
+        }
+    }
+    if let Some(n) = &m.training.network {
+        let kept = format!("{}, {}, kept epoch {}", count(n.epochs, "epoch"), count(n.steps, "step"), n.best_epoch);
+        out.push(fact("networks", format!("{kept}; {} with codewords", count(n.parameters, "parameter"))));
+    }
     if !steps.is_empty() {
         out.push(fact("normalised", steps.join(", ")));
     }

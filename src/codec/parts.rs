@@ -1,0 +1,83 @@
+//! What a codec is made of, apart from its encoders: one allocation that codecs and encoders share.
+
+use super::certify::Limits;
+use super::manifest::Manifest;
+use crate::compute::Metric;
+use crate::compute::cpu::Cpu;
+use crate::compute::network::ResidentMlp;
+use crate::compute::reference::{Chain, Reference, Scratch};
+use crate::data::{Matrix, MatrixView};
+use crate::error::{Error, Result, check_shape};
+use rayon::prelude::*;
+use std::sync::OnceLock;
+
+/// The parts. Encoders hold these rather than the codec, so that a codec can keep an encoder of its own.
+pub struct Parts {
+    pub chain: Chain,
+    pub manifest: Manifest,
+    pub residual_norms: Vec<f32>,
+    /// `[m, d]` rows that devices measure their encoder on; none without an encoder.
+    pub probes: Matrix,
+    pub reference: Reference,
+    pub limits: Limits,
+    gram: OnceLock<Vec<Vec<f64>>>,
+    exact: OnceLock<Vec<Vec<f64>>>,
+    decoder: OnceLock<ResidentMlp<Cpu>>,
+}
+
+impl Parts {
+    pub fn new(chain: Chain, manifest: Manifest, residual_norms: Vec<f32>, probes: Matrix) -> Self {
+        let (reference, limits) = (Reference::new(&chain), Limits::new(&chain));
+        let (gram, exact, decoder) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { chain, manifest, residual_norms, probes, reference, limits, gram, exact, decoder }
+    }
+
+    pub fn levels(&self) -> usize {
+        self.chain.codebooks.len()
+    }
+
+    /// Codeword products for beam encoding, computed once.
+    pub fn gram(&self) -> &[Vec<f64>] {
+        self.gram.get_or_init(|| self.reference.gram(&self.chain))
+    }
+
+    /// The reference's z of every probe, computed once.
+    pub fn exact_probes(&self) -> &[Vec<f64>] {
+        let one = |scratch: &mut Scratch, i| self.reference.enter(&self.chain, self.probes.row(i), scratch).to_vec();
+        self.exact
+            .get_or_init(|| (0..self.probes.rows()).into_par_iter().map_init(Scratch::default, one).collect::<Vec<_>>())
+    }
+
+    /// The decoder with its parameters in place, made once.
+    pub fn decoder(&self) -> Result<Option<&ResidentMlp<Cpu>>> {
+        let Some(mlp) = &self.chain.decoder else { return Ok(None) };
+        if let Some(decoder) = self.decoder.get() {
+            return Ok(Some(decoder));
+        }
+        let made = ResidentMlp::new(&Cpu::new(), mlp)?;
+        Ok(Some(self.decoder.get_or_init(|| made)))
+    }
+
+    /// Refuses a beam width that this codec cannot serve.
+    pub fn check_beam(&self, beam: usize) -> Result<()> {
+        if beam == 0 || beam > 64 {
+            return Err(Error::config("beam", format!("expected 1 to 64 prefixes, got {beam}")));
+        }
+        if beam > 1 && (self.chain.metric == Metric::Cosine || self.chain.normalize_residuals) {
+            let problem =
+                format!("a beam of {beam} needs squared L2 without residual normalisation; use 1 for this codec");
+            return Err(Error::config("beam", problem));
+        }
+        Ok(())
+    }
+
+    /// Refuses rows of another size, and NaN and infinity.
+    pub fn check_rows(&self, rows: MatrixView<'_>) -> Result<()> {
+        check_shape("d", self.chain.dims, rows.dims(), "rows to encode")?;
+        if let Some((first, count)) = crate::data::first_non_finite(rows.as_slice(), rows.dims()) {
+            let (first, count, rows) = (first as u64, count as u64, rows.rows() as u64);
+            return Err(Error::NonFinite { first, count, rows, place: "rows to encode".into() });
+        }
+        Ok(())
+    }
+}
