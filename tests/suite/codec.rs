@@ -93,6 +93,7 @@ fn codes_equal_the_oracle_on_every_device_and_setting() {
         RqKMeans { preprocess: Preprocess::basil(), ..small(&[16, 8]) },
         RqKMeans {
             preprocess: Preprocess {
+                scale: false,
                 center: true,
                 pca: Some(Pca { keep_variance: 0.8, max_dims: 9 }),
                 whiten: false,
@@ -265,6 +266,7 @@ fn principal_components_are_those_of_another_solver() {
     order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
     for device in devices() {
         let preprocess = Preprocess {
+            scale: false,
             center: true,
             pca: Some(Pca { keep_variance: 1.0, max_dims: kept }),
             whiten: true,
