@@ -165,7 +165,7 @@ mod tests {
             for k in [0, 1, 31, 127, 128, 255, 256, 1000, 4096, 100_000, LONGEST, LONGEST + 1, 1 << 22] {
                 let cut = Cut::new(m, n, k, false);
                 assert!(cut.piece * cut.pieces >= k && cut.piece * (cut.pieces - 1) < k.max(1), "{m}×{n}×{k}: {cut:?}");
-                assert!(cut.piece % 32 == 0 && cut.piece <= LONGEST, "{m}×{n}×{k}: {cut:?}");
+                assert!(cut.piece.is_multiple_of(32) && cut.piece <= LONGEST, "{m}×{n}×{k}: {cut:?}");
                 assert!(cut.pieces <= BUSY.max(k.div_ceil(LONGEST)), "{m}×{n}×{k}: {cut:?}");
                 assert!(k > LONGEST || Cut::new(m, n, k, true).pieces == 1);
             }

@@ -112,7 +112,7 @@ pub fn stepped(step: &Step, norm_squared: f64, grad: f64, (w, first, second): (f
     let clip = if step.clip.is_finite() { (f64::from(step.clip) / (norm_squared.sqrt() + 1e-6)).min(1.0) } else { 1.0 };
     let plain = grad * clip;
     match step.rule {
-        Rule::Sgd { momentum } if momentum == 0.0 => (w - rate * (plain + decay * w), first, second),
+        Rule::Sgd { momentum: 0.0 } => (w - rate * (plain + decay * w), first, second),
         Rule::Sgd { momentum } => {
             let g = plain + decay * w;
             let b = if step.time == 1 { g } else { f64::from(momentum) * first + g };
