@@ -136,17 +136,15 @@ fn case_nearest<B: TensorBackend>(backend: &B) {
 
 fn case_nearest_other<B: TensorBackend>(backend: &B) {
     for n in [1, 2, 3, 31, 32, 33, 70, 1025] {
-        let (dots, bias) = (integers("others", n * n, -3, 3), integers("others bias", n, 0, 2));
+        let (mut dots, bias) = (integers("others", n * n, -3, 3), integers("others bias", n, 0, 2));
+        // Every other row would be its own nearest.
+        (0..n).step_by(2).for_each(|i| dots[i * n + i] = 9.0);
         let mut out = label_output(backend, n);
         backend.nearest_other(n, &tensor(backend, &dots), &tensor(backend, &bias), &mut out).expect("nearest other");
         let score = |i: usize, j: usize| f64::from(bias[j]) - f64::from(dots[i * n + j]);
         let want: Vec<u32> =
             (0..n).map(|i| best((0..n).map(|j| if j == i { f64::INFINITY } else { score(i, j) }))).collect();
         assert_eq!(taken_labels(backend, &out, n), want, "n = {n}");
-        if n > 30 {
-            let own = (0..n).filter(|i| (0..n).all(|j| score(*i, *i) <= score(*i, j))).count();
-            assert!(own > 0, "no row is nearest to itself, so leaving it out changes nothing");
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod data;
 mod health;
 mod layout;
+mod open_step;
 mod presets;
 mod report;
 mod schedule;
@@ -20,6 +21,8 @@ pub use config::{
     Alignment, CodebookStart, CodebookUpdate, Commitment, Diversity, Estimator, Monitor, NetworkInit, Optimizer,
     OptimizerKind, Reduction, Repulsion, Restart, RqVae, Schedule, ScheduleKind, Sinkhorn, SinkhornForm,
 };
+#[doc(hidden)]
+pub use open_step::{OpenInput, OpenStep, open_step};
 pub use presets::PRESETS;
 pub use report::{CheckpointKind, Recorder};
 pub use schedule::{learning_rate, temperature};

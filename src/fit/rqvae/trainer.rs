@@ -268,7 +268,7 @@ impl RqVaeTrainer {
     }
 
     /// Weights and counters before the first step.
-    fn begin(&mut self, layout: &Layout, principal: Option<&Principal>) {
+    pub(super) fn begin(&mut self, layout: &Layout, principal: Option<&Principal>) {
         let mut params = initialise(&self.config, layout, principal);
         let books = layout.books();
         if let Some(warm) = self.origin.as_ref().and_then(|o| o.warm.as_ref()) {
@@ -289,7 +289,7 @@ impl RqVaeTrainer {
         self.progress.epoch_losses = vec![0.0; terms];
     }
 
-    fn upload<B: TensorBackend>(&self, session: &mut Session<'_, B>) -> Result<()> {
+    pub(super) fn upload<B: TensorBackend>(&self, session: &mut Session<'_, B>) -> Result<()> {
         let (backend, state) = (session.at.backend, &self.state);
         backend.write_tensor(&mut session.params, 0, &state.params)?;
         backend.write_tensor(&mut session.first, 0, &state.first)?;
