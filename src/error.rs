@@ -43,6 +43,16 @@ pub enum Error {
     /// The data cannot serve what was asked of it (too few rows, zero rows under cosine, …).
     #[error("{0}")]
     Data(String),
+    /// A text is no ID in the format that it should have.
+    #[error("`{text}`, character {column}: {problem}")]
+    Text {
+        /// The text, cut after 200 characters.
+        text: String,
+        /// Where it parts from every ID, counted in characters from 1 on.
+        column: usize,
+        /// What would be right there.
+        problem: String,
+    },
     /// A file's content is not what its format promises.
     #[error("`{}`: {problem}", path.display())]
     Format {

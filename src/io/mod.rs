@@ -8,6 +8,8 @@ mod atomic;
 mod codes_reader;
 mod codes_writer;
 mod dense;
+mod ids_reader;
+mod ids_writer;
 mod lines;
 #[cfg(feature = "parquet")]
 mod lists;
@@ -29,6 +31,8 @@ mod window;
 pub use atomic::{AtomicFile, read_bytes_capped, write_bytes_atomic};
 pub use codes_reader::{CodesFile, read_codes, read_codes_file};
 pub use codes_writer::CodesWriter;
+pub use ids_reader::{IdLine, read_ids};
+pub use ids_writer::IdsWriter;
 pub use open::{OpenOptions, open};
 pub use rows_writer::RowsWriter;
 pub use titles::read_titles;

@@ -7,6 +7,9 @@ mod codec;
 mod contract;
 mod eval;
 mod hostile;
+#[cfg(feature = "cli")]
+mod ids_cli;
+mod ids_format;
 mod io;
 #[cfg(feature = "gpu")]
 mod parity;

@@ -10,6 +10,7 @@ Examples:
   sememe encode codec.safetensors items.npy -o codes.parquet
   sememe decode codec.safetensors codes.parquet -o rows.npy
   sememe eval codec.safetensors items.npy --report report.html --names items.jsonl
+  sememe format codes.parquet -o ids.jsonl --codec codec.safetensors --style lc-rec
 
 Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 130 interrupted.";
 
@@ -53,6 +54,10 @@ pub enum Verb {
     Decode(Decode),
     /// Measure how good a codec's IDs are for embeddings
     Eval(Eval),
+    /// Write codes as text that people and language models read
+    Format(Format),
+    /// Read text that `format` wrote back into codes
+    Parse(Parse),
     /// Say what a codec is and how it was trained
     Show(Show),
     /// Say what this program can use here: processor, GPU, threads, features
@@ -340,6 +345,90 @@ pub struct Eval {
     /// Field or column with a line about the item, shown after its name
     #[arg(long, value_name = "NAME", requires = "names", help_heading = "Report")]
     pub detail: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StyleChoice {
+    Plain,
+    LcRec,
+    #[value(name = "openonerec")]
+    OpenOneRec,
+    Sem,
+    Animind,
+}
+
+/// How IDs are spelled.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Spelling")]
+pub struct Spelling {
+    #[arg(long, value_enum, default_value = "plain", hide_possible_values = true)]
+    #[arg(help = "plain 12-5-33, lc-rec <a_12><b_5><c_33>, openonerec <|sid_begin|><s_a_12>…<|sid_end|>, sem \
+                  [SEM_START][SEM_0_12]…[SEM_END], animind <L1_12> <L2_5> <L3_33>; the options below override its parts")]
+    pub style: StyleChoice,
+    /// One level's token, with {code} and, if you like, {level} (from 0), {level1} (from 1) or {letter}
+    #[arg(long, value_name = "TEMPLATE")]
+    pub token: Option<String>,
+    /// Text between two tokens
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub separator: Option<String>,
+    /// Text before the first token
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub begin: Option<String>,
+    /// Text after the last token
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub end: Option<String>,
+    /// What the first codeword of a level is called
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub first: u32,
+    /// Number codes on through the levels: 12, 256 + 5, 512 + 33
+    #[arg(long)]
+    pub cumulative: bool,
+    /// The last number of an ID counts items on the same codes, and is left out where it is 0: 12-5-33 and 12-5-33-1
+    #[arg(long)]
+    pub counter: bool,
+}
+
+/// The codebooks that IDs are made of.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Codebooks, one of them needed")]
+pub struct Sizes {
+    /// The codec that made the codes
+    #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath)]
+    pub codec: Option<PathBuf>,
+    /// Codewords a level, if there is no codec: one number for all, or one a level as in 512,256,128
+    #[arg(long, value_name = "K", value_delimiter = ',', num_args = 1, conflicts_with = "codec")]
+    pub codebook_size: Option<Vec<usize>>,
+}
+
+#[derive(Debug, Args)]
+pub struct Format {
+    /// Codes: .npy, .parquet, .jsonl or .csv
+    #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub codes: PathBuf,
+    /// IDs to write, one a line: .txt, or with row numbers .jsonl or .csv
+    #[arg(long, short, value_name = "IDS", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub sizes: Sizes,
+    #[command(flatten)]
+    pub spelling: Spelling,
+}
+
+#[derive(Debug, Args)]
+pub struct Parse {
+    /// IDs, one a line: .txt, .jsonl or .csv
+    #[arg(value_name = "IDS", value_hint = ValueHint::FilePath)]
+    pub ids: PathBuf,
+    /// Codes to write: .npy, .parquet, .jsonl or .csv
+    #[arg(long, short, value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub sizes: Sizes,
+    /// Codes an ID, where --codebook-size gives one number for all of them
+    #[arg(long, value_name = "N")]
+    pub levels: Option<usize>,
+    #[command(flatten)]
+    pub spelling: Spelling,
 }
 
 #[derive(Debug, Args)]

@@ -9,13 +9,16 @@ mod doctor;
 mod encode;
 mod eval;
 mod failure;
+mod format;
 mod input;
 mod minibatch;
 mod output;
+mod parse;
 mod plan;
 mod progress;
 mod run;
 mod show;
+mod spelling;
 mod text;
 mod train;
 

@@ -94,13 +94,19 @@ pub fn encode(flags: Encode) -> Result<EncodePlan> {
         &[&flags.codec, &input.path],
         true,
     )?;
-    if extension(&flags.output) == "parquet" && !cfg!(feature = "parquet") {
-        let path = flags.output.display();
+    writes_parquet(&flags.output)?;
+    Ok(EncodePlan { codec: flags.codec, input, output: flags.output, device: flags.on.device, options })
+}
+
+/// Refuses a `.parquet` of codes in a build that cannot write one.
+pub fn writes_parquet(path: &Path) -> Result<()> {
+    if extension(path) == "parquet" && !cfg!(feature = "parquet") {
         return Err(usage(format!(
-            "`{path}`: this build does not write parquet; build with `--features parquet`, or write .npy, .jsonl or .csv"
+            "`{}`: this build does not write parquet; build with `--features parquet`, or write .npy, .jsonl or .csv",
+            path.display()
         )));
     }
-    Ok(EncodePlan { codec: flags.codec, input, output: flags.output, device: flags.on.device, options })
+    Ok(())
 }
 
 pub fn decode(flags: Decode) -> Result<DecodePlan> {
@@ -314,7 +320,7 @@ fn extension(path: &Path) -> String {
 }
 
 /// Refuses an output that could not be written after the work is done; `probe` also tries to create a file there.
-fn output(path: &Path, extensions: &[&str], what: &str, inputs: &[&Path], probe: bool) -> Result<()> {
+pub fn output(path: &Path, extensions: &[&str], what: &str, inputs: &[&Path], probe: bool) -> Result<()> {
     let shown = path.display();
     if !extensions.contains(&extension(path).as_str()) {
         let list: Vec<String> = extensions.iter().map(|e| format!(".{e}")).collect();

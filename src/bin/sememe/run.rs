@@ -3,7 +3,7 @@
 use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
 use crate::progress::Progress;
-use crate::{completions, decode, demo, doctor, encode, eval, plan, show, train};
+use crate::{completions, decode, demo, doctor, encode, eval, format, parse, plan, show, spelling, train};
 use anyhow::Result;
 use clap::Parser as _;
 
@@ -30,6 +30,8 @@ pub fn run() -> Result<()> {
         Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),
         Verb::Decode(flags) => decode::run(&plan::decode(flags)?, &progress),
         Verb::Eval(flags) => eval::run(&plan::eval(flags)?, &progress),
+        Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
+        Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
         Verb::Show(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
     }
 }

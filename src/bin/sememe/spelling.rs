@@ -1,0 +1,142 @@
+//! Plans of the verbs that spell IDs: which template, which codebooks.
+
+use crate::args::{Format, Parse, Sizes, Spelling, StyleChoice};
+use crate::failure::usage;
+use crate::plan::{output, writes_parquet};
+use anyhow::Result;
+use sememe::ids::{Style, Template, TextFormat};
+use sememe::{Codec, Error};
+use std::path::{Path, PathBuf};
+
+/// What an ID looks like; bound to codebooks once those are known.
+pub struct SpellingPlan {
+    template: Template,
+    counter: bool,
+}
+
+/// Where the sizes of the codebooks come from.
+pub enum SizesPlan {
+    Codec(PathBuf),
+    Given(Vec<usize>),
+}
+
+pub struct FormatPlan {
+    pub codes: PathBuf,
+    pub output: PathBuf,
+    pub sizes: SizesPlan,
+    pub spelling: SpellingPlan,
+}
+
+pub struct ParsePlan {
+    pub ids: PathBuf,
+    pub output: PathBuf,
+    pub sizes: SizesPlan,
+    pub levels: Option<usize>,
+    pub spelling: SpellingPlan,
+}
+
+pub fn format(flags: Format) -> Result<FormatPlan> {
+    let (sizes, spelling) = (sizes(flags.sizes)?, spelling(flags.spelling)?);
+    output(&flags.output, &["txt", "jsonl", "csv"], "IDs are written as", &inputs(&sizes, &flags.codes), true)?;
+    Ok(FormatPlan { codes: flags.codes, output: flags.output, sizes, spelling })
+}
+
+pub fn parse(flags: Parse) -> Result<ParsePlan> {
+    let (sizes, spelling) = (sizes(flags.sizes)?, spelling(flags.spelling)?);
+    let levels = flags.levels;
+    match (&sizes, levels) {
+        (SizesPlan::Given(given), None) if given.len() == 1 => {
+            return Err(usage(
+                "`--levels` is needed beside one `--codebook-size`; or give a size a level, as in `--codebook-size 256,256,256`",
+            ));
+        }
+        (SizesPlan::Given(given), Some(levels)) if given.len() > 1 && given.len() != levels => {
+            let lists = given.len();
+            return Err(usage(format!(
+                "`--codebook-size` lists {lists} levels and `--levels` says {levels}; leave one out"
+            )));
+        }
+        (_, Some(0)) => return Err(usage("`--levels`: expected 1 to 64, got 0")),
+        _ => {}
+    }
+    let extensions = ["npy", "parquet", "jsonl", "csv"];
+    output(&flags.output, &extensions, "codes are written as", &inputs(&sizes, &flags.ids), true)?;
+    writes_parquet(&flags.output)?;
+    Ok(ParsePlan { ids: flags.ids, output: flags.output, sizes, levels, spelling })
+}
+
+fn inputs<'a>(sizes: &'a SizesPlan, first: &'a Path) -> Vec<&'a Path> {
+    match sizes {
+        SizesPlan::Codec(codec) => vec![first, codec],
+        SizesPlan::Given(_) => vec![first],
+    }
+}
+
+pub fn sizes(flags: Sizes) -> Result<SizesPlan> {
+    match (flags.codec, flags.codebook_size) {
+        (Some(codec), _) => Ok(SizesPlan::Codec(codec)),
+        (None, Some(sizes)) => Ok(SizesPlan::Given(sizes)),
+        (None, None) => Err(usage("`--codec` or `--codebook-size` is needed, to tell a code from what is none")),
+    }
+}
+
+pub fn spelling(flags: Spelling) -> Result<SpellingPlan> {
+    let style = match flags.style {
+        StyleChoice::Plain => Style::Plain,
+        StyleChoice::LcRec => Style::LcRec,
+        StyleChoice::OpenOneRec => Style::OpenOneRec,
+        StyleChoice::Sem => Style::Sem,
+        StyleChoice::Animind => Style::Animind,
+    };
+    let mut template = style.template();
+    let pieces = [
+        (&mut template.token, flags.token),
+        (&mut template.separator, flags.separator),
+        (&mut template.begin, flags.begin),
+        (&mut template.end, flags.end),
+    ];
+    for (piece, given) in pieces {
+        if let Some(given) = given {
+            *piece = given;
+        }
+    }
+    template.first = flags.first;
+    template.cumulative = flags.cumulative;
+    let plan = SpellingPlan { template, counter: flags.counter };
+    // Whatever the codebooks: a template that cannot be parsed back is refused before anything is read.
+    plan.bind(&[1, 1])?;
+    Ok(plan)
+}
+
+impl SpellingPlan {
+    /// The format for codebooks of these sizes.
+    pub fn bind(&self, sizes: &[usize]) -> Result<TextFormat> {
+        let format = TextFormat::new(self.template.clone(), sizes)
+            .and_then(|format| if self.counter { format.with_counter() } else { Ok(format) });
+        format.map_err(|e| match e {
+            Error::Config { field, problem } => {
+                let flag = if field == "codebook_sizes" { "codebook-size" } else { field.as_str() };
+                usage(format!("`--{flag}`: {problem}"))
+            }
+            e => e.into(),
+        })
+    }
+
+    /// Numbers of an ID beyond its codes.
+    pub fn counters(&self) -> usize {
+        usize::from(self.counter)
+    }
+}
+
+impl SizesPlan {
+    /// The sizes for IDs of `levels` codes; what the IDs say, if nothing else does.
+    pub fn resolve(&self, levels: Option<usize>) -> Result<Vec<usize>> {
+        Ok(match self {
+            SizesPlan::Codec(path) => Codec::load(path)?.codebook_sizes(),
+            SizesPlan::Given(sizes) => match (sizes.as_slice(), levels) {
+                ([size], Some(levels)) => vec![*size; levels.min(65)],
+                _ => sizes.clone(),
+            },
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! What codes become: text that people and language models read.
+
+pub mod format;
+
+pub use format::{Style, Template, TextFormat};
