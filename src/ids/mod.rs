@@ -1,5 +1,13 @@
-//! What codes become: text that people and language models read.
+//! What codes become: text that people and language models read, and the trie that keeps a model to real IDs.
 
+mod export;
 pub mod format;
+mod keys;
+pub mod trie;
+mod vocabulary;
 
+pub use export::Export;
 pub use format::{Style, Template, TextFormat};
+pub use keys::check_keys;
+pub use trie::{Frontier, Hit, Trie};
+pub use vocabulary::Vocabulary;

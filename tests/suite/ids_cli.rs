@@ -92,3 +92,51 @@ fn usage_is_told_before_anything_is_read() {
     desk.refuses("parse none.txt -o out.npy --codebook-size 9,9 --levels 3", 2, &["lists 2 levels", "says 3"]);
     desk.refuses("parse none.txt -o out.npy --codebook-size 9 --levels 70", 2, &["expected 1 to 64 levels"]);
 }
+
+#[test]
+fn a_folder_for_language_models() {
+    let desk = desk();
+    let items: String = (0..5).map(|i| format!("{{\"id\":{},\"name\":\"item {i}\"}}\n", 100 + i)).collect();
+    desk.file("catalogue.jsonl", items.as_bytes());
+    // The codes file holds rows 0 and 4 of five.
+    let args = "export codes.csv -o out --codebook-size 256 --style sem --items catalogue.jsonl --title name \
+                --first-token-id 1000 --special-token [REC]";
+    let value = desk.run(&format!("{args} --json")).json();
+    let names = ["vocabulary.json", "special_tokens.json", "index.json", "items.jsonl", "info.tsv", "ids.trie"];
+    assert_eq!(value["files"], serde_json::json!(names));
+    assert_eq!((value["tokens"].as_u64(), value["embedding_rows"].as_u64()), (Some(771), Some(1771)));
+    let id = "[SEM_START][SEM_0_255][SEM_1_0][SEM_2_7][SEM_END]";
+    assert!(text(&desk, "out/info.tsv").ends_with(&format!("{id}\titem 4\t104\n")));
+    assert!(
+        text(&desk, "out/items.jsonl")
+            .contains(&format!("{{\"id\":\"{id}\",\"codes\":[255,0,7],\"items\":[\"104\"]}}"))
+    );
+    assert!(text(&desk, "out/index.json").contains("\"100\": [\"[SEM_START]\", \"[SEM_0_12]\""));
+    let next = desk.run("trie out/ids.trie 1000 --json --verify").json();
+    assert_eq!(next["allowed"], serde_json::json!([1003 + 12, 1003 + 255]));
+    let leaf = desk.run("trie out/ids.trie 1000 1258 1259 1522 --json").json();
+    assert_eq!((&leaf["allowed"], &leaf["rows"]), (&serde_json::json!([1001]), &serde_json::json!([1])));
+    let shown = desk.run("trie out/ids.trie 5").ok().stdout;
+    assert!(shown.contains("2 items, 4 tokens deep") && shown.contains("no ID starts so; next: 1001"), "{shown}");
+    // Again into the same folder, without items and with the model's end token.
+    desk.run("export codes.csv -o out --codebook-size 256 --style lc-rec --end-token-id 9999").ok();
+    assert!(text(&desk, "out/index.json").contains("\"4\": [\"<a_255>\", \"<b_0>\", \"<c_7>\"]"));
+}
+
+#[test]
+fn an_export_that_cannot_be_is_refused_whole() {
+    let desk = desk();
+    desk.file("four.jsonl", b"{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"c\"}\n{\"id\":\"d\"}\n");
+    desk.file("twice.jsonl", &b"{\"id\":\"a\"}\n".repeat(5)).file("file", b"").file("bad.trie", &[7; 100]);
+    let with = |more: &str| format!("export codes.csv -o out --codebook-size 256 {more}");
+    desk.refuses(&with("--style lc-rec"), 2, &["`--end-token-id` is needed", "`--no-trie`"]);
+    desk.refuses(&with("--end-token-id 9"), 2, &["`--token`", "would be the token of two codes"]);
+    desk.refuses(&with("--style sem --special-token [SEM_END]"), 2, &["`--special-token`", "[SEM_END]"]);
+    desk.refuses(&with("--style sem --items four.jsonl"), 3, &["four.jsonl", "holds 4 items", "row number 4"]);
+    desk.refuses(&with("--style sem --items twice.jsonl"), 3, &["rows 0 and 1 have the same key `a`"]);
+    desk.refuses(&with("--style sem --items four.jsonl --key asin"), 3, &["has no `asin`"]);
+    desk.refuses(&with("--style lc-rec --end-token-id 12"), 3, &["holds the end token 12"]);
+    desk.refuses("export codes.csv -o file --codebook-size 256 --style sem", 2, &["`file` is not a folder"]);
+    desk.refuses("export codes.csv -o out --codebook-size 9,9 --style sem", 3, &["expected levels = 2, got 3"]);
+    desk.refuses("trie bad.trie", 3, &["bad.trie", "is no trie"]);
+}

@@ -9,7 +9,9 @@ mod eval;
 mod hostile;
 #[cfg(feature = "cli")]
 mod ids_cli;
+mod ids_export;
 mod ids_format;
+mod ids_trie;
 mod io;
 #[cfg(feature = "gpu")]
 mod parity;

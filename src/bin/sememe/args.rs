@@ -58,6 +58,10 @@ pub enum Verb {
     Format(Format),
     /// Read text that `format` wrote back into codes
     Parse(Parse),
+    /// Write the files that language models are trained and served with: vocabulary, index, items, trie
+    Export(Box<Export>),
+    /// Say what may follow a prefix in a trie, and which items it names
+    Trie(TrieArgs),
     /// Say what a codec is and how it was trained
     Show(Show),
     /// Say what this program can use here: processor, GPU, threads, features
@@ -429,6 +433,55 @@ pub struct Parse {
     pub levels: Option<usize>,
     #[command(flatten)]
     pub spelling: Spelling,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Codes: .npy, .parquet, .jsonl or .csv
+    #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub codes: PathBuf,
+    /// Folder to write to, made if it is not there: vocabulary.json, special_tokens.json, index.json, items.jsonl, ids.trie
+    /// and, with --title, info.tsv
+    #[arg(long, short, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub sizes: Sizes,
+    #[command(flatten)]
+    pub spelling: Spelling,
+    /// The items, in the order of the encoded rows: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Items")]
+    pub items: Option<PathBuf>,
+    /// Field or column with each item's key; without --items keys are row numbers
+    #[arg(long, value_name = "NAME", default_value = "id", requires = "items", help_heading = "Items")]
+    pub key: String,
+    /// Field or column with each item's title, for info.tsv
+    #[arg(long, value_name = "NAME", requires = "items", help_heading = "Items")]
+    pub title: Option<String>,
+    /// Number of the first token: as many as the model's own vocabulary has
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Tokens")]
+    pub first_token_id: u32,
+    /// Number of the model's token that ends an ID [default: the spelling's own, if it has one]
+    #[arg(long, value_name = "N", help_heading = "Tokens")]
+    pub end_token_id: Option<u32>,
+    /// A special token of your own, such as [REC]; may be given again
+    #[arg(long, value_name = "TEXT", help_heading = "Tokens")]
+    pub special_token: Vec<String>,
+    /// Write no trie
+    #[arg(long, conflicts_with = "end_token_id", help_heading = "Tokens")]
+    pub no_trie: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TrieArgs {
+    /// Trie that `export` wrote
+    #[arg(value_name = "TRIE", value_hint = ValueHint::FilePath)]
+    pub trie: PathBuf,
+    /// Numbers of the tokens so far
+    #[arg(value_name = "TOKEN")]
+    pub prefix: Vec<u32>,
+    /// Read all of it first and hold it to its hash
+    #[arg(long)]
+    pub verify: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod device;
 mod doctor;
 mod encode;
 mod eval;
+mod export;
 mod failure;
 mod format;
 mod input;
@@ -21,6 +22,7 @@ mod show;
 mod spelling;
 mod text;
 mod train;
+mod trie;
 
 use std::process::ExitCode;
 

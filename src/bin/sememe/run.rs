@@ -3,7 +3,9 @@
 use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
 use crate::progress::Progress;
-use crate::{completions, decode, demo, doctor, encode, eval, format, parse, plan, show, spelling, train};
+use crate::{
+    completions, decode, demo, doctor, encode, eval, export, format, parse, plan, show, spelling, train, trie,
+};
 use anyhow::Result;
 use clap::Parser as _;
 
@@ -19,6 +21,7 @@ pub fn run() -> Result<()> {
     let json = common.json;
     match &verb {
         Verb::Show(flags) => return show::run(flags, json),
+        Verb::Trie(flags) => return trie::run(flags, json),
         Verb::Doctor => return doctor::run(json),
         Verb::Completions(flags) => return completions::run(flags, json),
         _ => {}
@@ -32,7 +35,8 @@ pub fn run() -> Result<()> {
         Verb::Eval(flags) => eval::run(&plan::eval(flags)?, &progress),
         Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
         Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
-        Verb::Show(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
+        Verb::Export(flags) => export::run(&spelling::export(*flags)?, &progress),
+        Verb::Show(_) | Verb::Trie(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
     }
 }
 

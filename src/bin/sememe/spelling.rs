@@ -1,6 +1,6 @@
 //! Plans of the verbs that spell IDs: which template, which codebooks.
 
-use crate::args::{Format, Parse, Sizes, Spelling, StyleChoice};
+use crate::args::{Export, Format, Parse, Sizes, Spelling, StyleChoice};
 use crate::failure::usage;
 use crate::plan::{output, writes_parquet};
 use anyhow::Result;
@@ -33,6 +33,51 @@ pub struct ParsePlan {
     pub sizes: SizesPlan,
     pub levels: Option<usize>,
     pub spelling: SpellingPlan,
+}
+
+/// Where items' keys and titles are.
+pub struct ItemsPlan {
+    pub path: PathBuf,
+    pub key: String,
+    pub title: Option<String>,
+}
+
+pub struct ExportPlan {
+    pub codes: PathBuf,
+    pub folder: PathBuf,
+    pub sizes: SizesPlan,
+    pub spelling: SpellingPlan,
+    pub items: Option<ItemsPlan>,
+    pub first_token_id: u32,
+    pub end_token_id: Option<u32>,
+    pub special_tokens: Vec<String>,
+    pub trie: bool,
+}
+
+pub fn export(flags: Export) -> Result<ExportPlan> {
+    let (sizes, spelling) = (sizes(flags.sizes)?, spelling(flags.spelling)?);
+    let folder = flags.output;
+    if folder.exists() && !folder.is_dir() {
+        return Err(usage(format!("`{}` is not a folder; give one, to hold several files", folder.display())));
+    }
+    if !flags.no_trie && flags.end_token_id.is_none() && spelling.template.end.is_empty() {
+        return Err(usage(
+            "`--end-token-id` is needed for the trie, as this spelling has no token that ends an ID; give the number of the \
+             model's own, or `--no-trie`",
+        ));
+    }
+    let (key, title) = (flags.key, flags.title);
+    Ok(ExportPlan {
+        codes: flags.codes,
+        folder,
+        sizes,
+        spelling,
+        items: flags.items.map(|path| ItemsPlan { path, key, title }),
+        first_token_id: flags.first_token_id,
+        end_token_id: flags.end_token_id,
+        special_tokens: flags.special_token,
+        trie: !flags.no_trie,
+    })
 }
 
 pub fn format(flags: Format) -> Result<FormatPlan> {
@@ -113,13 +158,7 @@ impl SpellingPlan {
     pub fn bind(&self, sizes: &[usize]) -> Result<TextFormat> {
         let format = TextFormat::new(self.template.clone(), sizes)
             .and_then(|format| if self.counter { format.with_counter() } else { Ok(format) });
-        format.map_err(|e| match e {
-            Error::Config { field, problem } => {
-                let flag = if field == "codebook_sizes" { "codebook-size" } else { field.as_str() };
-                usage(format!("`--{flag}`: {problem}"))
-            }
-            e => e.into(),
-        })
+        format.map_err(in_flags)
     }
 
     /// Numbers of an ID beyond its codes.
@@ -139,4 +178,17 @@ impl SizesPlan {
             },
         })
     }
+}
+
+/// The library names a field; the user typed an option.
+pub fn in_flags(error: Error) -> anyhow::Error {
+    let Error::Config { field, problem } = error else { return error.into() };
+    let flag = match field.as_str() {
+        "codebook_sizes" => "codebook-size",
+        "special_tokens" => "special-token",
+        "first_id" => "first-token-id",
+        "end" => "end-token-id",
+        other => other,
+    };
+    usage(format!("`--{flag}`: {problem}"))
 }

@@ -232,6 +232,19 @@ impl TextFormat {
         Ok(all)
     }
 
+    /// Codewords of each level.
+    #[must_use]
+    pub fn sizes(&self) -> &[u32] {
+        &self.sizes[..self.levels]
+    }
+
+    /// The token of a counter, where the format has one.
+    pub(super) fn counter_token(&self, counter: u32) -> String {
+        let mut token = String::new();
+        self.push_token(self.width() - 1, counter, &mut token);
+        token
+    }
+
     /// The codes of a text that [`write`](Self::write) made. O(length).
     ///
     /// # Errors
