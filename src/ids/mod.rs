@@ -1,8 +1,9 @@
-//! What codes become: text that people and language models read, and the trie that keeps a model to real IDs.
+//! What codes become: one ID an item, text that people and language models read, and the trie that keeps a model to real IDs.
 
 mod export;
 pub mod format;
 mod keys;
+pub mod resolve;
 pub mod trie;
 mod vocabulary;
 

@@ -140,3 +140,49 @@ fn an_export_that_cannot_be_is_refused_whole() {
     desk.refuses("export codes.csv -o out --codebook-size 9,9 --style sem", 3, &["expected levels = 2, got 3"]);
     desk.refuses("trie bad.trie", 3, &["bad.trie", "is no trie"]);
 }
+
+#[test]
+fn items_on_the_same_codes_get_ids_of_their_own() {
+    let desk = desk();
+    desk.file("codes.csv", b"row,code_0,code_1\n0,1,2\n2,1,2\n3,0,0\n4,1,2\n");
+    desk.file("items.csv", b"id,name\nz,A\nn,B\nm,C\na,D\nb,E\n");
+    let value = desk.run("resolve codes.csv -o out.csv --items items.csv --json").json();
+    assert_eq!((value["cost"]["moved"].as_u64(), value["cost"]["ids_after"].as_u64()), (Some(2), Some(4)));
+    // Keys z, m, a, b of rows 0, 2, 3, 4: b first, then m, then z.
+    assert_eq!(text(&desk, "out.csv"), "row,code_0,code_1,code_2\n0,1,2,2\n2,1,2,1\n3,0,0,0\n4,1,2,0\n");
+    let shown = desk.run("resolve codes.csv -o out.csv --items items.csv --key name --policy extra-level").ok().stdout;
+    assert!(shown.contains("2 different IDs before, 4 after; at most 3 on one before, 1 after"), "{shown}");
+    desk.run("format out.csv -o ids.txt --codebook-size 3 --counter").ok();
+    assert_eq!(text(&desk, "ids.txt"), "1-2\n1-2-1\n0-0\n1-2-2\n");
+    let first = "3 of 4 items share their codes with others, first `b` and `m` on 1-2";
+    desk.refuses("resolve codes.csv -o new.csv --items items.csv --policy error", 3, &[first]);
+    desk.refuses(
+        "resolve codes.csv -o new.csv --items items.csv --policy relocate",
+        2,
+        &["needs `--codec` and `--rows`"],
+    );
+    desk.refuses("resolve codes.csv -o items.csv --items items.csv", 2, &["is an input too"]);
+    desk.file("few.csv", b"id\nz\n");
+    desk.refuses("resolve codes.csv -o new.csv --items few.csv", 3, &["few.csv", "holds 1 items", "row number 2"]);
+}
+
+#[test]
+fn relocating_needs_the_rows_and_says_what_it_cost() {
+    let desk = Desk::fitted();
+    let items: String = (0..300).map(|i| format!("{{\"id\":{i}}}\n")).collect();
+    desk.file("items.jsonl", items.as_bytes());
+    desk.run("encode codec.safetensors items.npy -o codes.npy").ok();
+    let args = "resolve codes.npy --items items.jsonl --policy relocate --codec codec.safetensors --rows items.npy";
+    let value = desk.run(&format!("{args} -o own.npy --json")).json();
+    let cost = &value["cost"];
+    assert_eq!((cost["largest_after"].as_u64(), cost["ids_after"].as_u64()), (Some(1), Some(300)));
+    assert!(cost["ids_before"].as_u64().unwrap() < 300 && value["added_share"].as_f64().unwrap() > 0.0, "{value}");
+    let shown = desk.run(&format!("{args} -o two.npy --capacity 2")).ok().stdout;
+    assert!(shown.contains("mean squared L2") && shown.contains(" on one before, "), "{shown}");
+    desk.refuses(&format!("{args} -o own.npy --capacity 0"), 2, &["`--capacity`"]);
+    desk.refuses(
+        "resolve codes.npy -o a.npy --items items.jsonl --codec codec.safetensors --rows items.npy",
+        2,
+        &["leave them out"],
+    );
+}

@@ -11,6 +11,7 @@ mod hostile;
 mod ids_cli;
 mod ids_export;
 mod ids_format;
+mod ids_resolve;
 mod ids_trie;
 mod io;
 #[cfg(feature = "gpu")]

@@ -54,6 +54,8 @@ pub enum Verb {
     Decode(Decode),
     /// Measure how good a codec's IDs are for embeddings
     Eval(Eval),
+    /// Give items that share their codes IDs of their own
+    Resolve(Box<Resolve>),
     /// Write codes as text that people and language models read
     Format(Format),
     /// Read text that `format` wrote back into codes
@@ -349,6 +351,49 @@ pub struct Eval {
     /// Field or column with a line about the item, shown after its name
     #[arg(long, value_name = "NAME", requires = "names", help_heading = "Report")]
     pub detail: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyChoice {
+    Suffix,
+    ExtraLevel,
+    Relocate,
+    Error,
+}
+
+#[derive(Debug, Args)]
+pub struct Resolve {
+    /// Codes: .npy, .parquet, .jsonl or .csv
+    #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub codes: PathBuf,
+    /// Codes to write: .npy, .parquet, .jsonl or .csv
+    #[arg(long, short, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// The items, in the order of the encoded rows: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub items: PathBuf,
+    /// Field or column with each item's key, which decides who comes first
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    pub key: String,
+    #[arg(long, value_enum, default_value = "suffix", hide_possible_values = true)]
+    #[arg(
+        help = "suffix and extra-level: append a number, 0 for the first item on its codes (for 12-5-33-1, write it with `format \
+                  --counter`; for IDs of one length, as one more level); relocate: other codes, at the least added squared L2; \
+                  error: refuse"
+    )]
+    pub policy: PolicyChoice,
+    /// The codec that made the codes, to relocate by
+    #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath, requires = "rows")]
+    pub codec: Option<PathBuf>,
+    /// The embeddings that were encoded, to relocate by
+    #[arg(long, value_name = "IN", value_hint = ValueHint::FilePath, requires = "codec")]
+    pub rows: Option<PathBuf>,
+    /// Array, tensor or column of the embeddings [default: `embeddings`, or the only one]
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    pub array: Option<String>,
+    /// Items that may share an ID after relocating
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "rows")]
+    pub capacity: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,14 +2,13 @@
 
 use crate::output::{print, print_json};
 use crate::progress::{Progress, stopped};
-use crate::spelling::{ExportPlan, in_flags};
+use crate::spelling::{ExportPlan, in_flags, pick};
 use crate::text::{count, size, time, whole};
 use anyhow::Result;
 use sememe::Error;
 use sememe::ids::{Export, Vocabulary};
 use sememe::io::{CodesFile, read_codes_file, read_keys, read_titles};
 use serde_json::json;
-use std::path::Path;
 use std::time::Instant;
 
 /// Writes one file after the other, each whole or not at all; codes, keys and the trie are held in memory.
@@ -90,29 +89,8 @@ fn items(plan: &ExportPlan, file: &CodesFile) -> Result<(Vec<String>, Option<Vec
     let Some(items) = &plan.items else {
         return Ok(((0..rows).map(|i| number(i).to_string()).collect(), None));
     };
-    let pick = |all: Vec<String>| pick(all, rows, &number, file.rows.is_some(), &plan.codes, &items.path);
+    let pick = |all: Vec<String>| pick(all, file, &plan.codes, &items.path);
     let keys = pick(read_keys(&items.path, &items.key)?)?;
     let titles = items.title.as_ref().map(|title| pick(read_titles(&items.path, title)?)).transpose()?;
     Ok((keys, titles))
-}
-
-/// The texts of the rows that were encoded: a codes file that left rows out says which it kept.
-fn pick(
-    all: Vec<String>,
-    rows: usize,
-    number: &dyn Fn(usize) -> u64,
-    numbered: bool,
-    codes: &Path,
-    items: &Path,
-) -> sememe::Result<Vec<String>> {
-    let (have, codes) = (all.len(), codes.display());
-    if !numbered && have != rows {
-        return Err(Error::format(items, format!("holds {have} items, but `{codes}` {rows} rows")));
-    }
-    let text = |i: usize| {
-        let at = usize::try_from(number(i)).unwrap_or(usize::MAX);
-        let past = || Error::format(items, format!("holds {have} items, but `{codes}` has row number {at}"));
-        all.get(at).cloned().ok_or_else(past)
-    };
-    (0..rows).map(text).collect()
 }

@@ -17,6 +17,7 @@ mod output;
 mod parse;
 mod plan;
 mod progress;
+mod resolve;
 mod run;
 mod show;
 mod spelling;

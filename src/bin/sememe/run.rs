@@ -4,7 +4,7 @@ use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
 use crate::progress::Progress;
 use crate::{
-    completions, decode, demo, doctor, encode, eval, export, format, parse, plan, show, spelling, train, trie,
+    completions, decode, demo, doctor, encode, eval, export, format, parse, plan, resolve, show, spelling, train, trie,
 };
 use anyhow::Result;
 use clap::Parser as _;
@@ -36,6 +36,7 @@ pub fn run() -> Result<()> {
         Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
         Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
         Verb::Export(flags) => export::run(&spelling::export(*flags)?, &progress),
+        Verb::Resolve(flags) => resolve::run(&spelling::resolve(*flags)?, &progress),
         Verb::Show(_) | Verb::Trie(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
     }
 }

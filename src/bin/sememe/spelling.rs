@@ -1,10 +1,11 @@
 //! Plans of the verbs that spell IDs: which template, which codebooks.
 
-use crate::args::{Export, Format, Parse, Sizes, Spelling, StyleChoice};
+use crate::args::{Export, Format, Parse, PolicyChoice, Resolve, Sizes, Spelling, StyleChoice};
 use crate::failure::usage;
 use crate::plan::{output, writes_parquet};
 use anyhow::Result;
 use sememe::ids::{Style, Template, TextFormat};
+use sememe::io::CodesFile;
 use sememe::{Codec, Error};
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,58 @@ pub fn export(flags: Export) -> Result<ExportPlan> {
         special_tokens: flags.special_token,
         trie: !flags.no_trie,
     })
+}
+
+pub struct ResolvePlan {
+    pub codes: PathBuf,
+    pub output: PathBuf,
+    pub items: PathBuf,
+    pub key: String,
+    pub policy: PolicyChoice,
+    pub codec_and_rows: Option<(PathBuf, PathBuf)>,
+    pub array: Option<String>,
+    pub capacity: usize,
+}
+
+pub fn resolve(flags: Resolve) -> Result<ResolvePlan> {
+    let codec_and_rows = flags.codec.zip(flags.rows);
+    match (flags.policy, &codec_and_rows) {
+        (PolicyChoice::Relocate, None) => {
+            return Err(usage("`--policy relocate` needs `--codec` and `--rows`, to tell what other codes cost"));
+        }
+        (PolicyChoice::Relocate, Some(_)) => {}
+        (_, Some(_)) => return Err(usage("`--codec` and `--rows` go with `--policy relocate` only; leave them out")),
+        _ => {}
+    }
+    if flags.capacity == 0 {
+        return Err(usage("`--capacity`: expected at least 1 item an ID, got 0"));
+    }
+    let mut inputs = vec![flags.codes.as_path(), &flags.items];
+    inputs.extend(codec_and_rows.iter().flat_map(|(codec, rows)| [codec.as_path(), rows.as_path()]));
+    output(&flags.output, &["npy", "parquet", "jsonl", "csv"], "codes are written as", &inputs, true)?;
+    writes_parquet(&flags.output)?;
+    Ok(ResolvePlan {
+        codes: flags.codes,
+        output: flags.output,
+        items: flags.items,
+        key: flags.key,
+        policy: flags.policy,
+        codec_and_rows,
+        array: flags.array,
+        capacity: flags.capacity,
+    })
+}
+
+impl ResolvePlan {
+    /// The policy as it is typed.
+    pub fn policy_name(&self) -> &'static str {
+        match self.policy {
+            PolicyChoice::Suffix => "suffix",
+            PolicyChoice::ExtraLevel => "extra-level",
+            PolicyChoice::Relocate => "relocate",
+            PolicyChoice::Error => "error",
+        }
+    }
 }
 
 pub fn format(flags: Format) -> Result<FormatPlan> {
@@ -191,4 +244,20 @@ pub fn in_flags(error: Error) -> anyhow::Error {
         other => other,
     };
     usage(format!("`--{flag}`: {problem}"))
+}
+
+/// What a catalogue says of the rows that were encoded: a codes file that left rows out says which it kept.
+pub fn pick(all: Vec<String>, file: &CodesFile, codes: &Path, items: &Path) -> sememe::Result<Vec<String>> {
+    let (have, rows, codes) = (all.len(), file.codes.rows(), codes.display());
+    let Some(numbers) = &file.rows else {
+        if have == rows {
+            return Ok(all);
+        }
+        return Err(Error::format(items, format!("holds {have} items, but `{codes}` {rows} rows")));
+    };
+    let text = |number: &u64| {
+        let past = || Error::format(items, format!("holds {have} items, but `{codes}` has row number {number}"));
+        all.get(usize::try_from(*number).unwrap_or(usize::MAX)).cloned().ok_or_else(past)
+    };
+    numbers.iter().map(text).collect()
 }
