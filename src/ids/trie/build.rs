@@ -190,9 +190,8 @@ impl Trie {
 fn fill(packed: &Packed, shared: &[u8], at_depth: &[usize], body: &mut [u8]) {
     let nodes: usize = at_depth.iter().sum();
     let (tokens, rest) = body.split_at_mut(4 * nodes);
-    let (children, rest) = rest.split_at_mut(4 * (nodes + 1));
-    let (entries, items) = rest.split_at_mut(4 * (nodes + 1));
-    let [tokens, children, entries, items] = [tokens, children, entries, items].map(|part| part.as_chunks_mut::<4>().0);
+    let (pairs, items) = rest.split_at_mut(8 * (nodes + 1));
+    let [tokens, pairs, items] = [tokens, pairs, items].map(|part| part.as_chunks_mut::<4>().0);
     let mut next_item = 0;
     // One past the last node of the depth above, and of this one.
     let mut first = 0;
@@ -209,8 +208,8 @@ fn fill(packed: &Packed, shared: &[u8], at_depth: &[usize], body: &mut [u8]) {
             if !opened || (depth > 0 && shared < depth) {
                 node += usize::from(opened);
                 opened = true;
-                children[node] = (child as u32).to_le_bytes();
-                entries[node] = (next_item as u32).to_le_bytes();
+                pairs[2 * node] = (child as u32).to_le_bytes();
+                pairs[2 * node + 1] = (next_item as u32).to_le_bytes();
                 if depth > 0 {
                     let column = &packed.columns[depth - 1];
                     // A value is the token less the lowest, plus 1: back in 32 bits.
@@ -228,6 +227,6 @@ fn fill(packed: &Packed, shared: &[u8], at_depth: &[usize], body: &mut [u8]) {
         }
         first = below;
     }
-    children[nodes] = (nodes as u32).to_le_bytes();
-    entries[nodes] = (next_item as u32).to_le_bytes();
+    pairs[2 * nodes] = (nodes as u32).to_le_bytes();
+    pairs[2 * nodes + 1] = (next_item as u32).to_le_bytes();
 }
