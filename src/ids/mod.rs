@@ -1,9 +1,11 @@
-//! What codes become: one ID an item, text that people and language models read, and the trie that keeps a model to real IDs.
+//! What codes become: one ID an item, stores that keep it, text that people and language models read, and the trie that keeps a
+//! model to real IDs.
 
 mod export;
 pub mod format;
 mod keys;
 pub mod resolve;
+pub mod store;
 pub mod trie;
 mod vocabulary;
 

@@ -98,7 +98,7 @@ impl Desk {
         self.rows(name, source.dims(), &values);
     }
 
-    fn command(&self, args: &str) -> Command {
+    pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sememe"));
         command.args(args.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("RUST_LOG");

@@ -12,6 +12,9 @@ mod ids_cli;
 mod ids_export;
 mod ids_format;
 mod ids_resolve;
+mod ids_store;
+#[cfg(all(feature = "cli", feature = "sqlite"))]
+mod ids_store_cli;
 mod ids_trie;
 mod io;
 #[cfg(feature = "gpu")]

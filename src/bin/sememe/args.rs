@@ -12,7 +12,7 @@ Examples:
   sememe eval codec.safetensors items.npy --report report.html --names items.jsonl
   sememe format codes.parquet -o ids.jsonl --codec codec.safetensors --style lc-rec
 
-Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 130 interrupted.";
+Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 5 store, 130 interrupted.";
 
 /// Semantic IDs from embeddings: short tuples of codes, coarse to fine, that name an item by what it means
 #[derive(Debug, Parser)]
@@ -54,6 +54,12 @@ pub enum Verb {
     Decode(Decode),
     /// Measure how good a codec's IDs are for embeddings
     Eval(Eval),
+    /// Give every item an ID for good, kept in a store
+    #[cfg(feature = "sqlite")]
+    Assign(Box<Assign>),
+    /// Say which ID an item has, or which items an ID or a prefix names
+    #[cfg(feature = "sqlite")]
+    Lookup(Lookup),
     /// Give items that share their codes IDs of their own
     Resolve(Box<Resolve>),
     /// Write codes as text that people and language models read
@@ -351,6 +357,59 @@ pub struct Eval {
     /// Field or column with a line about the item, shown after its name
     #[arg(long, value_name = "NAME", requires = "names", help_heading = "Report")]
     pub detail: Option<String>,
+}
+
+#[cfg(feature = "sqlite")]
+#[derive(Debug, Args)]
+pub struct Assign {
+    /// Codec to encode with; a store holds IDs of one codec
+    #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
+    pub codec: PathBuf,
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub input: PathBuf,
+    /// The items, in the order of the rows: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keys: PathBuf,
+    /// Field or column with each item's key
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    pub key: String,
+    /// SQLite file that holds the IDs, made if it is not there
+    #[arg(long, value_name = "STORE", value_hint = ValueHint::FilePath)]
+    pub store: PathBuf,
+    /// Codes with counters to write: .npy, .parquet, .jsonl or .csv
+    #[arg(long, short, value_name = "IDS", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub on: OnDevice,
+    /// Prefixes a row that are kept while encoding [default: the codec's own]
+    #[arg(long, value_name = "N")]
+    pub beam: Option<usize>,
+    /// Items a transaction; each is kept whole or not at all
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub batch_items: usize,
+}
+
+#[cfg(feature = "sqlite")]
+#[derive(Clone, Debug, Args)]
+pub struct Lookup {
+    /// SQLite file that `assign` filled
+    #[arg(value_name = "STORE", value_hint = ValueHint::FilePath)]
+    pub store: PathBuf,
+    /// Keys of items whose IDs are wanted
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// An ID whose items are wanted: 12-5-33 for all on these codes, 12-5-33-1 for one but the first
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// First codes of IDs whose items are wanted: 12-5
+    #[arg(long, value_name = "CODES")]
+    pub prefix: Option<String>,
+    /// Items listed, at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub most: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

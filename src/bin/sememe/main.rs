@@ -1,6 +1,8 @@
 //! `sememe`: arguments → validated plan → library calls → exit code.
 
 mod args;
+#[cfg(feature = "sqlite")]
+mod assign;
 mod completions;
 mod decode;
 mod demo;
@@ -12,6 +14,8 @@ mod export;
 mod failure;
 mod format;
 mod input;
+#[cfg(feature = "sqlite")]
+mod lookup;
 mod minibatch;
 mod output;
 mod parse;
@@ -21,6 +25,8 @@ mod resolve;
 mod run;
 mod show;
 mod spelling;
+#[cfg(feature = "sqlite")]
+mod store;
 mod text;
 mod train;
 mod trie;

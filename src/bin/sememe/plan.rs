@@ -143,7 +143,7 @@ pub fn demo(flags: Demo) -> Result<DemoPlan> {
     Ok(DemoPlan { output: flags.output, device: flags.on.device })
 }
 
-fn rows(path: PathBuf, flags: Rows) -> RowsPlan {
+pub fn rows(path: PathBuf, flags: Rows) -> RowsPlan {
     let on_bad = match flags.on_bad {
         OnBad::Refuse => BadRows::Refuse,
         OnBad::Drop => BadRows::Drop,
@@ -151,7 +151,7 @@ fn rows(path: PathBuf, flags: Rows) -> RowsPlan {
     RowsPlan { path, array: flags.array, on_bad }
 }
 
-fn encode_options(beam: Option<usize>, batch_rows: Option<usize>) -> Result<EncodeOptions> {
+pub fn encode_options(beam: Option<usize>, batch_rows: Option<usize>) -> Result<EncodeOptions> {
     if let Some(beam @ (0 | 65..)) = beam {
         return Err(usage(format!("`--beam`: expected 1 to 64 prefixes, got {beam}")));
     }

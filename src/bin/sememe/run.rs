@@ -3,6 +3,8 @@
 use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
 use crate::progress::Progress;
+#[cfg(feature = "sqlite")]
+use crate::{assign, lookup, store};
 use crate::{
     completions, decode, demo, doctor, encode, eval, export, format, parse, plan, resolve, show, spelling, train, trie,
 };
@@ -21,6 +23,8 @@ pub fn run() -> Result<()> {
     let json = common.json;
     match &verb {
         Verb::Show(flags) => return show::run(flags, json),
+        #[cfg(feature = "sqlite")]
+        Verb::Lookup(flags) => return lookup::run(&store::lookup(flags.clone())?, json),
         Verb::Trie(flags) => return trie::run(flags, json),
         Verb::Doctor => return doctor::run(json),
         Verb::Completions(flags) => return completions::run(flags, json),
@@ -36,6 +40,10 @@ pub fn run() -> Result<()> {
         Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
         Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
         Verb::Export(flags) => export::run(&spelling::export(*flags)?, &progress),
+        #[cfg(feature = "sqlite")]
+        Verb::Assign(flags) => assign::run(&store::assign(*flags)?, &progress),
+        #[cfg(feature = "sqlite")]
+        Verb::Lookup(_) => Ok(()),
         Verb::Resolve(flags) => resolve::run(&spelling::resolve(*flags)?, &progress),
         Verb::Show(_) | Verb::Trie(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
     }

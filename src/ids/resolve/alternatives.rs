@@ -34,6 +34,19 @@ pub trait Alternatives: Sync {
 ///
 /// Everything is computed in f64 in the order of the reference, so it is the same on every machine. O(levels·p + k·p) a call, and
 /// one row read.
+///
+/// ```
+/// use sememe::ids::resolve::{CodecAlternatives, relocate};
+/// use sememe::{Codec, Device, Matrix, RqKMeans};
+/// let rows = Matrix::from_vec(4, 1, vec![0.0, 0.1, 5.0, 5.3])?;
+/// let config = RqKMeans { codebook_sizes: vec![2, 2], ..RqKMeans::default() };
+/// let codec = Codec::train(&rows, &config, &Device::cpu(), &())?;
+/// let codes = codec.encode(&rows)?;
+/// let prices = CodecAlternatives::new(&codec, &rows, None)?;
+/// let resolved = relocate(&["a", "b", "c", "d"], &codes, 1, &prices)?;
+/// assert_eq!(resolved.cost.ids_after, 4);
+/// # Ok::<(), sememe::Error>(())
+/// ```
 pub struct CodecAlternatives<'a> {
     codec: &'a Codec,
     reference: Reference,
