@@ -43,6 +43,16 @@ pub enum Error {
     /// The data cannot serve what was asked of it (too few rows, zero rows under cosine, …).
     #[error("{0}")]
     Data(String),
+    /// A text is no ID in the format that it should have.
+    #[error("`{text}`, character {column}: {problem}")]
+    Text {
+        /// The text, cut after 200 characters.
+        text: String,
+        /// Where it parts from every ID, counted in characters from 1 on.
+        column: usize,
+        /// What would be right there.
+        problem: String,
+    },
     /// A file's content is not what its format promises.
     #[error("`{}`: {problem}", path.display())]
     Format {
@@ -79,6 +89,9 @@ pub enum Error {
         /// How large it was.
         needed_bytes: u64,
     },
+    /// A store of IDs that cannot be used, or holds another codec's.
+    #[error("store: {0}")]
+    Store(String),
     /// Stopped on request.
     #[error("interrupted{0}")]
     Interrupted(String),
@@ -103,12 +116,13 @@ impl Error {
         Error::Io { action, path: path.into(), source }
     }
 
-    /// The program's exit code for this error: 2 usage, 3 bad data, 4 device, 130 interrupted.
+    /// The program's exit code for this error: 2 usage, 3 bad data, 4 device, 5 store, 130 interrupted.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Config { .. } => 2,
             Error::Device(_) | Error::DeviceLost(_) | Error::OutOfMemory { .. } => 4,
+            Error::Store(_) => 5,
             Error::Interrupted(_) => 130,
             _ => 3,
         }

@@ -42,6 +42,7 @@
 //! | [`data`] | [`Matrix`], [`Codes`], and [`RowSource`] for rows that are read as they are needed |
 //! | [`fit`] | algorithms: preprocessing, RQ-KMeans, refinement, mini-batches |
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
+//! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
 //! | [`compute`] | the CPU and GPU backends behind [`Device`] |
 //! | [`progress`] | [`Observer`]: what long work tells, and how it is stopped |
@@ -52,6 +53,7 @@
 //! |---|---|---|
 //! | `gpu` | yes | the WGSL backend for Vulkan, Metal and DX12; without it the crate is CPU only |
 //! | `cli` | yes | what the program `sememe` needs; a library user leaves it out |
+//! | `sqlite` | yes | stores of IDs in SQLite files |
 //! | `parquet` | no | embeddings from and codes to parquet files |
 
 pub mod codec;
@@ -60,6 +62,7 @@ pub mod data;
 mod error;
 pub mod eval;
 pub mod fit;
+pub mod ids;
 pub mod io;
 pub mod progress;
 pub mod rng;

@@ -73,6 +73,33 @@ impl Codec {
         Self::from_fitted(fitted, "rq-kmeans", config.seed, settings)
     }
 
+    /// Trains an RQ-VAE on a source's rows; see [`RqVaeTrainer`](crate::fit::rqvae::RqVaeTrainer) for checkpoints, going on and what
+    /// is told.
+    ///
+    /// # Errors
+    /// As [`RqVaeTrainer::run`](crate::fit::rqvae::RqVaeTrainer::run).
+    pub fn train_rqvae(
+        source: &(impl RowSource + Sized),
+        config: &crate::fit::rqvae::RqVae,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let mut trainer = crate::fit::rqvae::RqVaeTrainer::new(config.clone())?;
+        trainer.run(source, None, device, observer, &mut ())?;
+        Self::from_trainer(&trainer)
+    }
+
+    /// The codec of a training of an RQ-VAE that has ended.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a training that has not.
+    pub fn from_trainer(trainer: &crate::fit::rqvae::RqVaeTrainer) -> Result<Self> {
+        let settings =
+            serde_json::to_value(trainer.config()).map_err(|e| Error::Codec(format!("cannot record settings: {e}")))?;
+        let method = if trainer.began_from_codec() { "rq-kmeans-plus" } else { "rq-vae" };
+        Self::from_fitted(trainer.finish()?, method, trainer.config().seed, settings)
+    }
+
     /// Wraps a fitted model; `settings` go into the manifest as they are.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ impl Codes {
     }
 
     /// Iterates over the rows.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u32]> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u32]> + Clone {
         self.data.chunks_exact(self.levels)
     }
 }

@@ -5,9 +5,12 @@
 //! writes its file whole or not at all.
 
 mod atomic;
+mod bytes;
 mod codes_reader;
 mod codes_writer;
 mod dense;
+mod ids_reader;
+mod ids_writer;
 mod lines;
 #[cfg(feature = "parquet")]
 mod lists;
@@ -24,11 +27,15 @@ mod pick;
 mod rows_writer;
 mod tensors;
 mod titles;
+pub mod track;
 mod window;
 
 pub use atomic::{AtomicFile, read_bytes_capped, write_bytes_atomic};
+pub(crate) use bytes::Bytes;
 pub use codes_reader::{CodesFile, read_codes, read_codes_file};
 pub use codes_writer::CodesWriter;
+pub use ids_reader::{IdLine, read_ids};
+pub use ids_writer::IdsWriter;
 pub use open::{OpenOptions, open};
 pub use rows_writer::RowsWriter;
-pub use titles::read_titles;
+pub use titles::{read_keys, read_titles};

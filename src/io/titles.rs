@@ -19,17 +19,28 @@ const MAX_INFLATED_BYTES: u64 = 8 << 30;
 /// If the file cannot be read or is of another format, or an item lacks the field or holds something else than text
 /// there; errors name the line, and a missing field the ones that are there.
 pub fn read_titles(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
-    let path = path.as_ref();
+    read(path.as_ref(), field, false)
+}
+
+/// As [`read_titles`] for what items are called in a program: text, or in `.jsonl` whole numbers too, as their digits.
+///
+/// # Errors
+/// As for [`read_titles`].
+pub fn read_keys(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
+    read(path.as_ref(), field, true)
+}
+
+fn read(path: &Path, field: &str, numbers: bool) -> Result<Vec<String>> {
     let w = Window::open(path)?;
     let reader = BufReader::with_capacity(1 << 16, w.reader());
     match extension(path).as_str() {
-        "jsonl" => from_jsonl(reader, path, field),
+        "jsonl" => from_jsonl(reader, path, field, numbers),
         "csv" => from_csv(reader, path, field),
         "gz" if extension(Path::new(path.file_stem().unwrap_or_default())) == "jsonl" => {
             let limit = MAX_INFLATED_BYTES;
             let inflated = flate2::bufread::MultiGzDecoder::new(reader).take(limit + 1);
             let mut counted = BufReader::new(Counted { inner: inflated, left: limit });
-            from_jsonl(&mut counted, path, field)
+            from_jsonl(&mut counted, path, field, numbers)
         }
         other => Err(Error::format(path, format!("items are read from .jsonl, .jsonl.gz or .csv, got `.{other}`"))),
     }
@@ -51,7 +62,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-fn from_jsonl(reader: impl BufRead, path: &Path, field: &str) -> Result<Vec<String>> {
+fn from_jsonl(reader: impl BufRead, path: &Path, field: &str, numbers: bool) -> Result<Vec<String>> {
     let mut titles = Vec::new();
     let mut lines = Lines::new(reader, path);
     while let Some((number, text)) = lines.next()? {
@@ -60,6 +71,7 @@ fn from_jsonl(reader: impl BufRead, path: &Path, field: &str) -> Result<Vec<Stri
         let Value::Object(mut item) = value else { return Err(bad("expected an object".into())) };
         match item.remove(field) {
             Some(Value::String(title)) => titles.push(title),
+            Some(Value::Number(n)) if numbers && (n.is_u64() || n.is_i64()) => titles.push(n.to_string()),
             Some(other) => return Err(bad(format!("`{field}` is {}, expected text", kind(&other)))),
             None => {
                 let names: Vec<String> = item.keys().take(20).cloned().collect();

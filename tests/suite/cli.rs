@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use crate::io::npy_v1;
 
 /// A folder that the program runs in.
-struct Desk(TempDir);
+pub(crate) struct Desk(TempDir);
 
 /// What came of a run.
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Run {
@@ -30,12 +30,12 @@ impl From<Output> for Run {
 }
 
 impl Run {
-    fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self
     }
 
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         let run = self.ok();
         let value: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}", run.stdout));
         assert!(value.is_object(), "{value}");
@@ -43,7 +43,7 @@ impl Run {
     }
 
     /// One `error:` line with these parts, nothing on stdout.
-    fn fails(&self, code: i32, parts: &[&str]) {
+    pub(crate) fn fails(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.stderr);
         assert_eq!(self.stdout, "", "a failure prints nothing to stdout");
         let errors: Vec<&str> = self.stderr.lines().filter(|l| l.starts_with("error: ")).collect();
@@ -57,15 +57,15 @@ impl Run {
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Desk(tempfile::tempdir().expect("folder"))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> &Self {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> &Self {
         fs::write(self.path(name), bytes).expect("write");
         self
     }
@@ -78,7 +78,7 @@ impl Desk {
     }
 
     /// A codec of 3 × 8 codewords for the 384 dimensions of [`items`], and the items.
-    fn fitted() -> Self {
+    pub(crate) fn fitted() -> Self {
         static CODEC: OnceLock<Vec<u8>> = OnceLock::new();
         let desk = Desk::new();
         desk.items("items.npy", 300);
@@ -98,14 +98,14 @@ impl Desk {
         self.rows(name, source.dims(), &values);
     }
 
-    fn command(&self, args: &str) -> Command {
+    pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sememe"));
         command.args(args.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command.env_remove("RUST_LOG");
         command
     }
 
-    fn run(&self, args: &str) -> Run {
+    pub(crate) fn run(&self, args: &str) -> Run {
         self.command(args).output().expect("run").into()
     }
 
@@ -122,7 +122,7 @@ impl Desk {
     }
 
     /// Fails so, and leaves the folder as it was.
-    fn refuses(&self, args: &str, code: i32, parts: &[&str]) {
+    pub(crate) fn refuses(&self, args: &str, code: i32, parts: &[&str]) {
         let before = self.content();
         self.run(args).fails(code, parts);
         assert!(self.content() == before, "`{args}` left something behind or changed a file");

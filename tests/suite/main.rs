@@ -7,6 +7,15 @@ mod codec;
 mod contract;
 mod eval;
 mod hostile;
+#[cfg(feature = "cli")]
+mod ids_cli;
+mod ids_export;
+mod ids_format;
+mod ids_resolve;
+mod ids_store;
+#[cfg(all(feature = "cli", feature = "sqlite"))]
+mod ids_store_cli;
+mod ids_trie;
 mod io;
 mod network_codec;
 mod network_file;
@@ -20,3 +29,5 @@ mod regression;
 mod support;
 #[cfg(feature = "gpu")]
 mod tensors;
+mod track;
+mod track_lines;

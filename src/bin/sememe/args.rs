@@ -1,5 +1,9 @@
 //! Raw flags as typed; `plan` turns them into something that can be run.
 
+mod ids;
+
+pub use ids::*;
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -10,8 +14,9 @@ Examples:
   sememe encode codec.safetensors items.npy -o codes.parquet
   sememe decode codec.safetensors codes.parquet -o rows.npy
   sememe eval codec.safetensors items.npy --report report.html --names items.jsonl
+  sememe format codes.parquet -o ids.jsonl --codec codec.safetensors --style lc-rec
 
-Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 130 interrupted.";
+Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 5 store, 130 interrupted.";
 
 /// Semantic IDs from embeddings: short tuples of codes, coarse to fine, that name an item by what it means
 #[derive(Debug, Parser)]
@@ -53,6 +58,24 @@ pub enum Verb {
     Decode(Decode),
     /// Measure how good a codec's IDs are for embeddings
     Eval(Eval),
+    /// Give every item an ID for good, kept in a store
+    #[cfg(feature = "sqlite")]
+    Assign(Box<Assign>),
+    /// Say which ID an item has, or which items an ID or a prefix names
+    #[cfg(feature = "sqlite")]
+    Lookup(Lookup),
+    /// Give items that share their codes IDs of their own
+    Resolve(Box<Resolve>),
+    /// Write codes as text that people and language models read
+    Format(Format),
+    /// Read text that `format` wrote back into codes
+    Parse(Parse),
+    /// Write the files that language models are trained and served with: vocabulary, index, items, trie
+    Export(Box<Export>),
+    /// Say what may follow a prefix in a trie, and which items it names
+    Trie(TrieArgs),
+    /// Show settings: `config print lc-rec`
+    Config(Config),
     /// Say what a codec is and how it was trained
     Show(Show),
     /// Say what this program can use here: processor, GPU, threads, features
@@ -161,6 +184,8 @@ pub struct Train {
     pub preprocess: PreprocessFlags,
     #[command(flatten)]
     pub minibatch: MiniBatchFlags,
+    #[command(flatten)]
+    pub network: NetworkFlags,
 }
 
 /// How codebooks are trained.
@@ -170,21 +195,21 @@ pub enum Method {
     Kmeans,
     /// Mini-batches, read as they are needed.
     Minibatch,
+    /// An RQ-VAE: encoder, codebooks and decoder trained together.
+    Rqvae,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Mini-batches, for files larger than memory")]
 pub struct MiniBatchFlags {
     #[arg(long, value_enum, default_value = "kmeans", hide_possible_values = true)]
-    #[arg(
-        help = "kmeans, over all rows in memory, or minibatch, which reads rows as it needs them and takes --levels, \
-                  --codebook-size, --seed, --metric and --normalize-residuals"
-    )]
+    #[arg(help = "kmeans, over all rows in memory; minibatch, which reads rows as it needs them and takes --levels, \
+                  --codebook-size, --seed, --metric and --normalize-residuals; or rqvae, see below")]
     pub method: Method,
-    /// Passes over the file [default: 10]
+    /// Passes over the file [default: 10; rqvae: 20]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
-    /// Rows a batch [default: 4096]
+    /// Rows a batch [default: 4096; rqvae: 1024]
     #[arg(long, value_name = "N")]
     pub batch_rows: Option<usize>,
     /// Train all levels in every batch instead of one level after the other
@@ -193,9 +218,53 @@ pub struct MiniBatchFlags {
     /// Keep the training's state here, written after every epoch and when it is stopped
     #[arg(long, value_name = "STATE", value_hint = ValueHint::FilePath)]
     pub checkpoint: Option<PathBuf>,
-    /// Go on from the checkpoint, if there is one
-    #[arg(long, requires = "checkpoint")]
-    pub resume: bool,
+    /// Go on from the checkpoint, if there is one; for rqvae: last, best or a file [without a value: last]
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "last")]
+    pub resume: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "RQ-VAE, with --method rqvae (also takes --levels, --codebook-size, --seed, --epochs, --batch-rows)"
+)]
+pub struct NetworkFlags {
+    /// Settings of a published system: sememe, tiger, lc-rec, animind or residual-vq; `sememe config print` shows them
+    #[arg(long, value_name = "NAME")]
+    pub network: Option<String>,
+    /// Settings in a TOML file, on top of the preset; as `sememe config print` writes them
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// One setting, on top of the file: optimizer.rate=0.003, codebook={kind="ema",decay=0.99,epsilon=1e-5}
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Folder for checkpoints, metrics.jsonl, TensorBoard events, code_usage.csv and config.json [default: the codec's name with .run]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub run: Option<PathBuf>,
+    /// Start from this codec of RQ-KMeans (RQ-KMeans+): its preprocessing and codebooks, networks that change nothing at first
+    #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath)]
+    pub from: Option<PathBuf>,
+    /// Collaborative embeddings of the same rows, for the alignment loss
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub align: Option<PathBuf>,
+    /// Stop with exit code 3 when a level collapses
+    #[arg(long)]
+    pub stop_on_collapse: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Config {
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Print the settings of an RQ-VAE in full, as TOML for `train --config`
+    Print {
+        /// sememe, tiger, lc-rec, animind or residual-vq
+        #[arg(value_name = "PRESET", default_value = "sememe")]
+        preset: String,
+    },
 }
 
 #[derive(Debug, Args)]

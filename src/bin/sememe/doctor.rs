@@ -55,7 +55,12 @@ fn adapters() -> Vec<(String, String)> {
 }
 
 fn features() -> Vec<&'static str> {
-    let all = [("gpu", cfg!(feature = "gpu")), ("cli", cfg!(feature = "cli")), ("parquet", cfg!(feature = "parquet"))];
+    let all = [
+        ("gpu", cfg!(feature = "gpu")),
+        ("cli", cfg!(feature = "cli")),
+        ("sqlite", cfg!(feature = "sqlite")),
+        ("parquet", cfg!(feature = "parquet")),
+    ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }
 

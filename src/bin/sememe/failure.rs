@@ -63,7 +63,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     }
     let mut stderr = std::io::stderr().lock();
     if code == 130 {
-        let _ = writeln!(stderr, "{}; nothing was written", line(error));
+        let line = line(error);
+        let rest = if line.contains("go on with") { "" } else { "; nothing was written" };
+        let _ = writeln!(stderr, "{line}{rest}");
     } else {
         let _ = writeln!(stderr, "error: {}", line(error));
     }

@@ -1,23 +1,38 @@
 //! `sememe`: arguments → validated plan → library calls → exit code.
 
 mod args;
+#[cfg(feature = "sqlite")]
+mod assign;
 mod completions;
+mod config;
 mod decode;
 mod demo;
 mod device;
 mod doctor;
 mod encode;
 mod eval;
+mod export;
 mod failure;
+mod format;
 mod input;
+#[cfg(feature = "sqlite")]
+mod lookup;
 mod minibatch;
+mod network;
+mod network_run;
 mod output;
+mod parse;
 mod plan;
 mod progress;
+mod resolve;
 mod run;
 mod show;
+mod spelling;
+#[cfg(feature = "sqlite")]
+mod store;
 mod text;
 mod train;
+mod trie;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@ use crate::args::{
     Decode, Demo, DeviceChoice, Encode, Eval, InitChoice, MetricChoice, OnBad, PreprocessFlags, Preset, Rows, Train,
 };
 use crate::failure::{Usage, usage};
+use crate::network::NetworkPlan;
 use anyhow::Result;
 use sememe::fit::MiniBatchRqKMeans;
 use sememe::io::AtomicFile;
@@ -23,6 +24,7 @@ pub struct TrainPlan {
     pub output: PathBuf,
     pub config: RqKMeans,
     pub minibatch: Option<MiniBatchPlan>,
+    pub network: Option<NetworkPlan>,
     pub device: DeviceChoice,
     pub dry_run: bool,
 }
@@ -73,6 +75,7 @@ pub struct DemoPlan {
 }
 
 pub fn train(flags: Train) -> Result<TrainPlan> {
+    let network = crate::network::plan(&flags)?;
     let config = config(&flags.codebooks, &flags.preprocess)?;
     let input = rows(flags.input, flags.rows);
     output(&flags.output, &["safetensors"], "a codec is written as", &[&input.path], !flags.dry_run)?;
@@ -81,7 +84,7 @@ pub fn train(flags: Train) -> Result<TrainPlan> {
         output(state, &["json"], "a training state is written as", &[&input.path, &flags.output], !flags.dry_run)?;
     }
     let (output, device, dry_run) = (flags.output, flags.on.device, flags.dry_run);
-    Ok(TrainPlan { input, output, config, minibatch, device, dry_run })
+    Ok(TrainPlan { input, output, config, minibatch, network, device, dry_run })
 }
 
 pub fn encode(flags: Encode) -> Result<EncodePlan> {
@@ -94,13 +97,19 @@ pub fn encode(flags: Encode) -> Result<EncodePlan> {
         &[&flags.codec, &input.path],
         true,
     )?;
-    if extension(&flags.output) == "parquet" && !cfg!(feature = "parquet") {
-        let path = flags.output.display();
+    writes_parquet(&flags.output)?;
+    Ok(EncodePlan { codec: flags.codec, input, output: flags.output, device: flags.on.device, options })
+}
+
+/// Refuses a `.parquet` of codes in a build that cannot write one.
+pub fn writes_parquet(path: &Path) -> Result<()> {
+    if extension(path) == "parquet" && !cfg!(feature = "parquet") {
         return Err(usage(format!(
-            "`{path}`: this build does not write parquet; build with `--features parquet`, or write .npy, .jsonl or .csv"
+            "`{}`: this build does not write parquet; build with `--features parquet`, or write .npy, .jsonl or .csv",
+            path.display()
         )));
     }
-    Ok(EncodePlan { codec: flags.codec, input, output: flags.output, device: flags.on.device, options })
+    Ok(())
 }
 
 pub fn decode(flags: Decode) -> Result<DecodePlan> {
@@ -137,7 +146,7 @@ pub fn demo(flags: Demo) -> Result<DemoPlan> {
     Ok(DemoPlan { output: flags.output, device: flags.on.device })
 }
 
-fn rows(path: PathBuf, flags: Rows) -> RowsPlan {
+pub fn rows(path: PathBuf, flags: Rows) -> RowsPlan {
     let on_bad = match flags.on_bad {
         OnBad::Refuse => BadRows::Refuse,
         OnBad::Drop => BadRows::Drop,
@@ -145,7 +154,7 @@ fn rows(path: PathBuf, flags: Rows) -> RowsPlan {
     RowsPlan { path, array: flags.array, on_bad }
 }
 
-fn encode_options(beam: Option<usize>, batch_rows: Option<usize>) -> Result<EncodeOptions> {
+pub fn encode_options(beam: Option<usize>, batch_rows: Option<usize>) -> Result<EncodeOptions> {
     if let Some(beam @ (0 | 65..)) = beam {
         return Err(usage(format!("`--beam`: expected 1 to 64 prefixes, got {beam}")));
     }
@@ -201,12 +210,16 @@ fn minibatch(
     config: &RqKMeans,
 ) -> Result<Option<MiniBatchPlan>> {
     let given = |pairs: &[(bool, &str)]| pairs.iter().find(|(given, _)| *given).map(|(_, name)| (*name).to_owned());
+    if flags.method == Method::Rqvae {
+        return Ok(None);
+    }
     if flags.method == Method::Kmeans {
         let own = [
             (flags.epochs.is_some(), "--epochs"),
             (flags.batch_rows.is_some(), "--batch-rows"),
             (flags.joint, "--joint"),
             (flags.checkpoint.is_some(), "--checkpoint"),
+            (flags.resume.is_some(), "--resume"),
         ];
         return match given(&own) {
             Some(name) => Err(usage(format!("`{name}` needs `--method minibatch`"))),
@@ -231,6 +244,15 @@ fn minibatch(
     if let Some(name) = given(&foreign) {
         return Err(usage(format!("`{name}` does not go with `--method minibatch`; leave one of them out")));
     }
+    let resume = flags.resume.is_some();
+    if let Some(which) = flags.resume.as_deref().filter(|which| *which != "last") {
+        return Err(usage(format!(
+            "`--resume {which}` is for `--method rqvae`; mini-batches go on from `--checkpoint`"
+        )));
+    }
+    if resume && flags.checkpoint.is_none() {
+        return Err(usage("`--resume` needs `--checkpoint`, the state to go on from"));
+    }
     let defaults = MiniBatchRqKMeans::default();
     let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
     let settings = MiniBatchRqKMeans {
@@ -246,7 +268,7 @@ fn minibatch(
         ..defaults
     };
     settings.validate().map_err(in_flags)?;
-    Ok(Some(MiniBatchPlan { config: settings, checkpoint: flags.checkpoint.clone(), resume: flags.resume }))
+    Ok(Some(MiniBatchPlan { config: settings, checkpoint: flags.checkpoint.clone(), resume }))
 }
 
 fn preprocess(flags: &PreprocessFlags, steps: &mut Preprocess) {
@@ -314,7 +336,7 @@ fn extension(path: &Path) -> String {
 }
 
 /// Refuses an output that could not be written after the work is done; `probe` also tries to create a file there.
-fn output(path: &Path, extensions: &[&str], what: &str, inputs: &[&Path], probe: bool) -> Result<()> {
+pub fn output(path: &Path, extensions: &[&str], what: &str, inputs: &[&Path], probe: bool) -> Result<()> {
     let shown = path.display();
     if !extensions.contains(&extension(path).as_str()) {
         let list: Vec<String> = extensions.iter().map(|e| format!(".{e}")).collect();

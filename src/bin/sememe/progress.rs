@@ -229,6 +229,35 @@ impl State {
     }
 }
 
+/// One line about an epoch of an RQ-VAE.
+fn epoch_line(report: &sememe::progress::EpochReport) -> String {
+    let width = report.epochs.to_string().len();
+    let mut line = format!("epoch {:>width$}/{}  loss {:.4}", report.epoch, report.epochs, report.losses.total);
+    match &report.health {
+        Some(health) => {
+            let levels: Vec<String> = health.levels.iter().map(|l| format!("{:.0}", l.perplexity)).collect();
+            let used = health.levels.iter().map(|l| l.utilisation).fold(1.0, f64::min);
+            line.push_str(&format!(
+                "  R² {:.4}  collisions {:.4}  perplexity {}  used {}",
+                health.r2,
+                health.collision_rate,
+                levels.join("/"),
+                percent(used)
+            ));
+        }
+        None => line.push_str(&format!("  reconstruction {:.4}", report.losses.reconstruction)),
+    }
+    if report.restarted > 0 {
+        line.push_str(&format!("  {} restarted", whole(report.restarted)));
+    }
+    line.push_str(&format!(
+        "  {} rows/s{}",
+        whole(report.rows_per_second as u64),
+        if report.best { ", best" } else { "" }
+    ));
+    line
+}
+
 impl Observer for Progress {
     fn event(&self, event: Event<'_>) {
         let mut state = self.state();
@@ -243,6 +272,10 @@ impl Observer for Progress {
             Event::Level(summary) => {
                 state.level = summary.level + 1;
                 let line = state.level_line(summary);
+                say(self.mode, &state, &line);
+            }
+            Event::Epoch(report) => {
+                let line = epoch_line(report);
                 say(self.mode, &state, &line);
             }
             Event::Refined { round, r2 } => {

@@ -3,7 +3,12 @@
 use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
 use crate::progress::Progress;
-use crate::{completions, decode, demo, doctor, encode, eval, plan, show, train};
+#[cfg(feature = "sqlite")]
+use crate::{assign, lookup, store};
+use crate::{
+    completions, config, decode, demo, doctor, encode, eval, export, format, parse, plan, resolve, show, spelling,
+    train, trie,
+};
 use anyhow::Result;
 use clap::Parser as _;
 
@@ -19,6 +24,10 @@ pub fn run() -> Result<()> {
     let json = common.json;
     match &verb {
         Verb::Show(flags) => return show::run(flags, json),
+        Verb::Config(flags) => return config::run(flags, json),
+        #[cfg(feature = "sqlite")]
+        Verb::Lookup(flags) => return lookup::run(&store::lookup(flags.clone())?, json),
+        Verb::Trie(flags) => return trie::run(flags, json),
         Verb::Doctor => return doctor::run(json),
         Verb::Completions(flags) => return completions::run(flags, json),
         _ => {}
@@ -30,7 +39,15 @@ pub fn run() -> Result<()> {
         Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),
         Verb::Decode(flags) => decode::run(&plan::decode(flags)?, &progress),
         Verb::Eval(flags) => eval::run(&plan::eval(flags)?, &progress),
-        Verb::Show(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
+        Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
+        Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
+        Verb::Export(flags) => export::run(&spelling::export(*flags)?, &progress),
+        #[cfg(feature = "sqlite")]
+        Verb::Assign(flags) => assign::run(&store::assign(*flags)?, &progress),
+        #[cfg(feature = "sqlite")]
+        Verb::Lookup(_) => Ok(()),
+        Verb::Resolve(flags) => resolve::run(&spelling::resolve(*flags)?, &progress),
+        Verb::Show(_) | Verb::Config(_) | Verb::Trie(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
     }
 }
 

@@ -22,15 +22,20 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
     let input = Input::open(&plan.input)?;
     let config = &plan.config;
-    let used = input.rows().min(config.max_training_rows.unwrap_or(usize::MAX));
+    let cap = plan.network.as_ref().map_or(config.max_training_rows, |n| n.config.max_training_rows);
+    let used = input.rows().min(cap.unwrap_or(usize::MAX));
     let device = device::open(plan.device, used)?;
+    if let (Some(network), true) = (&plan.network, plan.dry_run) {
+        return crate::network_run::dry_run(plan, network, &input, &device, progress);
+    }
     if plan.dry_run {
         return dry_run(plan, &input, used, &device, progress);
     }
     report_dropped(&input, progress);
-    let codec = match &plan.minibatch {
-        Some(minibatch) => crate::minibatch::train(minibatch, &input, &device, progress)?,
-        None => {
+    let codec = match (&plan.network, &plan.minibatch) {
+        (Some(network), _) => crate::network_run::train(network, &input, &device, progress)?,
+        (None, Some(minibatch)) => crate::minibatch::train(minibatch, &input, &device, progress)?,
+        (None, None) => {
             progress.expect_levels(config.codebook_sizes.len(), config.starts);
             Codec::train(&input, config, &device, progress)?
         }
@@ -55,7 +60,7 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
     let mut text = format!(
         "wrote {}: {} codewords for {} dimensions, {}, from {} in {} on the {}\n",
         plan.output.display(),
-        sizes(&config.codebook_sizes),
+        sizes(&codec.codebook_sizes()),
         codec.dims(),
         size(bytes),
         count(codec.manifest().training.rows, "row"),

@@ -162,10 +162,45 @@ impl RqVaeTrainer {
         Ok(trainer)
     }
 
+    /// Whether it started from a codec (RQ-KMeans+).
+    #[must_use]
+    pub fn began_from_codec(&self) -> bool {
+        self.start.is_some() || self.origin.as_ref().is_some_and(|o| o.warm.is_some())
+    }
+
     /// The settings.
     #[must_use]
     pub fn config(&self) -> &RqVae {
         &self.config
+    }
+
+    /// Takes settings over that change nothing of what is trained: `epochs`, `patience`, `health_every`, `log_every`,
+    /// `checkpoint_steps`, `stop_on_collapse`. More epochs let a training go on that had ended; the learning rate follows the new
+    /// length from there.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the first other field that differs.
+    pub fn continue_with(&mut self, config: &RqVae) -> Result<()> {
+        config.validate()?;
+        let mut same = config.clone();
+        let own = &self.config;
+        (same.epochs, same.patience, same.health_every) = (own.epochs, own.patience, own.health_every);
+        (same.log_every, same.checkpoint_steps) = (own.log_every, own.checkpoint_steps);
+        same.stop_on_collapse = own.stop_on_collapse;
+        let fields = |c: &RqVae| serde_json::to_value(c).map_err(|e| Error::Data(e.to_string()));
+        if let (serde_json::Value::Object(new), serde_json::Value::Object(old)) = (fields(&same)?, fields(own)?)
+            && let Some((field, value)) = new.iter().find(|(field, value)| old.get(*field) != Some(value))
+        {
+            let before = old.get(field).cloned().unwrap_or_default();
+            let problem =
+                format!("the training began with {before} and cannot go on with {value}; give the same, or start anew");
+            return Err(Error::config(field.clone(), problem));
+        }
+        if config.epochs as u64 > self.progress.epoch && config.epochs > own.epochs {
+            self.progress.finished = false;
+        }
+        self.config = config.clone();
+        Ok(())
     }
 
     /// Steps taken.
@@ -338,7 +373,7 @@ impl RqVaeTrainer {
         let mut masks =
             backend.index("dropout masks", if config.dropout > 0.0 { window * dropout_bits / 32 } else { 0 })?;
         observer.event(Event::Phase { name: "train rq-vae", total: Some(total), unit: "steps" });
-        while self.progress.epoch < config.epochs as u64 {
+        while self.progress.epoch < config.epochs as u64 && !self.is_tired() {
             let epoch = self.progress.epoch;
             let quantised = epoch >= config.autoencoder_epochs as u64;
             if quantised && self.progress.codebook_steps.is_none() {
@@ -512,7 +547,9 @@ impl RqVaeTrainer {
                 losses,
             })?;
         }
-        if config.checkpoint_steps.is_some_and(|every| self.progress.steps.is_multiple_of(every as u64)) {
+        // The end of an epoch writes one of its own.
+        let within = self.progress.step < batches;
+        if within && config.checkpoint_steps.is_some_and(|every| self.progress.steps.is_multiple_of(every as u64)) {
             self.require_finite(session)?;
             self.download(session)?;
             recorder.checkpoint(CheckpointKind::Last, self)?;
@@ -603,7 +640,8 @@ impl RqVaeTrainer {
         let last = epoch == config.epochs as u64;
         let quantised = self.progress.codebook_steps.is_some();
         let due = quantised && (epoch.is_multiple_of(config.health_every as u64) || last);
-        let look = if due { Some(self.look(session, data, false, x, observer)?) } else { None };
+        // Not to be stopped: losses are taken already, and what follows is short.
+        let look = if due { Some(self.look(session, data, false, x, &())?) } else { None };
         let better = look.as_ref().is_some_and(|l| self.improves(&l.health));
         let restarted = std::mem::take(&mut self.progress.restarted);
         (self.progress.epoch, self.progress.step) = (epoch, 0);
@@ -642,7 +680,7 @@ impl RqVaeTrainer {
                 return Err(Error::Data(format!("stopped after epoch {epoch}: {alarm}")));
             }
         }
-        let tired = config.patience.is_some_and(|patience| self.progress.stale >= patience as u64);
+        let tired = self.is_tired();
         if tired && !last {
             observer.event(Event::Note(&format!(
                 "no better epoch than {} within {}: training ends",
@@ -662,6 +700,11 @@ impl RqVaeTrainer {
         observer: &dyn Observer,
     ) -> Result<Look> {
         session.look(&data.corpus(), &data.training, &data.validation, depths, x, observer)
+    }
+
+    /// Whether the monitored measure has not improved for as long as patience lasts.
+    fn is_tired(&self) -> bool {
+        self.config.patience.is_some_and(|patience| self.progress.stale >= patience as u64)
     }
 
     /// What is to grow, the first first.

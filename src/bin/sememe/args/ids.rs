@@ -1,0 +1,235 @@
+//! Flags of the verbs that make and keep IDs.
+
+#[cfg(feature = "sqlite")]
+use super::{OnDevice, Rows};
+use clap::{Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+#[cfg(feature = "sqlite")]
+#[derive(Debug, Args)]
+pub struct Assign {
+    /// Codec to encode with; a store holds IDs of one codec
+    #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
+    pub codec: PathBuf,
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub input: PathBuf,
+    /// The items, in the order of the rows: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keys: PathBuf,
+    /// Field or column with each item's key
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    pub key: String,
+    /// SQLite file that holds the IDs, made if it is not there
+    #[arg(long, value_name = "STORE", value_hint = ValueHint::FilePath)]
+    pub store: PathBuf,
+    /// Codes with counters to write: .npy, .parquet, .jsonl or .csv
+    #[arg(long, short, value_name = "IDS", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub on: OnDevice,
+    /// Prefixes a row that are kept while encoding [default: the codec's own]
+    #[arg(long, value_name = "N")]
+    pub beam: Option<usize>,
+    /// Items a transaction; each is kept whole or not at all
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub batch_items: usize,
+}
+
+#[cfg(feature = "sqlite")]
+#[derive(Clone, Debug, Args)]
+pub struct Lookup {
+    /// SQLite file that `assign` filled
+    #[arg(value_name = "STORE", value_hint = ValueHint::FilePath)]
+    pub store: PathBuf,
+    /// Keys of items whose IDs are wanted
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// An ID whose items are wanted: 12-5-33 for all on these codes, 12-5-33-1 for one but the first
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// First codes of IDs whose items are wanted: 12-5
+    #[arg(long, value_name = "CODES")]
+    pub prefix: Option<String>,
+    /// Items listed, at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub most: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyChoice {
+    Suffix,
+    ExtraLevel,
+    Relocate,
+    Error,
+}
+
+#[derive(Debug, Args)]
+pub struct Resolve {
+    /// Codes: .npy, .parquet, .jsonl or .csv
+    #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub codes: PathBuf,
+    /// Codes to write: .npy, .parquet, .jsonl or .csv
+    #[arg(long, short, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// The items, in the order of the encoded rows: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub items: PathBuf,
+    /// Field or column with each item's key, which decides who comes first
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    pub key: String,
+    #[arg(long, value_enum, default_value = "suffix", hide_possible_values = true)]
+    #[arg(
+        help = "suffix and extra-level: append a number, 0 for the first item on its codes (for 12-5-33-1, write it with `format \
+                  --counter`; for IDs of one length, as one more level); relocate: other codes, at the least added squared L2; \
+                  error: refuse"
+    )]
+    pub policy: PolicyChoice,
+    /// The codec that made the codes, to relocate by
+    #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath, requires = "rows")]
+    pub codec: Option<PathBuf>,
+    /// The embeddings that were encoded, to relocate by
+    #[arg(long, value_name = "IN", value_hint = ValueHint::FilePath, requires = "codec")]
+    pub rows: Option<PathBuf>,
+    /// Array, tensor or column of the embeddings [default: `embeddings`, or the only one]
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    pub array: Option<String>,
+    /// Items that may share an ID after relocating
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "rows")]
+    pub capacity: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StyleChoice {
+    Plain,
+    LcRec,
+    #[value(name = "openonerec")]
+    OpenOneRec,
+    Sem,
+    Animind,
+}
+
+/// How IDs are spelled.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Spelling")]
+pub struct Spelling {
+    #[arg(long, value_enum, default_value = "plain", hide_possible_values = true)]
+    #[arg(help = "plain 12-5-33, lc-rec <a_12><b_5><c_33>, openonerec <|sid_begin|><s_a_12>…<|sid_end|>, sem \
+                  [SEM_START][SEM_0_12]…[SEM_END], animind <L1_12> <L2_5> <L3_33>; the options below override its parts")]
+    pub style: StyleChoice,
+    /// One level's token, with {code} and, if you like, {level} (from 0), {level1} (from 1) or {letter}
+    #[arg(long, value_name = "TEMPLATE")]
+    pub token: Option<String>,
+    /// Text between two tokens
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub separator: Option<String>,
+    /// Text before the first token
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub begin: Option<String>,
+    /// Text after the last token
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub end: Option<String>,
+    /// What the first codeword of a level is called
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub first: u32,
+    /// Number codes on through the levels: 12, 256 + 5, 512 + 33
+    #[arg(long)]
+    pub cumulative: bool,
+    /// The last number of an ID counts items on the same codes, and is left out where it is 0: 12-5-33 and 12-5-33-1
+    #[arg(long)]
+    pub counter: bool,
+}
+
+/// The codebooks that IDs are made of.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Codebooks, one of them needed")]
+pub struct Sizes {
+    /// The codec that made the codes
+    #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath)]
+    pub codec: Option<PathBuf>,
+    /// Codewords a level, if there is no codec: one number for all, or one a level as in 512,256,128
+    #[arg(long, value_name = "K", value_delimiter = ',', num_args = 1, conflicts_with = "codec")]
+    pub codebook_size: Option<Vec<usize>>,
+}
+
+#[derive(Debug, Args)]
+pub struct Format {
+    /// Codes: .npy, .parquet, .jsonl or .csv
+    #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub codes: PathBuf,
+    /// IDs to write, one a line: .txt, or with row numbers .jsonl or .csv
+    #[arg(long, short, value_name = "IDS", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub sizes: Sizes,
+    #[command(flatten)]
+    pub spelling: Spelling,
+}
+
+#[derive(Debug, Args)]
+pub struct Parse {
+    /// IDs, one a line: .txt, .jsonl or .csv
+    #[arg(value_name = "IDS", value_hint = ValueHint::FilePath)]
+    pub ids: PathBuf,
+    /// Codes to write: .npy, .parquet, .jsonl or .csv
+    #[arg(long, short, value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub sizes: Sizes,
+    /// Codes an ID, where --codebook-size gives one number for all of them
+    #[arg(long, value_name = "N")]
+    pub levels: Option<usize>,
+    #[command(flatten)]
+    pub spelling: Spelling,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Codes: .npy, .parquet, .jsonl or .csv
+    #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub codes: PathBuf,
+    /// Folder to write to, made if it is not there: vocabulary.json, special_tokens.json, index.json, items.jsonl, ids.trie
+    /// and, with --title, info.tsv
+    #[arg(long, short, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub sizes: Sizes,
+    #[command(flatten)]
+    pub spelling: Spelling,
+    /// The items, in the order of the encoded rows: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Items")]
+    pub items: Option<PathBuf>,
+    /// Field or column with each item's key; without --items keys are row numbers
+    #[arg(long, value_name = "NAME", default_value = "id", requires = "items", help_heading = "Items")]
+    pub key: String,
+    /// Field or column with each item's title, for info.tsv
+    #[arg(long, value_name = "NAME", requires = "items", help_heading = "Items")]
+    pub title: Option<String>,
+    /// Number of the first token: as many as the model's own vocabulary has
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Tokens")]
+    pub first_token_id: u32,
+    /// Number of the model's token that ends an ID [default: the spelling's own, if it has one]
+    #[arg(long, value_name = "N", help_heading = "Tokens")]
+    pub end_token_id: Option<u32>,
+    /// A special token of your own, such as [REC]; may be given again
+    #[arg(long, value_name = "TEXT", help_heading = "Tokens")]
+    pub special_token: Vec<String>,
+    /// Write no trie
+    #[arg(long, conflicts_with = "end_token_id", help_heading = "Tokens")]
+    pub no_trie: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TrieArgs {
+    /// Trie that `export` wrote
+    #[arg(value_name = "TRIE", value_hint = ValueHint::FilePath)]
+    pub trie: PathBuf,
+    /// Numbers of the tokens so far
+    #[arg(value_name = "TOKEN")]
+    pub prefix: Vec<u32>,
+    /// Read all of it first and hold it to its hash
+    #[arg(long)]
+    pub verify: bool,
+}

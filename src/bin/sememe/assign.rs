@@ -1,0 +1,105 @@
+//! `sememe assign`.
+
+use crate::device;
+use crate::encode::check_dims;
+use crate::input::Input;
+use crate::output::{print, print_json};
+use crate::plan::in_flags;
+use crate::progress::Progress;
+use crate::store::AssignPlan;
+use crate::text::{count, time, whole};
+use crate::train::report_dropped;
+use anyhow::Result;
+use sememe::ids::store::{SqliteStore, Store};
+use sememe::io::{CodesWriter, read_keys};
+use sememe::{Codec, Error, Event, Observer as _, RowSource};
+use serde_json::json;
+use std::time::Instant;
+
+/// Encodes all rows, then gives items IDs in the order of their keys, a transaction a batch; keys and codes are held in memory.
+pub fn run(plan: &AssignPlan, progress: &Progress) -> Result<()> {
+    let begun = Instant::now();
+    let codec = Codec::load(&plan.codec)?;
+    let input = Input::open(&plan.input)?;
+    check_dims(&codec, &input)?;
+    let keys = read_keys(&plan.keys, &plan.key)?;
+    let in_file = input.rows() + input.dropped().len();
+    if keys.len() != in_file {
+        let problem = format!("holds {} items, but `{}` {in_file} rows", keys.len(), plan.input.path.display());
+        return Err(Error::format(&plan.keys, problem).into());
+    }
+    sememe::ids::check_keys(&keys)?;
+    let device = device::open(plan.device, input.rows())?;
+    let encoder = codec.encoder(&device, &plan.options).map_err(in_flags)?;
+    report_dropped(&input, progress);
+    // Opened before the work, so that another codec's store is refused at once.
+    let mut store = SqliteStore::open(&plan.store, codec.content_hash(), codec.levels())?;
+    let levels = codec.levels();
+    let mut codes = vec![0u32; input.rows() * levels];
+    encoder.encode_source(&input, progress, &mut |start, part| {
+        codes[start * levels..start * levels + part.len()].copy_from_slice(part);
+        Ok(())
+    })?;
+    let key = |i: usize| keys[input.original(i) as usize].as_str();
+    let mut order: Vec<usize> = (0..input.rows()).collect();
+    // By key over the whole file, so that counters do not depend on its order.
+    order.sort_unstable_by_key(|i| key(*i).as_bytes());
+    progress.phase("assign", order.len() as u64, "items");
+    let working = Instant::now();
+    let (mut new, mut drifted, mut done) = (0usize, 0usize, 0u64);
+    let mut ids = vec![0u32; input.rows() * (levels + 1)];
+    for batch in order.chunks(plan.batch_items) {
+        let items: Vec<(&str, &[u32])> =
+            batch.iter().map(|i| (key(*i), &codes[i * levels..(i + 1) * levels])).collect();
+        for (i, given) in batch.iter().zip(store.assign(&items)?) {
+            new += usize::from(given.new);
+            drifted += usize::from(given.drifted);
+            ids[i * (levels + 1)..(i + 1) * (levels + 1)].copy_from_slice(&given.id.to_row());
+        }
+        done += batch.len() as u64;
+        progress.event(Event::Advance { done });
+    }
+    let rate = order.len() as f64 / working.elapsed().as_secs_f64().max(1e-9);
+    if let Some(output) = &plan.output {
+        let mut sizes = codec.codebook_sizes();
+        sizes.push(ids.chunks_exact(levels + 1).filter_map(|id| id.last()).max().map_or(1, |most| *most as usize + 1));
+        let numbers: Vec<u64> = (0..input.rows()).map(|i| input.original(i)).collect();
+        let mut writer = CodesWriter::create(output, input.rows(), levels + 1, &sizes)?;
+        writer.write_with_rows(&numbers, &ids)?;
+        writer.finish()?;
+    }
+    progress.finish();
+    let (items, total, seconds) = (input.rows(), store.count()?, begun.elapsed().as_secs_f64());
+    if progress.json {
+        return print_json(&json!({
+            "store": plan.store.display().to_string(),
+            "output": plan.output.as_ref().map(|path| path.display().to_string()),
+            "codec": codec.content_hash(),
+            "items": items,
+            "new": new,
+            "known": items - new,
+            "drifted": drifted,
+            "dropped": input.dropped().len(),
+            "in_store": total,
+            "items_per_second": rate,
+            "seconds": seconds,
+            "notes": progress.notes(),
+        }));
+    }
+    if progress.quiet {
+        return Ok(());
+    }
+    let drift = match drifted {
+        0 => String::new(),
+        n => format!("\n{} whose codes have changed kept the ID that they had", count(n, "item")),
+    };
+    print(&format!(
+        "{}: {} got an ID, {} had one; {} in all, in {}, {} items/s{drift}\n",
+        plan.store.display(),
+        count(new, "item"),
+        whole((items - new) as u64),
+        whole(total),
+        time(seconds),
+        whole(rate as u64)
+    ))
+}

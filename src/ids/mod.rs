@@ -1,0 +1,16 @@
+//! What codes become: one ID an item, stores that keep it, text that people and language models read, and the trie that keeps a
+//! model to real IDs.
+
+mod export;
+pub mod format;
+mod keys;
+pub mod resolve;
+pub mod store;
+pub mod trie;
+mod vocabulary;
+
+pub use export::Export;
+pub use format::{Style, Template, TextFormat};
+pub use keys::check_keys;
+pub use trie::{Frontier, Hit, Trie};
+pub use vocabulary::Vocabulary;

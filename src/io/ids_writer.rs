@@ -1,0 +1,95 @@
+//! Writes IDs as text: `.txt`, `.jsonl` or `.csv`.
+
+use std::path::Path;
+
+use super::atomic::AtomicFile;
+use super::open::extension;
+use crate::error::{Error, Result};
+
+enum Form {
+    Text,
+    Jsonl,
+    Csv,
+}
+
+/// Writes IDs, one a line, to a file that appears when it is complete. The extension picks the format:
+///
+/// - `.txt`: the ID as it is.
+/// - `.jsonl`: `{"row":0,"id":"12-5-33"}`.
+/// - `.csv`: columns `row` and `id`.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("ids.jsonl");
+/// let mut out = sememe::io::IdsWriter::create(&path)?;
+/// out.write(0, "12-5-33")?;
+/// out.finish()?;
+/// assert_eq!(std::fs::read_to_string(&path)?, "{\"row\":0,\"id\":\"12-5-33\"}\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct IdsWriter {
+    file: AtomicFile,
+    form: Form,
+    line: Vec<u8>,
+}
+
+impl IdsWriter {
+    /// Starts a file.
+    ///
+    /// # Errors
+    /// If the extension is none of these, or the file cannot be created.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let form = match extension(path).as_str() {
+            "txt" => Form::Text,
+            "jsonl" => Form::Jsonl,
+            "csv" => Form::Csv,
+            other => {
+                return Err(Error::format(path, format!("IDs are written as .txt, .jsonl or .csv, got `.{other}`")));
+            }
+        };
+        let mut file = AtomicFile::create(path)?;
+        if matches!(form, Form::Csv) {
+            file.put(b"row,id\n")?;
+        }
+        Ok(Self { file, form, line: Vec::new() })
+    }
+
+    /// Appends an ID and the number of its row.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a line break in an ID of a `.txt`; if the file cannot be written.
+    pub fn write(&mut self, row: u64, id: &str) -> Result<()> {
+        self.line.clear();
+        match self.form {
+            Form::Text if id.contains(['\n', '\r']) => {
+                return Err(Error::Data(format!("the ID {id:?} of row {row} holds a line break; write .jsonl")));
+            }
+            Form::Text => self.line.extend_from_slice(id.as_bytes()),
+            Form::Jsonl => {
+                self.line.extend_from_slice(format!("{{\"row\":{row},\"id\":").as_bytes());
+                serde_json::to_writer(&mut self.line, id).map_err(|e| self.file.failed(e.into()))?;
+                self.line.push(b'}');
+            }
+            Form::Csv => {
+                self.line.extend_from_slice(format!("{row},").as_bytes());
+                // Quoted where CSV needs it; readers strip what the quotes protect.
+                if id.contains([',', '"', '\n', '\r', ' ']) || id.is_empty() {
+                    self.line.extend_from_slice(format!("\"{}\"", id.replace('"', "\"\"")).as_bytes());
+                } else {
+                    self.line.extend_from_slice(id.as_bytes());
+                }
+            }
+        }
+        self.line.push(b'\n');
+        self.file.put(&self.line)
+    }
+
+    /// Puts the file in place.
+    ///
+    /// # Errors
+    /// If it cannot be put in place; nothing is left behind then.
+    pub fn finish(self) -> Result<()> {
+        self.file.commit()
+    }
+}
