@@ -32,6 +32,7 @@ use super::certify::Limits;
 use super::parts::Parts;
 use crate::compute::bound::Arithmetic;
 use crate::compute::cpu::dots::row_dots;
+use crate::compute::network::FEW_ROWS;
 use crate::compute::reference::Chain;
 
 /// See the module's text.
@@ -39,10 +40,10 @@ const SAFETY: f64 = 16.0;
 /// The least e that is believed: one rounding of f32. A network of small integers may be exact on every probe.
 const LEAST: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// How many probes at a time, and of how many probes: all as one block; blocks that no tile divides; one by one (on a GPU, where
-/// every batch is a submit, only some).
+/// How many probes at a time, and of how many probes: all as one block; blocks that no tile divides; one by one, as the CPU takes
+/// fewer than [`FEW_ROWS`] (on a GPU, where every batch is a submit, only some).
 pub fn shapes(probes: usize, cpu: bool) -> [(usize, usize); 3] {
-    [(probes, probes), (9, probes), (1, if cpu { probes } else { probes.min(4) })]
+    [(probes, probes), (FEW_ROWS + 1, probes), (1, if cpu { probes } else { probes.min(4) })]
 }
 
 /// What was measured on one device.

@@ -8,6 +8,9 @@ use crate::error::{Result, check_shape};
 /// Scratch a tensor that a GPU's forward pass may take, and the CPU's, whose pieces should stay in cache.
 const SCRATCH_BYTES: usize = 64 << 20;
 const HOST_SCRATCH_BYTES: usize = 1 << 20;
+/// Rows below which the CPU takes them one by one: a product with one row reads the weights where they lie, any other packs them
+/// first, which took as long as some 20 rows do (384-512-256-128-32).
+pub(crate) const FEW_ROWS: usize = 24;
 
 /// One layer: `y = x·weightᵀ + bias`, then, in this order and where there, layer norm and activation.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,8 +159,10 @@ impl<B: TensorBackend> ResidentMlp<B> {
         let (inputs, outputs) = (self.layers[0].inputs, self.layers[self.layers.len() - 1].outputs);
         check_shape("d", inputs, d, "rows for a network")?;
         let widest = self.layers.iter().map(|l| l.outputs).max().unwrap_or(inputs);
-        let cap = if backend.info().kind == DeviceKind::Cpu { HOST_SCRATCH_BYTES } else { SCRATCH_BYTES };
-        let piece = (cap / (4 * widest.max(inputs))).max(128).min(n);
+        let cpu = backend.info().kind == DeviceKind::Cpu;
+        let cap = if cpu { HOST_SCRATCH_BYTES } else { SCRATCH_BYTES };
+        let most = if cpu && n < FEW_ROWS { 1 } else { (cap / (4 * widest.max(inputs))).max(128) };
+        let piece = most.min(n);
         let zeros = |len: usize| backend.zeros("layers of a network", piece * len);
         let (input, current) = (zeros(inputs)?, zeros(widest)?);
         let mut room = Room { input, current, first: zeros(widest)?, second: zeros(widest)? };
