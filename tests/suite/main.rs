@@ -25,6 +25,7 @@ mod parity;
 mod quantisers;
 mod real;
 mod regression;
+mod rqvae;
 #[cfg(feature = "gpu")]
 mod support;
 #[cfg(feature = "gpu")]

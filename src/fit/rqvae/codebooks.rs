@@ -347,49 +347,49 @@ impl<B: TensorBackend> Session<'_, B> {
         Ok((0..self.layout.sizes.len()).map(|level| books[self.layout.book_of(level)]).collect())
     }
 
-    /// For the diversity loss: for every codeword of every level another of its cluster.
-    pub fn draw_targets(&mut self, clusters: usize, epoch: u64, window: u64, observer: &dyn Observer) -> Result<()> {
+    /// For the diversity loss: the cluster of every codeword of each level, by k-means over codewords.
+    pub fn clusters(&self, clusters: usize, observer: &dyn Observer) -> Result<Vec<Vec<u32>>> {
         let (backend, layout) = (self.at.backend, self.layout);
-        let e = layout.code_dims;
-        for level in 0..layout.sizes.len() {
-            let k = layout.sizes[level];
-            let values = self.codebook_values(layout.book_of(level))?;
-            let rows = self.upload_vectors(&values)?;
-            let settings = Settings {
-                k: clusters.min(k),
-                iterations: 10,
-                tolerance: 1e-3,
-                starts: 1,
-                seed: self.at.config.seed,
-                level,
-                metric: Metric::SquaredL2,
-                init: Init::KMeansPlusPlus,
-                empty: EmptyPolicy::Keep,
-                exchange: false,
-            };
-            let outcome = kmeans::fit::<B>(backend, &rows, &settings, &Quiet(observer))?;
-            let labels = backend.read_partition(&outcome.partition)?.labels;
+        (0..layout.sizes.len())
+            .map(|level| {
+                let rows = self.upload_vectors(&self.codebook_values(layout.book_of(level))?)?;
+                let settings = Settings {
+                    k: clusters.min(layout.sizes[level]),
+                    iterations: 10,
+                    tolerance: 1e-3,
+                    starts: 1,
+                    seed: self.at.config.seed,
+                    level,
+                    metric: Metric::SquaredL2,
+                    init: Init::KMeansPlusPlus,
+                    empty: EmptyPolicy::Keep,
+                    exchange: false,
+                };
+                let outcome = kmeans::fit::<B>(backend, &rows, &settings, &Quiet(observer))?;
+                Ok(backend.read_partition(&outcome.partition)?.labels)
+            })
+            .collect()
+    }
+
+    /// Draws for every codeword of every level another of its cluster; for one that is alone, any other.
+    pub fn draw_targets(&mut self, clusters: &[Vec<u32>], epoch: u64, window: u64) -> Result<()> {
+        for (level, labels) in clusters.iter().enumerate() {
             let mut random = stream(self.at.config.seed, "rqvae.diversity", epoch << 32 | window << 8 | level as u64);
-            let targets: Vec<u32> = (0..k)
+            let others = |j: usize, alike: bool| -> Vec<u32> {
+                let fits = |m: &usize| *m != j && (!alike || labels[*m] == labels[j]);
+                (0..labels.len()).filter(fits).map(|m| m as u32).collect()
+            };
+            let targets: Vec<u32> = (0..labels.len())
                 .map(|j| {
-                    let mates: Vec<u32> =
-                        (0..k).filter(|m| *m != j && labels[*m] == labels[j]).map(|m| m as u32).collect();
-                    // A codeword alone in its cluster is drawn to the nearest other one.
-                    let nearest = || nearest_other(&values, e, j);
-                    if mates.is_empty() { nearest() } else { mates[random.below(mates.len() as u64) as usize] }
+                    let mates = others(j, true);
+                    let mates = if mates.is_empty() { others(j, false) } else { mates };
+                    if mates.is_empty() { 0 } else { mates[random.below(mates.len() as u64) as usize] }
                 })
                 .collect();
-            backend.write_index(&mut self.scratch.targets[level], 0, &targets)?;
+            self.at.backend.write_index(&mut self.scratch.targets[level], 0, &targets)?;
         }
         Ok(())
     }
-}
-
-fn nearest_other(values: &[f32], e: usize, j: usize) -> u32 {
-    let own = &values[j * e..(j + 1) * e];
-    let squared = |c: &[f32]| c.iter().zip(own).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
-    let others = values.chunks_exact(e).enumerate().filter(|(m, _)| *m != j);
-    others.min_by(|a, b| squared(a.1).total_cmp(&squared(b.1))).map_or(0, |(m, _)| m as u32)
 }
 
 fn spread(values: &[f32], e: usize) -> f64 {

@@ -217,7 +217,7 @@ pub struct Repulsion {
 
 impl Default for Repulsion {
     fn default() -> Self {
-        Self { weight: 0.14 }
+        Self { weight: 0.17 }
     }
 }
 

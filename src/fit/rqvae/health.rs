@@ -21,6 +21,9 @@ pub(super) struct Look {
     pub loads: Vec<Vec<u64>>,
 }
 
+/// Sees the session with the encoder's output, the rows, the first row's place and their number.
+type Each<'a, S, B> = dyn FnMut(&mut S, &<B as TensorBackend>::Tensor, usize, usize) -> Result<()> + 'a;
+
 impl<B: TensorBackend> Session<'_, B> {
     /// Encodes rows of the host, `rows` at a time: `each(first row, count, session)` sees the encoder's output.
     fn encode_pieces(
@@ -29,7 +32,7 @@ impl<B: TensorBackend> Session<'_, B> {
         picks: &[u32],
         x: &mut B::Tensor,
         observer: &dyn Observer,
-        each: &mut dyn FnMut(&mut Self, &B::Tensor, usize, usize) -> Result<()>,
+        each: &mut Each<'_, Self, B>,
     ) -> Result<()> {
         let (d, size) = (corpus.dims, self.rows);
         let mut values = vec![0.0f32; size * d];

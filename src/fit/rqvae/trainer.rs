@@ -50,6 +50,10 @@ pub(super) struct Progress {
     pub codebook_steps: Option<u64>,
     /// Steps since the last check for dead codewords.
     pub since_restart: u64,
+    /// Spread of each level's codewords at the beginning of the epoch, for Sinkhorn.
+    pub spread: Vec<f64>,
+    /// Cluster of every codeword of each level at the beginning of the epoch, for the diversity loss.
+    pub clusters: Vec<Vec<u32>>,
     /// Epoch at whose beginning codebooks were last fitted.
     pub refitted: u64,
     /// Codewords restarted in this epoch.
@@ -383,10 +387,16 @@ impl RqVaeTrainer {
             let order = shuffled(&data.training, config.seed, epoch);
             let begun = Instant::now();
             let mut trained = 0usize;
-            let mut spread = Vec::new();
-            if config.sinkhorn.is_some() && quantised {
-                spread = session.spread()?;
+            // Kept with the state: in the midst of an epoch the codebooks are others than at its beginning.
+            if self.progress.step == 0 && quantised {
+                if config.sinkhorn.is_some() {
+                    self.progress.spread = session.spread()?;
+                }
+                if let Some(diversity) = config.diversity {
+                    self.progress.clusters = session.clusters(diversity.clusters, observer)?;
+                }
             }
+            let spread = self.progress.spread.clone();
             while self.progress.step < batches {
                 // Windows lie at fixed places of an epoch, so that going on in the midst of one changes nothing.
                 let at = self.progress.step as usize;
@@ -401,8 +411,8 @@ impl RqVaeTrainer {
                     let words = dropout_words(config, self.progress.steps, end - at, dropout_bits);
                     backend.write_index(&mut masks, 0, &words)?;
                 }
-                if let (Some(diversity), true) = (config.diversity, quantised) {
-                    session.draw_targets(diversity.clusters, epoch, (at / window) as u64, observer)?;
+                if config.diversity.is_some() && quantised {
+                    session.draw_targets(&self.progress.clusters, epoch, (at / window) as u64)?;
                 }
                 for step in at..end {
                     check(observer)?;
