@@ -6,6 +6,10 @@ mod codec;
 #[cfg(feature = "gpu")]
 mod contract;
 mod eval;
+#[cfg(feature = "gpu")]
+mod gradients;
+#[cfg(feature = "gpu")]
+mod gradients_update;
 mod hostile;
 #[cfg(feature = "cli")]
 mod ids_cli;
