@@ -9,11 +9,12 @@
 #   SEMEME_ASSIGN       kernels of `assign` to time: Auto,Tiles,Subgroup,SplitF16,Matrix (default: all that the device has)
 #   SEMEME_SUITE        a built test program (target/*/deps/suite-*), where there is no cargo
 #   SEMEME_KERNELS      a built bench program (target/release/deps/kernels-*), where there is no cargo
+#   SEMEME_RQVAE        a built bench program (target/release/deps/rqvae-*), where there is no cargo
 #   SEMEME_RESULTS      folder for the result file
 #   SEMEME_COMMIT       the commit, where there is no git
 #   PYTHON              the Python to ask for torch (default python3)
 #
-# Build both programs elsewhere with: cargo test --release --no-run --test suite; cargo bench --no-run --bench kernels
+# Build both programs elsewhere with: cargo test --release --no-run --test suite; cargo bench --no-run --bench kernels --bench rqvae
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,7 +43,7 @@ if [[ -n ${SEMEME_SUITE:-} ]]; then
 else
     suite=(cargo test --release --test suite --)
 fi
-"${suite[@]}" parity codec 2>&1 | tee "$work/suite"
+"${suite[@]}" parity codec tensors quantisers gradients rqvae 2>&1 | tee "$work/suite"
 
 echo "== kernels"
 # Criterion's --test runs every bench once: enough to see that the script works.
@@ -54,10 +55,20 @@ fi
 [[ -z $small ]] || kernels+=(--test)
 "${kernels[@]}" 2>&1 | tee "$work/kernels"
 
+echo "== RQ-VAE"
+if [[ -n ${SEMEME_RQVAE:-} ]]; then
+    rqvae=("$SEMEME_RQVAE" --sweep)
+else
+    rqvae=(cargo bench --bench rqvae -- --sweep)
+fi
+[[ -z $small ]] || rqvae+=(--small)
+"${rqvae[@]}" 2>&1 | tee "$work/rqvae"
+
 echo "== PyTorch"
 python=${PYTHON:-python3}
 if "$python" -c 'import torch' 2>"$work/torch-missing"; then
     "$python" benches/peers/gpu_assign.py ${small:+--small} 2>&1 | tee "$work/torch" || echo "RESULT torch failed" >>"$work/torch"
+    "$python" benches/peers/gpu_rqvae.py ${small:+--small} 2>&1 | tee -a "$work/torch" || echo "RESULT torch failed" >>"$work/torch"
 else
     echo "RESULT no PyTorch on this machine: no comparison" | tee "$work/torch"
 fi
@@ -104,6 +115,10 @@ results() { sed -n 's/^RESULT /- /p' "$1"; }
         grep -E '^kernels/|time:' "$work/kernels"
         echo '```'
     fi
+    echo
+    echo "## RQ-VAE"
+    echo
+    results "$work/rqvae"
     echo
     echo "## PyTorch, same machine, same run"
     echo

@@ -1,8 +1,9 @@
 //! RQ-VAE training on a file, one JSON line a configuration, for `benches/peers/rqvae.py`; a small run without arguments.
 //!
-//! usage: cargo bench --bench rqvae -- DATA.npy [--config semantic-id|residual-vq|animind] [--epochs N] [--seed N]
+//! usage: cargo bench --bench rqvae -- --sweep [--small]     rows/s of training steps on the GPU, batches 256 to 20480
+//!        cargo bench --bench rqvae -- DATA.npy [--config semantic-id|residual-vq|animind] [--epochs N] [--seed N] [--health-last]
 
-use sememe::fit::rqvae::{CodebookStart, CodebookUpdate, Optimizer, Repulsion, RqVae, RqVaeTrainer};
+use sememe::fit::rqvae::{CodebookStart, CodebookUpdate, NetworkInit, Optimizer, Repulsion, RqVae, RqVaeTrainer};
 use sememe::{Device, Event, Matrix, Observer, RowSource as _};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -15,7 +16,7 @@ impl Observer for Rates {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Epoch(report) => {
-                self.0.lock().unwrap_or_else(|e| e.into_inner()).push(report.rows_per_second);
+                self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(report.rows_per_second);
                 if let (Some(h), true) = (&report.health, std::env::var_os("SEMEME_VERBOSE").is_some()) {
                     let levels: Vec<_> = h.levels.iter().map(|l| (l.perplexity.round(), l.utilisation)).collect();
                     eprintln!(
@@ -54,7 +55,48 @@ fn config(name: &str) -> RqVae {
     }
 }
 
+/// Rows a second of plain training steps (the network of `benches/peers/gpu_rqvae.py`) on the GPU, batch by batch.
+fn sweep(small: bool) {
+    let device = match Device::gpu() {
+        Ok(device) => device,
+        Err(error) => return println!("RESULT rq-vae: no GPU, {error}"),
+    };
+    let info = device.info();
+    println!("ADAPTER {} ({}, {})", info.name, info.api, info.driver);
+    for batch in if small { vec![64, 256] } else { vec![256, 1024, 4096, 20_480] } {
+        let n = batch * if small { 2 } else { 16 };
+        let mut random = sememe::rng::stream(2, "sweep", batch as u64);
+        let values = (0..n * 384).map(|_| random.normal() as f32).collect();
+        let rows = Matrix::from_vec(n, 384, values).unwrap_or_else(|e| panic!("{e}"));
+        let config = RqVae {
+            codebook: CodebookUpdate::Gradient,
+            codebook_sizes: if small { vec![32; 3] } else { vec![256; 3] },
+            hidden: if small { vec![32, 16] } else { vec![512, 256, 128] },
+            start: CodebookStart::Rows,
+            init: NetworkInit::He,
+            repulsion: None,
+            autoencoder_epochs: 0,
+            batch_rows: batch,
+            epochs: if small { 2 } else { 9 },
+            health_every: 100,
+            log_every: 1000,
+            ..RqVae::default()
+        };
+        let rates = Rates::default();
+        let mut trainer = RqVaeTrainer::new(config).unwrap_or_else(|e| panic!("{e}"));
+        trainer.run(&rows, None, &device, &rates, &mut ()).unwrap_or_else(|e| panic!("{e}"));
+        let mut rates = rates.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // The first epoch compiles.
+        let mut rates = rates.split_off(1);
+        rates.sort_by(f64::total_cmp);
+        println!("RESULT rq-vae step, batch {batch}, f32: {:.0} rows/s (median epoch)", rates[rates.len() / 2]);
+    }
+}
+
 fn main() {
+    if std::env::args().any(|a| a == "--sweep") {
+        return sweep(std::env::args().any(|a| a == "--small"));
+    }
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench" && a != "--test").collect();
     let option = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
     let name = option("--config").map_or("semantic-id", String::as_str);
@@ -84,6 +126,10 @@ fn main() {
     if let Some(epochs) = option("--epochs") {
         settings.epochs = epochs.parse().unwrap_or_else(|e| panic!("--epochs: {e}"));
     }
+    if args.iter().any(|a| a == "--health-last") {
+        // As the peers, which do not look at the corpus while they train.
+        settings.health_every = settings.epochs;
+    }
     if let Some(seed) = option("--seed") {
         settings.seed = seed.parse().unwrap_or_else(|e| panic!("--seed: {e}"));
     }
@@ -101,7 +147,7 @@ fn main() {
     trainer.run(&rows, None, &Device::cpu(), &rates, &mut ()).unwrap_or_else(|e| panic!("{e}"));
     let seconds = begun.elapsed().as_secs_f64();
     let health = trainer.health().unwrap_or_else(|| panic!("a finished training has looked at its corpus"));
-    let mut rates = rates.0.into_inner().unwrap_or_else(|e| e.into_inner());
+    let mut rates = rates.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     rates.sort_by(f64::total_cmp);
     let line = serde_json::json!({
         "peer": format!("sememe {name}"), "rows": rows.rows(), "dims": rows.dims(), "epochs": settings.epochs,

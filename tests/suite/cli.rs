@@ -91,7 +91,7 @@ impl Desk {
     }
 
     /// The first packages of the demo's catalogue.
-    fn items(&self, name: &str, count: usize) {
+    pub(crate) fn items(&self, name: &str, count: usize) {
         let source = open(data("packages.npy"), &OpenOptions::default()).expect("catalogue");
         let mut values = vec![0.0; count * source.dims()];
         source.read_rows(0, &mut values).expect("rows");

@@ -30,6 +30,8 @@ mod quantisers;
 mod real;
 mod regression;
 mod rqvae;
+#[cfg(feature = "cli")]
+mod rqvae_cli;
 #[cfg(feature = "gpu")]
 mod support;
 #[cfg(feature = "gpu")]

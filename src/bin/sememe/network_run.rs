@@ -44,7 +44,7 @@ impl Artifacts {
     /// Opens the files of a run: anew, or as they were at the state that the training goes on from.
     fn open(folder: &Path, trainer: &RqVaeTrainer, resumed: bool) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-        write_bytes_atomic(&folder.join(SETTINGS), &serde_json::to_vec_pretty(trainer.config())?)?;
+        write_bytes_atomic(folder.join(SETTINGS), &serde_json::to_vec_pretty(trainer.config())?)?;
         let path = folder.join(METRICS);
         let (metrics, events) = if resumed {
             let number = |line: &Value, key: &str| line.get(key).and_then(Value::as_u64);
@@ -117,7 +117,7 @@ impl Recorder for Artifacts {
         self.metrics.sync()?;
         self.events.sync()?;
         let name = if kind == CheckpointKind::Last { LAST } else { BEST };
-        write_bytes_atomic(&self.folder.join(name), &trainer.to_bytes()?)
+        write_bytes_atomic(self.folder.join(name), &trainer.to_bytes()?)
     }
 }
 

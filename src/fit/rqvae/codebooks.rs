@@ -120,18 +120,23 @@ impl<B: TensorBackend> Session<'_, B> {
         Ok(fit)
     }
 
-    /// Fits the codebooks to the code vectors of training rows from where they are, a shared one to the rows of all levels. Returns how
-    /// many codewords without rows were moved.
+    /// Fits the codebooks to the code vectors of training rows from where they are, a shared one to the rows of all levels. `known` are the
+    /// code vectors, where a look has just computed them. Returns how many codewords without rows were moved.
+    #[allow(clippy::too_many_arguments)]
     pub fn refit(
         &mut self,
         corpus: &Corpus<'_>,
         training: &[u32],
         x: &mut B::Tensor,
+        known: Option<Vec<f32>>,
         iterations: usize,
         balance: Option<f64>,
         observer: &dyn Observer,
     ) -> Result<u64> {
-        let vectors = self.code_vectors(corpus, training, x, observer)?;
+        let vectors = match known {
+            Some(vectors) => vectors,
+            None => self.code_vectors(corpus, training, x, observer)?,
+        };
         let shared = self.layout.books().len() == 1 && self.layout.sizes.len() > 1;
         let (fit, moved) = if shared {
             (self.shared_lloyd(&vectors, iterations)?, 0)

@@ -19,6 +19,8 @@ pub(super) struct Look {
     pub health: Health,
     /// Loads of every level's codebook.
     pub loads: Vec<Vec<u64>>,
+    /// `[training rows, code dims]` code vectors.
+    pub vectors: Vec<f32>,
 }
 
 /// Sees the session with the encoder's output, the rows, the first row's place and their number.
@@ -76,7 +78,7 @@ impl<B: TensorBackend> Session<'_, B> {
         depths: bool,
         x: &mut B::Tensor,
         observer: &dyn Observer,
-    ) -> Result<(Vec<f64>, Vec<u32>)> {
+    ) -> Result<(Vec<f64>, Vec<u32>, Vec<f32>)> {
         let levels = self.layout.sizes.len();
         let (p, e) = (self.layout.dims, self.layout.code_dims);
         let mut errors = vec![0.0f64; 2 * levels];
@@ -84,9 +86,11 @@ impl<B: TensorBackend> Session<'_, B> {
         let mut sums = self.at.backend.zeros("errors", 2 * levels)?;
         let mut labels = vec![0u32; self.rows];
         let mut read = vec![0.0f32; 2 * levels];
+        let mut vectors = vec![0.0f32; picks.len() * e];
         let first_depth = if depths { 1 } else { levels };
         self.encode_pieces(corpus, picks, x, observer, &mut |session, x, first, n| {
             let backend = session.at.backend;
+            backend.read_tensor(session.encoder.output(), 0, &mut vectors[first * e..(first + n) * e])?;
             for depth in first_depth..=levels {
                 session.quantize(n, depth, None)?;
                 let layout = session.layout;
@@ -108,7 +112,7 @@ impl<B: TensorBackend> Session<'_, B> {
             errors.iter_mut().zip(&read).for_each(|(e, v)| *e += f64::from(*v));
             Ok(())
         })?;
-        Ok((errors, codes))
+        Ok((errors, codes, vectors))
     }
 
     /// Looks at training and validation rows; with `depths`, also at the error of shorter prefixes.
@@ -121,11 +125,11 @@ impl<B: TensorBackend> Session<'_, B> {
         x: &mut B::Tensor,
         observer: &dyn Observer,
     ) -> Result<Look> {
-        let (mut errors, mut codes) = self.pass(corpus, training, depths, x, observer)?;
+        let (mut errors, mut codes, vectors) = self.pass(corpus, training, depths, x, observer)?;
         let full = self.layout.sizes.len() - 1;
         let mut validation_r2 = None;
         if !validation.is_empty() {
-            let (more, kept_out) = self.pass(corpus, validation, depths, x, observer)?;
+            let (more, kept_out, _) = self.pass(corpus, validation, depths, x, observer)?;
             validation_r2 = Some(r2(more[full], corpus.variance.1));
             errors.iter_mut().zip(more).for_each(|(e, v)| *e += v);
             codes.extend(kept_out);
@@ -158,7 +162,7 @@ impl<B: TensorBackend> Session<'_, B> {
             .collect();
         let collision_rate = 1.0 - health.last().map_or(1.0, |l| l.distinct);
         let r2 = r2(errors[full], corpus.variance.0);
-        Ok(Look { health: Health { rows, r2, validation_r2, collision_rate, levels: health }, loads })
+        Ok(Look { health: Health { rows, r2, validation_r2, collision_rate, levels: health }, loads, vectors })
     }
 }
 

@@ -377,13 +377,15 @@ impl RqVaeTrainer {
         let mut masks =
             backend.index("dropout masks", if config.dropout > 0.0 { window * dropout_bits / 32 } else { 0 })?;
         observer.event(Event::Phase { name: "train rq-vae", total: Some(total), unit: "steps" });
+        // Code vectors that the look at the end of an epoch leaves for the beginning of the next.
+        let mut vectors = None;
         while self.progress.epoch < config.epochs as u64 && !self.is_tired() {
             let epoch = self.progress.epoch;
             let quantised = epoch >= config.autoencoder_epochs as u64;
             if quantised && self.progress.codebook_steps.is_none() {
                 self.start_codebooks(session, data, &mut x, observer)?;
             }
-            self.refit_codebooks(session, data, &mut x, observer)?;
+            self.refit_codebooks(session, data, &mut x, vectors.take(), observer)?;
             let order = shuffled(&data.training, config.seed, epoch);
             let begun = Instant::now();
             let mut trained = 0usize;
@@ -445,9 +447,7 @@ impl RqVaeTrainer {
             // Waits for what is recorded, so that the rate is of work done.
             backend.read_tensor(&session.losses, 0, &mut [0.0])?;
             let rate = trained as f64 / begun.elapsed().as_secs_f64().max(1e-9);
-            if self.end_epoch(session, data, &mut x, rate, total, observer, recorder)? {
-                break;
-            }
+            vectors = self.end_epoch(session, data, &mut x, rate, total, observer, recorder)?;
         }
         self.finish_training(session, data, &mut x, observer, recorder)
     }
@@ -461,7 +461,7 @@ impl RqVaeTrainer {
     ) -> Result<()> {
         if self.origin.as_ref().is_some_and(|o| o.warm.is_some()) {
             // The codec's own codewords stay; a pass of 0 iterations gives averages their loads.
-            session.refit(&data.corpus(), &data.training, x, 0, None, observer)?;
+            session.refit(&data.corpus(), &data.training, x, None, 0, None, observer)?;
         } else {
             session.start_codebooks(&data.corpus(), &data.training, x, self.config.seed, observer)?;
         }
@@ -475,6 +475,7 @@ impl RqVaeTrainer {
         session: &mut Session<'_, B>,
         data: &TrainingData,
         x: &mut B::Tensor,
+        known: Option<Vec<f32>>,
         observer: &dyn Observer,
     ) -> Result<()> {
         let CodebookUpdate::KMeans { iterations, settle, balance } = self.config.codebook else { return Ok(()) };
@@ -482,7 +483,8 @@ impl RqVaeTrainer {
         let begun = self.progress.codebook_steps.is_some_and(|steps| steps > 0);
         let open = epoch + (settle as u64) < self.config.epochs as u64;
         if begun && open && self.progress.step == 0 && self.progress.refitted != epoch {
-            let moved = session.refit(&data.corpus(), &data.training, x, iterations, balance, observer)?;
+            let corpus = data.corpus();
+            let moved = session.refit(&corpus, &data.training, x, known, iterations, balance, observer)?;
             self.progress.restarted += moved;
             self.progress.refitted = epoch;
         }
@@ -626,7 +628,7 @@ impl RqVaeTrainer {
         Losses { total, reconstruction: mean[0], quantizer, diversity, repulsion, alignment, gradient_norm }
     }
 
-    /// Looks at the corpus, keeps the best, tells and saves. Says whether to stop.
+    /// Looks at the corpus, keeps the best, tells and saves. Returns the code vectors, if there was a look.
     #[allow(clippy::too_many_arguments)]
     fn end_epoch<B: TensorBackend>(
         &mut self,
@@ -637,7 +639,7 @@ impl RqVaeTrainer {
         total: u64,
         observer: &dyn Observer,
         recorder: &mut dyn Recorder,
-    ) -> Result<bool> {
+    ) -> Result<Option<Vec<f32>>> {
         let config = session.at.config;
         if self.progress.loss_steps > 0 {
             self.take_losses(session)?;
@@ -698,7 +700,7 @@ impl RqVaeTrainer {
                 self.progress.stale
             )));
         }
-        Ok(tired)
+        Ok(look.map(|l| l.vectors))
     }
 
     fn look<B: TensorBackend>(
