@@ -10,7 +10,9 @@ const BLOCK: usize = 1 << 14;
 multiversion! {
     fn sgd(rate: f32, keep: f32, decay: f32, scale: f32, w: &mut [f32], g: &[f32], b: &mut [f32]) {
         for ((w, g), b) in w.iter_mut().zip(g).zip(b) {
-            *b = keep * *b + (g * scale + decay * *w);
+            let g = g * scale + decay * *w;
+            // The first step has no direction to keep; what lies there is not read.
+            *b = if keep == 0.0 { g } else { keep * *b + g };
             *w -= rate * *b;
         }
     }
@@ -30,6 +32,14 @@ pub struct Adam {
     /// `1/(1 − β₁ᵗ)`, `1/√(1 − β₂ᵗ)`.
     correct: (f32, f32),
     epsilon: f32,
+}
+
+multiversion! {
+    fn descend(rate: f32, decay: f32, scale: f32, w: &mut [f32], g: &[f32]) {
+        for (w, g) in w.iter_mut().zip(g) {
+            *w -= rate * (g * scale + decay * *w);
+        }
+    }
 }
 
 multiversion! {
@@ -53,7 +63,7 @@ multiversion! {
     }
 }
 
-/// One step; slices are those of the step's run. `norm_squared` is of the whole gradient.
+/// One step; slices are those of the step's run, and empty where the rule has no use for them. `norm_squared` is of the whole gradient.
 pub fn optimize(
     step: &Step,
     norm_squared: f32,
@@ -70,15 +80,16 @@ pub fn optimize(
         1.0
     };
     let time = step.time.max(1) as f64;
-    let parts = params
-        .par_chunks_mut(BLOCK)
-        .zip(grads.par_chunks(BLOCK))
-        .zip(first.par_chunks_mut(BLOCK))
-        .zip(second.par_chunks_mut(BLOCK));
+    let parts = params.par_chunks_mut(BLOCK).zip(grads.par_chunks(BLOCK));
     match step.rule {
+        Rule::Sgd { momentum } if momentum == 0.0 => {
+            parts.for_each(|(w, g)| descend(step.rate, step.decay, scale, w, g));
+        }
         Rule::Sgd { momentum } => {
             let keep = if step.time <= 1 { 0.0 } else { momentum };
-            parts.for_each(|(((w, g), b), _)| sgd(step.rate, keep, step.decay, scale, w, g, b));
+            parts
+                .zip(first.par_chunks_mut(BLOCK))
+                .for_each(|((w, g), b)| sgd(step.rate, keep, step.decay, scale, w, g, b));
         }
         Rule::Adam { beta1, beta2, epsilon, decoupled } => {
             let h = Adam {
@@ -94,10 +105,12 @@ pub fn optimize(
                 ),
                 epsilon,
             };
+            let parts = parts.zip(first.par_chunks_mut(BLOCK)).zip(second.par_chunks_mut(BLOCK));
             parts.for_each(|(((w, g), m), v)| adam(h, w, g, m, v));
         }
         Rule::Adagrad { epsilon } => {
-            parts.for_each(|(((w, g), s), _)| adagrad(step.rate, epsilon, step.decay, scale, w, g, s));
+            let parts = parts.zip(first.par_chunks_mut(BLOCK));
+            parts.for_each(|((w, g), s)| adagrad(step.rate, epsilon, step.decay, scale, w, g, s));
         }
     }
 }

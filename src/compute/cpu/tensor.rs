@@ -5,7 +5,7 @@ use super::{
     Cpu, Rows, activation, column_total, combine, ema, half_norms, layer_norm, matmul, nearest, optimizer, quantize,
     repel, restride, rotation, segment, sinkhorn, softmax, total,
 };
-use crate::compute::tensor::{Activation, Exponent, Mask, Part, Precision, Product, Step, TensorBackend};
+use crate::compute::tensor::{Activation, Exponent, Mask, Part, Precision, Product, Rule, Step, TensorBackend};
 use crate::error::{Error, Result};
 
 /// A flat run of f32.
@@ -514,8 +514,14 @@ impl TensorBackend for Cpu {
         };
         let grads = part("gradients", Part { tensor: grads, offset: step.offset }, step.len)?;
         let params = get_mut("parameters", params, step.offset, step.len)?;
-        let first = get_mut("first moments", first, step.offset, step.len)?;
-        let second = get_mut("second moments", second, step.offset, step.len)?;
+        let (uses_first, uses_second) = match step.rule {
+            Rule::Sgd { momentum } => (momentum != 0.0, false),
+            Rule::Adam { .. } => (true, true),
+            Rule::Adagrad { .. } => (true, false),
+        };
+        let (at, len) = (step.offset, step.len);
+        let first = if uses_first { get_mut("first moments", first, at, len)? } else { &mut [] };
+        let second = if uses_second { get_mut("second moments", second, at, len)? } else { &mut [] };
         optimizer::optimize(step, norm, grads, params, first, second);
         Ok(())
     }
