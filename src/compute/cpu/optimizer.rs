@@ -82,7 +82,7 @@ pub fn optimize(
     let time = step.time.max(1) as f64;
     let parts = params.par_chunks_mut(BLOCK).zip(grads.par_chunks(BLOCK));
     match step.rule {
-        Rule::Sgd { momentum } if momentum == 0.0 => {
+        Rule::Sgd { momentum: 0.0 } => {
             parts.for_each(|(w, g)| descend(step.rate, step.decay, scale, w, g));
         }
         Rule::Sgd { momentum } => {
