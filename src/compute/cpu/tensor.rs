@@ -1,4 +1,6 @@
 //! [`TensorBackend`] on the CPU: tensors are ordinary vectors, each method checks its sizes and runs at once.
+//!
+//! Long because a trait is implemented in one block; each method only checks sizes and names its kernel.
 
 use super::activation::Bits;
 use super::{

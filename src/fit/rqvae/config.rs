@@ -1,4 +1,6 @@
 //! Settings of the RQ-VAE, each with its default and what it may be.
+//!
+//! Long because every setting stands with its meaning, its default and its check, and nothing else does.
 
 use crate::compute::tensor::{Activation, Precision};
 use crate::error::{Error, Result};
