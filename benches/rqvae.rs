@@ -2,15 +2,16 @@
 //!
 //! usage: cargo bench --bench rqvae -- --sweep [--small]     rows/s of training steps on the GPU, batches 256 to 20480
 //!        cargo bench --bench rqvae -- DATA.npy [--config semantic-id|residual-vq|animind] [--epochs N] [--seed N] [--health-last]
+//!                                    [--precision f32|bf16]
 
 use sememe::fit::rqvae::{CodebookStart, CodebookUpdate, NetworkInit, Optimizer, Repulsion, RqVae, RqVaeTrainer};
 use sememe::{Device, Event, Matrix, Observer, RowSource as _};
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Rates of the epochs.
+/// Rates of the epochs, and when the last step was taken.
 #[derive(Default)]
-struct Rates(Mutex<Vec<f64>>);
+struct Rates(Mutex<Vec<f64>>, Mutex<Option<Instant>>);
 
 impl Observer for Rates {
     fn event(&self, event: Event<'_>) {
@@ -30,6 +31,9 @@ impl Observer for Rates {
                     );
                 }
             }
+            Event::Advance { .. } => {
+                *self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now())
+            }
             Event::Note(note) => eprintln!("note: {note}"),
             _ => {}
         }
@@ -45,8 +49,8 @@ fn config(name: &str) -> RqVae {
             code_dims: 512,
             codebook_sizes: vec![256; 4],
             batch_rows: 256,
-            start: CodebookStart::KMeans { iterations: 5, rows: 1 << 16 },
-            codebook: CodebookUpdate::KMeans { iterations: 1, settle: 1, balance: Some(0.3) },
+            start: CodebookStart::KMeans { iterations: 3, rows: 4096 },
+            codebook: CodebookUpdate::KMeans { iterations: 1, every: 4, settle: 1, balance: Some(0.3) },
             repulsion: Some(Repulsion { weight: 0.08 }),
             optimizer: Optimizer { rate: 3e-3, decoder_factor: 1.5, ..Optimizer::default() },
             ..RqVae::default()
@@ -133,6 +137,10 @@ fn main() {
     if let Some(seed) = option("--seed") {
         settings.seed = seed.parse().unwrap_or_else(|e| panic!("--seed: {e}"));
     }
+    if let Some(precision) = option("--precision") {
+        let value = serde_json::Value::String(precision.clone());
+        settings.precision = serde_json::from_value(value).unwrap_or_else(|e| panic!("--precision: {e}"));
+    }
     if let Ok(json) = std::env::var("SEMEME_SET") {
         let mut value = serde_json::to_value(&settings).unwrap_or_else(|e| panic!("{e}"));
         let patch: serde_json::Value = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}"));
@@ -145,13 +153,19 @@ fn main() {
     let begun = Instant::now();
     let mut trainer = RqVaeTrainer::new(settings.clone()).unwrap_or_else(|e| panic!("{e}"));
     trainer.run(&rows, None, &Device::cpu(), &rates, &mut ()).unwrap_or_else(|e| panic!("{e}"));
-    let seconds = begun.elapsed().as_secs_f64();
+    let with_last_look = begun.elapsed().as_secs_f64();
+    // As the peers are timed: to the last step, without what is measured of the fitted model.
+    let seconds = rates
+        .1
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .map_or(with_last_look, |t| (t - begun).as_secs_f64());
     let health = trainer.health().unwrap_or_else(|| panic!("a finished training has looked at its corpus"));
     let mut rates = rates.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     rates.sort_by(f64::total_cmp);
     let line = serde_json::json!({
         "peer": format!("sememe {name}"), "rows": rows.rows(), "dims": rows.dims(), "epochs": settings.epochs,
-        "train_s": seconds, "rows_per_s": rows.rows() as f64 * settings.epochs as f64 / seconds,
+        "precision": settings.precision, "train_s": seconds, "train_and_look_s": with_last_look, "rows_per_s": rows.rows() as f64 * settings.epochs as f64 / seconds,
         "step_rows_per_s": rates[rates.len() / 2],
         "r2": health.r2, "collision_rate": health.collision_rate,
         "perplexity": health.levels.iter().map(|l| l.perplexity).collect::<Vec<_>>(),

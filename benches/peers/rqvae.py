@@ -3,9 +3,10 @@
     python -m venv .venv && .venv/bin/pip install -r benches/peers/requirements.txt
     .venv/bin/python benches/peers/rqvae.py DATA.npy [--epochs 20] [--rounds 3] [--threads 2]
 
-Prints a Markdown table. Rates are rows times epochs over the wall time of a training; sememe's stand twice: of training steps
-alone (median epoch), and of the whole training with codebook starts and refits, without (`health at the end`) and with a look
-at the whole corpus after every epoch. Quality is of plain nearest codes over the whole corpus.
+Prints a Markdown table. Rates are rows times epochs over the wall time from the call to the last step, with the starts and
+refits of codebooks; `training steps alone` is the median epoch without those. sememe stands there in f32, with bf16 products
+where the processor has them, and once with a look at the whole corpus after every epoch; `--autocast` adds the peers under
+torch's bf16 autocast. Quality is of plain nearest codes over the whole corpus, in f32.
 """
 
 import argparse
@@ -36,10 +37,14 @@ def quality(rows, codes, approximation):
     return {"r2": 1 - error / spread, "collision_rate": collisions, "perplexity": perplexity, "utilisation": used}
 
 
-def peer(name, path, threads, epochs):
+def peer(name, path, threads, epochs, autocast):
     """One peer in this process; prints its JSON line."""
+    import contextlib
+
     import numpy as np
     import torch
+
+    cast = torch.autocast("cpu", torch.bfloat16) if autocast else contextlib.nullcontext()
 
     torch.set_num_threads(threads)
     rows = np.ascontiguousarray(np.load(path), dtype=np.float32)
@@ -51,7 +56,8 @@ def peer(name, path, threads, epochs):
             epochs=epochs, batch_size=1024, lr=1e-3, verbose=False,
         )
         begun = time.perf_counter()
-        model.fit(rows)
+        with cast:
+            model.fit(rows)
         seconds = time.perf_counter() - begun
         codes = model.encode(rows)
         back = np.asarray(model.decode(codes))
@@ -71,8 +77,9 @@ def peer(name, path, threads, epochs):
         begun = time.perf_counter()
         for _ in range(epochs):
             for batch in torch.randperm(len(data)).split(256):
-                quantized, _, commitment = quantizer(encoder(data[batch]).unsqueeze(1))
-                loss = torch.nn.functional.mse_loss(decoder(quantized.squeeze(1)), data[batch]) + commitment.sum()
+                with cast:
+                    quantized, _, commitment = quantizer(encoder(data[batch]).unsqueeze(1))
+                    loss = torch.nn.functional.mse_loss(decoder(quantized.squeeze(1)), data[batch]) + commitment.sum()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -83,6 +90,14 @@ def peer(name, path, threads, epochs):
             back, codes = decoder(quantized.squeeze(1)).numpy(), codes.squeeze(1).numpy()
     line = {"peer": name, "train_s": seconds, "rows_per_s": len(rows) * epochs / seconds, **quality(rows, codes, back)}
     print(json.dumps(line), flush=True)
+
+
+def bf16_offered():
+    try:
+        with open("/proc/cpuinfo") as facts:
+            return "avx512_bf16" in facts.read()
+    except OSError:
+        return False
 
 
 def run(command, environment):
@@ -99,9 +114,10 @@ def main():
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--autocast", action="store_true", help="also the peers with bf16 products")
     arguments = parser.parse_args()
     if arguments.peer:
-        return peer(*arguments.peer, arguments.threads, arguments.epochs)
+        return peer(*arguments.peer, arguments.threads, arguments.epochs, arguments.autocast)
     if not arguments.data:
         parser.error("give a .npy file of embeddings")
     threads = str(arguments.threads)
@@ -113,11 +129,17 @@ def main():
         own = ["cargo", "bench", "-q", "--bench", "rqvae", "--", path, "--config", name, "--epochs", str(arguments.epochs)]
         other = [sys.executable, os.path.abspath(__file__), "--peer", name, path, "--epochs", str(arguments.epochs)]
         other += ["--threads", threads]
-        runs = {name: [], "sememe, health at the end": [], "sememe, health every epoch": []}
+        variants = {"sememe, f32": ["--health-last"]}
+        if bf16_offered():
+            variants["sememe, bf16 products"] = ["--health-last", "--precision", "bf16"]
+        runs = {name: [], **{label: [] for label in variants}}
         for _ in range(arguments.rounds):
             runs[name].append(run(other, environment))
-            runs["sememe, health at the end"].append(run(own + ["--health-last"], environment))
-        runs["sememe, health every epoch"].append(run(own, environment))
+            for label, options in variants.items():
+                runs[label].append(run(own + options, environment))
+        runs["sememe, f32, health every epoch"] = [run(own, environment)]
+        if arguments.autocast:
+            runs[f"{name}, autocast"] = [run(other + ["--autocast"], environment)]
         for label, lines in runs.items():
             base = runs[name]
             median = lambda key: statistics.median(line[key] for line in lines if key in line)

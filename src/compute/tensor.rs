@@ -73,8 +73,21 @@ pub enum Precision {
     /// f32 throughout.
     #[default]
     F32,
-    /// Operands rounded to f16, sums in f32. Only where the device offers it.
+    /// Operands rounded to f16, sums in f32. GPUs with 16-bit floats offer it.
     F16,
+    /// Operands rounded to bf16 (8 bits of precision, f32's range), sums in f32. CPUs with AVX-512 BF16 offer it: AMD from Zen 4 on,
+    /// Intel Cooper Lake and from Sapphire Rapids on.
+    Bf16,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
 }
 
 /// What follows a linear layer.
@@ -182,6 +195,12 @@ pub trait TensorBackend: Backend {
 
     /// Whether products run at this precision here.
     fn offers(&self, precision: Precision) -> bool;
+
+    /// Runs many short calls as one piece of work: on the CPU on a thread of the pool, so that not each of them has to wake the pool and
+    /// be woken by it.
+    fn together<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
 
     /// `len` zeros.
     fn zeros(&self, what: &str, len: usize) -> Result<Self::Tensor>;

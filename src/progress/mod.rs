@@ -2,7 +2,7 @@
 
 mod network;
 
-pub use network::{EpochReport, Health, LevelHealth, Losses, StepReport};
+pub use network::{EpochReport, Health, LevelHealth, Losses, SharedHealth, StepReport};
 
 use serde::{Deserialize, Serialize};
 

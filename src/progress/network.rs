@@ -23,6 +23,15 @@ pub struct LevelHealth {
     pub r2: Option<f64>,
 }
 
+/// The use of a codebook that all levels share, over all of them together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SharedHealth {
+    /// Share of codewords that some level uses.
+    pub utilisation: f64,
+    /// exp of the entropy of the loads, summed over levels.
+    pub perplexity: f64,
+}
+
 /// The state of the model on the whole corpus, each row by its nearest codewords.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Health {
@@ -36,16 +45,21 @@ pub struct Health {
     pub collision_rate: f64,
     /// One entry a level.
     pub levels: Vec<LevelHealth>,
+    /// Where all levels share one codebook: its use as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedHealth>,
 }
 
 impl Health {
     /// Share of a codebook below whose perplexity a level counts as collapsed.
     pub const COLLAPSED: f64 = 0.1;
 
-    /// Levels whose perplexity is below a tenth of what it could be, which is the codebook or the number of rows.
+    /// Levels whose perplexity is below a tenth of what it could be, which is the codebook (its equal share of one that all levels
+    /// use: they part it among themselves) or the number of rows.
     #[must_use]
     pub fn collapsed(&self) -> Vec<usize> {
-        let could = |l: &LevelHealth| l.codebook_size.min(self.rows) as f64;
+        let levels = if self.shared.is_some() { self.levels.len() } else { 1 };
+        let could = |l: &LevelHealth| l.codebook_size.div_ceil(levels).min(self.rows) as f64;
         self.levels.iter().filter(|l| l.perplexity < Self::COLLAPSED * could(l)).map(|l| l.level).collect()
     }
 
@@ -125,4 +139,32 @@ pub struct EpochReport {
     /// Rows trained on a second, without the look at the corpus. Differs from run to run.
     #[serde(skip)]
     pub rows_per_second: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_codebook_is_held_to_a_levels_share() {
+        let level = |level, perplexity| LevelHealth {
+            level,
+            codebook_size: 2048,
+            utilisation: 0.1,
+            perplexity,
+            distinct: 1.0,
+            squared_l2: 0.0,
+            r2: None,
+        };
+        let levels = [147.0, 500.0, 26.0, 25.0, 600.0, 700.0, 800.0, 900.0];
+        let levels = levels.into_iter().enumerate().map(|(l, p)| level(l, p)).collect();
+        let mut health =
+            Health { rows: 60_000, r2: 0.5, validation_r2: None, collision_rate: 0.0, levels, shared: None };
+        assert_eq!(health.collapsed(), [0, 2, 3], "each has all 2,048 to itself");
+        health.shared = Some(SharedHealth { utilisation: 1.0, perplexity: 1500.0 });
+        assert_eq!(health.collapsed(), [3], "a share is 256");
+        assert!(health.alarm().is_some_and(|a| a.contains("level 4 collapsed: perplexity 25.0 of 2048")));
+        health.rows = 200;
+        assert_eq!(health.collapsed(), [0usize; 0], "200 rows have no more than 200 codes");
+    }
 }

@@ -180,7 +180,7 @@ fn codebooks_that_do_not_learn_by_gradient() {
     for estimator in [Estimator::StraightThrough, Estimator::Rotation] {
         for codebook in [
             CodebookUpdate::Ema { decay: 0.9, epsilon: 1e-3 },
-            CodebookUpdate::KMeans { iterations: 1, settle: 0, balance: None },
+            CodebookUpdate::KMeans { iterations: 1, every: 1, settle: 0, balance: None },
         ] {
             let config = RqVae { codebook, estimator, ..base() };
             hold(&devices, &Case::new("held codebooks", config), &[learned, COMMITMENT]);

@@ -100,7 +100,7 @@ fn codebooks_as_moving_averages() {
 fn codebooks_that_stay_while_networks_move() {
     let devices = devices();
     let optimizer = optimizer(OptimizerKind::Adam);
-    let codebook = CodebookUpdate::KMeans { iterations: 1, settle: 0, balance: None };
+    let codebook = CodebookUpdate::KMeans { iterations: 1, every: 1, settle: 0, balance: None };
     let held = RqVae { optimizer, codebook, ..base() };
     hold(&devices, &Case::new("k-means", held), &[DECAY, FACTOR]);
     let config = RqVae { optimizer, ..base() };

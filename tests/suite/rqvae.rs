@@ -64,7 +64,10 @@ fn kinds() -> Vec<(&'static str, RqVae)> {
         ),
         (
             "balance",
-            RqVae { codebook: CodebookUpdate::KMeans { iterations: 2, settle: 0, balance: Some(0.3) }, ..small() },
+            RqVae {
+                codebook: CodebookUpdate::KMeans { iterations: 2, every: 1, settle: 0, balance: Some(0.3) },
+                ..small()
+            },
         ),
         (
             "sgd",
@@ -175,6 +178,71 @@ fn every_kind_learns_and_threads_change_nothing() {
         let other = RqVae { seed: 9, ..config };
         assert_ne!(train(&other, &data, &Device::cpu()).0.content_hash(), codec.content_hash(), "{name}");
     }
+}
+
+/// The codebooks of every epoch's checkpoint: the last of its parameters.
+#[derive(Default)]
+struct Books(Vec<Vec<u8>>);
+
+impl Recorder for Books {
+    fn checkpoint(&mut self, kind: CheckpointKind, trainer: &RqVaeTrainer) -> sememe::Result<()> {
+        if kind == CheckpointKind::Last && trainer.epochs() as usize > self.0.len() {
+            let bytes = trainer.to_bytes()?;
+            let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a checkpoint");
+            let params = tensors.tensor("parameters").expect("parameters").data().to_vec();
+            let config = trainer.config();
+            let books = 4 * config.codebook_sizes.iter().sum::<usize>() * config.code_dims;
+            self.0.push(params[params.len() - books..].to_vec());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn k_means_comes_every_so_many_epochs() {
+    let data = rows(300, 10);
+    let books = |every| {
+        let codebook = CodebookUpdate::KMeans { iterations: 2, every, settle: 1, balance: None };
+        let mut trainer = RqVaeTrainer::new(RqVae { codebook, epochs: 7, ..small() }).unwrap();
+        let mut books = Books::default();
+        trainer.run(&data, None, &Device::cpu(), &(), &mut books).unwrap();
+        // Whether an epoch ended with other codebooks than the one before it.
+        books.0.windows(2).map(|w| w[0] != w[1]).collect::<Vec<_>>()
+    };
+    // Codebooks start in the second epoch (the first trains the networks alone), and the last epoch leaves them.
+    assert_eq!(books(1), [true, true, true, true, true, false]);
+    assert_eq!(books(2), [true, false, true, false, true, false]);
+    assert_eq!(books(3), [true, false, false, true, false, false]);
+}
+
+#[test]
+fn products_in_bf16_train_a_codec_that_encodes_exactly() {
+    use sememe::compute::tensor::{Precision, TensorBackend};
+    let config = RqVae { precision: Precision::Bf16, ..small() };
+    let data = rows(300, 10);
+    if !sememe::compute::cpu::Cpu.offers(Precision::Bf16) {
+        let refusal = RqVaeTrainer::new(config).unwrap().run(&data, None, &Device::cpu(), &(), &mut ()).unwrap_err();
+        assert!(refusal.to_string().contains("precision") && refusal.to_string().contains("bf16"), "{refusal}");
+        println!("skipped: no bf16 products on this processor");
+        return;
+    }
+    let (codec, kept) = train(&config, &data, &Device::cpu());
+    let (again, _) = train(&config, &data, &Device::cpu());
+    let (single, _) = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap()
+        .install(|| train(&config, &data, &Device::cpu()));
+    assert_eq!(codec.to_bytes().unwrap(), again.to_bytes().unwrap());
+    assert_eq!(codec.to_bytes().unwrap(), single.to_bytes().unwrap(), "threads change nothing");
+    let (f32s, _) = train(&small(), &data, &Device::cpu());
+    assert_ne!(codec.to_bytes().unwrap(), f32s.to_bytes().unwrap(), "the setting leaves a trace");
+    // Looks at the corpus are in f32, as encoding is.
+    let health = RqVaeTrainer::from_bytes(&kept.last).unwrap().health().cloned().unwrap();
+    let codes = codec.encode(&data).unwrap();
+    let ids: std::collections::HashSet<Vec<u32>> = (0..300).map(|i| codes.row(i).to_vec()).collect();
+    assert!((health.collision_rate - (1.0 - ids.len() as f64 / 300.0)).abs() < 0.01, "{}", health.collision_rate);
+    assert!(health.r2 > 0.3, "{}", health.r2);
 }
 
 #[test]
@@ -340,7 +408,7 @@ fn other_rows_and_damaged_states_are_refused() {
 fn every_invalid_setting_is_refused_by_its_name() {
     let gumbel = Estimator::Gumbel { from: 1.0, to: 0.0 };
     let gradient = RqVae { codebook: CodebookUpdate::Gradient, ..small() };
-    let kmeans = |iterations, balance| CodebookUpdate::KMeans { iterations, settle: 0, balance };
+    let kmeans = |iterations, balance| CodebookUpdate::KMeans { iterations, every: 1, settle: 0, balance };
     let optimizer = |change: fn(&mut Optimizer)| {
         let mut optimizer = Optimizer::default();
         change(&mut optimizer);
@@ -363,6 +431,10 @@ fn every_invalid_setting_is_refused_by_its_name() {
         ("codebook.decay", RqVae { codebook: CodebookUpdate::Ema { decay: 1.0, epsilon: 1e-5 }, ..small() }),
         ("codebook.epsilon", RqVae { codebook: CodebookUpdate::Ema { decay: 0.9, epsilon: 0.0 }, ..small() }),
         ("codebook.iterations", RqVae { codebook: kmeans(0, None), ..small() }),
+        (
+            "codebook.every",
+            RqVae { codebook: CodebookUpdate::KMeans { iterations: 1, every: 0, settle: 0, balance: None }, ..small() },
+        ),
         ("codebook.balance", RqVae { codebook: kmeans(1, Some(-1.0)), ..small() }),
         ("restart", RqVae { restart: Some(Restart::default()), ..small() }),
         (

@@ -86,6 +86,7 @@ fn check_product<B: TensorBackend>(
         Precision::F32 => 0.0,
         // Either operand is right within 2^-10, in whatever direction it was rounded.
         Precision::F16 => 2.0 * 2f64.powi(-10) + 2f64.powi(-20),
+        Precision::Bf16 => 2.0 * 2f64.powi(-8) + 2f64.powi(-16),
     };
     // Values below 2^-14 may be flushed in f16; those of the test are below 16.
     let flushed = if precision == Precision::F16 { p.k as f64 * 2f64.powi(-9) } else { 0.0 };
@@ -152,20 +153,27 @@ fn case_matmul_large_tiles<B: TensorBackend>(backend: &B) {
     }
 }
 
-fn case_matmul_f16<B: TensorBackend>(backend: &B) {
+fn case_matmul_short_operands<B: TensorBackend>(backend: &B) {
     assert!(backend.offers(Precision::F32));
-    if !backend.offers(Precision::F16) {
-        let p = Product { layout: Layout::Nt, m: 1, n: 1, k: 1, alpha: 1.0, accumulate: false };
-        let (a, b, mut out) = (tensor(backend, 0, &[1.0]), tensor(backend, 0, &[1.0]), tensor(backend, 0, &[0.0]));
-        assert!(backend.matmul(&p, Precision::F16, whole(&a), whole(&b), &mut out, 0).is_err());
-        return;
-    }
-    for layout in LAYOUTS {
-        for (m, n, k) in [(1, 1, 1), (33, 31, 40), (36, 68, 20), (32, 64, 1024), (8132, 64, 33)] {
-            let p = Product { layout, m, n, k, alpha: 1.5, accumulate: false };
-            let got = check_product(backend, &p, Precision::F16, (0, 0, 0));
-            let exact = check_product(backend, &p, Precision::F32, (0, 0, 0));
-            assert!(m == 1 || got != exact, "f16 operands leave a trace");
+    for precision in [Precision::F16, Precision::Bf16] {
+        if !backend.offers(precision) {
+            println!("no {precision} products on {}", backend.info().name);
+            let p = Product { layout: Layout::Nt, m: 1, n: 1, k: 1, alpha: 1.0, accumulate: false };
+            let (a, b, mut out) = (tensor(backend, 0, &[1.0]), tensor(backend, 0, &[1.0]), tensor(backend, 0, &[0.0]));
+            let refusal = backend.matmul(&p, precision, whole(&a), whole(&b), &mut out, 0).unwrap_err().to_string();
+            assert!(refusal.contains(&precision.to_string()), "{refusal}");
+            continue;
+        }
+        for layout in LAYOUTS {
+            for (m, n, k) in
+                [(1, 1, 1), (13, 5, 3), (33, 31, 40), (36, 68, 20), (96, 32, 33), (32, 64, 1024), (8132, 64, 33)]
+            {
+                let p = Product { layout, m, n, k, alpha: 1.5, accumulate: m % 2 == 1 };
+                let got = check_product(backend, &p, precision, (0, 0, 0));
+                check_product(backend, &p, precision, (5, 2, 3));
+                let exact = check_product(backend, &p, Precision::F32, (0, 0, 0));
+                assert!(m == 1 || got != exact, "{precision} operands leave a trace");
+            }
         }
     }
 }
@@ -765,7 +773,7 @@ macro_rules! cases {
 cases! {
     case_matmul,
     case_matmul_large_tiles,
-    case_matmul_f16,
+    case_matmul_short_operands,
     case_matmul_non_finite,
     case_linear,
     case_activation,

@@ -236,7 +236,8 @@ fn epoch_line(report: &sememe::progress::EpochReport) -> String {
     match &report.health {
         Some(health) => {
             let levels: Vec<String> = health.levels.iter().map(|l| format!("{:.0}", l.perplexity)).collect();
-            let used = health.levels.iter().map(|l| l.utilisation).fold(1.0, f64::min);
+            let least = || health.levels.iter().map(|l| l.utilisation).fold(1.0, f64::min);
+            let used = health.shared.map_or_else(least, |s| s.utilisation);
             line.push_str(&format!(
                 "  R² {:.4}  collisions {:.4}  perplexity {}  used {}",
                 health.r2,

@@ -6,8 +6,10 @@
 #[allow(clippy::excessive_precision)]
 pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.3, 88.37);
-    // Adding and taking away 1.5·2²³ rounds to the nearest integer.
-    let n = (clamped * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
+    // Adding and taking away 1.5·2²³ rounds to the nearest integer, whose low bits are those of the sum: a cast to an integer would
+    // saturate, and keep the loop from being vectorised.
+    let shifted = clamped * std::f32::consts::LOG2_E + 12_582_912.0;
+    let n = shifted - 12_582_912.0;
     let r = (clamped - n * 0.693_359_375) + n * 2.121_944_4e-4;
     let mut p = 1.987_569_15e-4f32;
     p = p * r + 1.398_199_95e-3;
@@ -15,7 +17,7 @@ pub fn exp(x: f32) -> f32 {
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_55e-1;
     p = p * r + 5.000_000_1e-1;
-    let value = (p * r * r + r + 1.0) * f32::from_bits(((n as i32 + 127) << 23) as u32);
+    let value = (p * r * r + r + 1.0) * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     let value = if x < -87.3 { 0.0 } else { value };
     let value = if x > 88.37 { f32::INFINITY } else { value };
     if x.is_nan() { x } else { value }

@@ -1,37 +1,37 @@
 //! Twin of `shaders/matmul.wgsl`: products of dense matrices, and linear layers with bias and activation in the same pass.
 //!
 //! The result is cut into blocks of rows or columns by its size alone, and each block is one call of the tuned GEMM on one
-//! thread: so the bits do not depend on the number of threads.
+//! thread: so the bits do not depend on the number of threads. With [`Precision::Bf16`] the call is one of `bf16`, and what a block
+//! needs of the other operand is packed once for all.
 
 use super::activation;
-use crate::compute::tensor::{Activation, Layout, Product};
+use super::bf16::{self, Operand, Start};
+use crate::compute::tensor::{Activation, Layout, Precision, Product};
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Rows of a block at most. Each block packs the other operand anew: with 128 rows that took a fifth of a training step.
 const ROWS: usize = 512;
 /// Rows from which there are two blocks at least.
 const TWO: usize = 96;
 
-/// One operand as pointer arithmetic sees it: values, and strides between rows and columns of the product's shape.
-#[derive(Clone, Copy)]
-struct Operand<'a> {
-    values: &'a [f32],
-    row: usize,
-    column: usize,
+thread_local! {
+    /// Where a thread packs rows, and where it packs right operands; kept from call to call, as fresh pages cost more than packing.
+    static ROOM: RefCell<Vec<bf16::Line>> = const { RefCell::new(Vec::new()) };
+    static PACKED: RefCell<Vec<bf16::Line>> = const { RefCell::new(Vec::new()) };
 }
 
-impl<'a> Operand<'a> {
-    fn skip_rows(self, rows: usize) -> Self {
-        Self { values: &self.values[(rows * self.row).min(self.values.len())..], ..self }
-    }
+/// From the operand's row (or column) `rows` on.
+fn skip(x: Operand<'_>, rows: usize) -> Operand<'_> {
+    Operand { values: &x.values[(rows * x.lane).min(x.values.len())..], ..x }
 }
 
 /// `out [m, n] = alpha·a [m, k]·b [k, n] (+ out)` on this thread.
 fn gemm(shape: (usize, usize, usize), alpha: f32, accumulate: bool, a: Operand<'_>, b: Operand<'_>, out: &mut [f32]) {
     let (m, n, k) = shape;
-    let last = |o: Operand<'_>, rows: usize, columns: usize| (rows - 1) * o.row + (columns - 1) * o.column;
+    let last = |o: Operand<'_>, lanes: usize| (lanes - 1) * o.lane + (k - 1) * o.term;
     assert!(m > 0 && n > 0 && k > 0 && out.len() >= m * n);
-    assert!(last(a, m, k) < a.values.len() && last(b, k, n) < b.values.len());
+    assert!(last(a, m) < a.values.len() && last(b, n) < b.values.len());
     // SAFETY: the assertions above place the last element of each operand and of the result inside its slice, and strides are
     // not negative, so every address that the call forms is inside.
     unsafe {
@@ -44,11 +44,11 @@ fn gemm(shape: (usize, usize, usize), alpha: f32, accumulate: bool, a: Operand<'
             n as isize,
             accumulate,
             a.values.as_ptr(),
-            a.column as isize,
-            a.row as isize,
+            a.term as isize,
+            a.lane as isize,
             b.values.as_ptr(),
-            b.column as isize,
-            b.row as isize,
+            b.lane as isize,
+            b.term as isize,
             1.0,
             alpha,
             false,
@@ -59,14 +59,50 @@ fn gemm(shape: (usize, usize, usize), alpha: f32, accumulate: bool, a: Operand<'
     }
 }
 
-/// Rows a task gets: equal shares of at most [`ROWS`], in eights.
-fn share(m: usize) -> usize {
-    let blocks = m.div_ceil(ROWS).max(if m >= TWO { 2 } else { 1 });
-    m.div_ceil(blocks).next_multiple_of(8)
+/// The right operand, as blocks of rows meet it.
+enum Right<'a> {
+    Plain(Operand<'a>, usize),
+    Packed(bf16::Packed),
+}
+
+impl<'a> Right<'a> {
+    fn new(precision: Precision, b: Operand<'a>, n: usize, k: usize) -> Self {
+        match precision {
+            Precision::Bf16 => Self::Packed(bf16::Packed::new(b, n, k, PACKED.take())),
+            _ => Self::Plain(b, k),
+        }
+    }
+
+    /// Gives the room back.
+    fn finish(self) {
+        if let Self::Packed(packed) = self {
+            PACKED.set(packed.into_lines());
+        }
+    }
+
+    /// `out [m, n] = start + alpha·a·b` on this thread.
+    fn multiply(&self, (m, n): (usize, usize), alpha: f32, a: Operand<'_>, start: Start<'_>, out: &mut [f32]) {
+        match self {
+            Self::Packed(b) => ROOM.with_borrow_mut(|room| bf16::multiply(m, alpha, a, b, start, out, room)),
+            Self::Plain(b, k) => {
+                if let Start::Row(row) = start {
+                    out.chunks_exact_mut(n).for_each(|out| out.copy_from_slice(row));
+                }
+                gemm((m, n, *k), alpha, !matches!(start, Start::Zeros), a, *b, out);
+            }
+        }
+    }
+}
+
+/// Rows a task gets: equal shares of at most [`ROWS`], in eights; in whole tiles, and less, where packing costs a task nothing.
+fn share(precision: Precision, m: usize) -> usize {
+    let (most, unit) = if precision == Precision::Bf16 { (16 * bf16::TILE, bf16::TILE) } else { (ROWS, 8) };
+    let blocks = m.div_ceil(most).max(if m >= TWO { 2 } else { 1 });
+    m.div_ceil(blocks).next_multiple_of(unit)
 }
 
 /// `out = alpha·a·b (+ out)`; slices hold exactly the operands.
-pub fn matmul(product: &Product, a: &[f32], b: &[f32], out: &mut [f32]) {
+pub fn matmul(product: &Product, precision: Precision, a: &[f32], b: &[f32], out: &mut [f32]) {
     let Product { layout, m, n, k, alpha, accumulate } = *product;
     if m == 0 || n == 0 {
         return;
@@ -78,22 +114,25 @@ pub fn matmul(product: &Product, a: &[f32], b: &[f32], out: &mut [f32]) {
         return;
     }
     let a = match layout {
-        Layout::Nt | Layout::Nn => Operand { values: a, row: k, column: 1 },
-        Layout::Tn => Operand { values: a, row: 1, column: m },
+        Layout::Nt | Layout::Nn => Operand { values: a, lane: k, term: 1 },
+        Layout::Tn => Operand { values: a, lane: 1, term: m },
     };
     let b = match layout {
-        Layout::Nt => Operand { values: b, row: 1, column: k },
-        Layout::Nn | Layout::Tn => Operand { values: b, row: n, column: 1 },
+        Layout::Nt => Operand { values: b, lane: k, term: 1 },
+        Layout::Nn | Layout::Tn => Operand { values: b, lane: 1, term: n },
     };
-    let rows = share(m);
+    let (rows, right) = (share(precision, m), Right::new(precision, b, n, k));
+    let start = if accumulate { Start::Out } else { Start::Zeros };
     out.par_chunks_mut(rows * n).enumerate().for_each(|(i, part)| {
-        gemm((part.len() / n, n, k), alpha, accumulate, a.skip_rows(i * rows), b, part);
+        right.multiply((part.len() / n, n), alpha, skip(a, i * rows), start, part);
     });
+    right.finish();
 }
 
 /// `pre = x·weightᵀ + bias`, `post = f(pre)`, block by block while a block is in cache.
 pub fn linear(
     shape: (usize, usize, usize),
+    precision: Precision,
     x: &[f32],
     weight: &[f32],
     bias: &[f32],
@@ -104,14 +143,17 @@ pub fn linear(
     if n == 0 || o == 0 {
         return;
     }
-    let rows = share(n);
-    let b = Operand { values: weight, row: 1, column: i };
+    let rows = share(precision, n);
+    let weight = Operand { values: weight, lane: i, term: 1 };
+    let right = (i > 0).then(|| Right::new(precision, weight, o, i));
     let block = |at: usize, pre: &mut [f32], post: Option<(Activation, &mut [f32])>| {
-        // The bias is what the product is added to.
-        pre.chunks_exact_mut(o).for_each(|row| row.copy_from_slice(bias));
-        if i > 0 {
-            let a = Operand { values: x, row: i, column: 1 }.skip_rows(at * rows);
-            gemm((pre.len() / o, o, i), 1.0, true, a, b, pre);
+        match &right {
+            // The bias is what the product is added to.
+            Some(right) => {
+                let a = skip(Operand { values: x, lane: i, term: 1 }, at * rows);
+                right.multiply((pre.len() / o, o), 1.0, a, Start::Row(&bias[..o]), pre);
+            }
+            None => pre.chunks_exact_mut(o).for_each(|row| row.copy_from_slice(bias)),
         }
         if let Some((activation, post)) = post {
             activation::forward(activation, pre, post);
@@ -124,5 +166,8 @@ pub fn linear(
             .zip(post.par_chunks_mut(rows * o))
             .enumerate()
             .for_each(|(at, (pre, post))| block(at, pre, Some((activation, post)))),
+    }
+    if let Some(right) = right {
+        right.finish();
     }
 }

@@ -4,6 +4,7 @@ mod activation;
 pub mod amx;
 mod assign;
 mod beam;
+mod bf16;
 mod centroid;
 mod column_sum;
 mod column_total;

@@ -1,36 +1,34 @@
 //! Twin of `shaders/segment.wgsl`: rows added up by label, and labels counted.
 
+use super::isa::multiversion;
 use rayon::prelude::*;
 
-/// Columns a task: every task walks over all rows, in order, and adds its columns.
-const COLUMNS: usize = 64;
+/// Labels a task: every task walks over all labels, in order, and adds the rows of its own.
+const LABELS: usize = 32;
+
+multiversion! {
+    fn add(row: &[f32], sum: &mut [f32]) {
+        for (s, v) in sum.iter_mut().zip(row) {
+            *s += v;
+        }
+    }
+}
 
 /// `out[j] = alpha·Σ_{label i = j} values[i] (+ out)`, in row order.
 pub fn sums(e: usize, alpha: f32, accumulate: bool, values: &[f32], labels: &[u32], out: &mut [f32]) {
-    let k = out.len() / e;
-    let parts: Vec<(usize, Vec<f32>)> = (0..e.div_ceil(COLUMNS))
-        .into_par_iter()
-        .map(|part| {
-            let (start, end) = (part * COLUMNS, (part * COLUMNS + COLUMNS).min(e));
-            let width = end - start;
-            let mut sums = vec![0.0f32; k * width];
-            for (row, label) in values.chunks_exact(e).zip(labels) {
-                if (*label as usize) < k {
-                    let sum = &mut sums[*label as usize * width..][..width];
-                    sum.iter_mut().zip(&row[start..end]).for_each(|(s, v)| *s += v);
-                }
-            }
-            (start, sums)
-        })
-        .collect();
-    for (start, sums) in parts {
-        let width = sums.len() / k.max(1);
-        for (out, sum) in out.chunks_exact_mut(e).zip(sums.chunks_exact(width.max(1))) {
-            for (o, s) in out[start..].iter_mut().zip(sum) {
-                *o = if accumulate { *o + alpha * s } else { alpha * s };
+    out.par_chunks_mut(LABELS * e).enumerate().for_each(|(part, out)| {
+        let mut sums = vec![0.0f32; out.len()];
+        let first = part * LABELS;
+        for (row, label) in values.chunks_exact(e).zip(labels) {
+            let own = (*label as usize).wrapping_sub(first).checked_mul(e);
+            if let Some(sum) = own.and_then(|at| sums.get_mut(at..at + e)) {
+                add(row, sum);
             }
         }
-    }
+        for (o, s) in out.iter_mut().zip(&sums) {
+            *o = if accumulate { *o + alpha * s } else { alpha * s };
+        }
+    });
 }
 
 /// `counts[j] = |{i: label i = j}| (+ counts)`; exact up to 2²⁴.

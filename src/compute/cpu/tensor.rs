@@ -4,8 +4,8 @@
 
 use super::activation::Bits;
 use super::{
-    Cpu, Rows, activation, column_total, combine, ema, half_norms, layer_norm, matmul, nearest, optimizer, quantize,
-    repel, restride, rotation, segment, sinkhorn, softmax, total,
+    Cpu, Rows, activation, bf16, column_total, combine, ema, half_norms, layer_norm, matmul, nearest, optimizer,
+    quantize, repel, restride, rotation, segment, sinkhorn, softmax, total,
 };
 use crate::compute::tensor::{Activation, Exponent, Mask, Part, Precision, Product, Rule, Step, TensorBackend};
 use crate::error::{Error, Result};
@@ -48,10 +48,12 @@ fn bits<'a>(mask: Option<Mask<'a, Index>>, len: usize) -> Result<Bits<'a>> {
     Ok(Some((&mask.bits.0, mask.first_bit, mask.scale)))
 }
 
-fn only_f32(precision: Precision) -> Result<()> {
+/// Refuses products that this processor does not have.
+fn offered(precision: Precision) -> Result<()> {
     match precision {
         Precision::F32 => Ok(()),
-        Precision::F16 => Err(Error::Device("the CPU has no f16 products; use f32".into())),
+        Precision::Bf16 if bf16::available() => Ok(()),
+        _ => Err(Error::Device(format!("this CPU has no {precision} products; use f32"))),
     }
 }
 
@@ -68,7 +70,11 @@ impl TensorBackend for Cpu {
     type Index = Index;
 
     fn offers(&self, precision: Precision) -> bool {
-        precision == Precision::F32
+        offered(precision).is_ok()
+    }
+
+    fn together<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        rayon::scope(|_| work())
     }
 
     fn zeros(&self, what: &str, len: usize) -> Result<Tensor> {
@@ -124,10 +130,11 @@ impl TensorBackend for Cpu {
         out: &mut Tensor,
         at: usize,
     ) -> Result<()> {
-        only_f32(precision)?;
+        offered(precision)?;
         let Product { m, n, k, .. } = *product;
         matmul::matmul(
             product,
+            precision,
             part("left operand", a, m.saturating_mul(k))?,
             part("right operand", b, k.saturating_mul(n))?,
             get_mut("product", out, at, m.saturating_mul(n))?,
@@ -145,7 +152,7 @@ impl TensorBackend for Cpu {
         pre: &mut Tensor,
         post: Option<(Activation, &mut Tensor)>,
     ) -> Result<()> {
-        only_f32(precision)?;
+        offered(precision)?;
         let (n, i, o) = shape;
         let post = match post {
             Some((activation, post)) => Some((activation, get_mut("activations", post, 0, n.saturating_mul(o))?)),
@@ -153,6 +160,7 @@ impl TensorBackend for Cpu {
         };
         matmul::linear(
             shape,
+            precision,
             part("input of a layer", x, n.saturating_mul(i))?,
             part("weight", weight, o.saturating_mul(i))?,
             part("bias", bias, o)?,

@@ -67,7 +67,8 @@ impl Gpu {
     pub(super) fn record_product(&self, op: &Multiply<'_>) -> Result<()> {
         let Product { layout, m, n, k, alpha, accumulate } = op.product;
         if !self.offers(op.precision) {
-            return Err(Error::Device(format!("`{}` has no 16-bit floats; use f32", self.core.info.name)));
+            let problem = format!("`{}` has no {} products; use f32", self.core.info.name, op.precision);
+            return Err(Error::Device(problem));
         }
         let size = |rows: usize, columns: usize| rows.saturating_mul(columns);
         let a = fits("a", op.a.tensor, op.a.offset, size(m, k))?;
@@ -97,8 +98,9 @@ impl Gpu {
         let id = match (op.precision, aligned) {
             (Precision::F32, false) => Id::Matmul,
             (Precision::F32, true) => Id::MatmulVector,
-            (Precision::F16, false) => Id::MatmulF16,
-            (Precision::F16, true) => Id::MatmulVectorF16,
+            // `offers` above lets nothing but f16 through.
+            (_, false) => Id::MatmulF16,
+            (_, true) => Id::MatmulVectorF16,
         };
         let unused = self.core.scratch("unused", 16)?;
         let pieces = (cut.pieces > 1)

@@ -26,7 +26,11 @@ fn span(buffer: &wgpu::Buffer, len: usize, offset: usize, count: usize) -> Resul
 
 impl Gpu {
     pub(super) fn offers(&self, precision: Precision) -> bool {
-        precision == Precision::F32 || self.core.device.features().contains(wgpu::Features::SHADER_F16)
+        match precision {
+            Precision::F32 => true,
+            Precision::F16 => self.core.device.features().contains(wgpu::Features::SHADER_F16),
+            Precision::Bf16 => false,
+        }
     }
 
     fn zeros(&self, what: &str, len: usize) -> Result<Tensor> {

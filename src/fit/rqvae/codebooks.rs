@@ -11,8 +11,8 @@ use crate::fit::kmeans::{self, EmptyPolicy, Settings};
 use crate::progress::{Event, Observer};
 use crate::rng::{Stream, stream};
 
-/// Rows times codewords that balanced iterations look at.
-const BALANCE_VALUES: usize = 1 << 25;
+/// Rows times codewords of the largest level that balanced iterations look at: Sinkhorn keeps a value for each.
+const BALANCE_VALUES: usize = 1 << 21;
 /// Sinkhorn iterations of theirs.
 const BALANCE_ITERATIONS: usize = 8;
 
@@ -120,23 +120,23 @@ impl<B: TensorBackend> Session<'_, B> {
         Ok(fit)
     }
 
-    /// Fits the codebooks to the code vectors of training rows from where they are, a shared one to the rows of all levels. `known` are the
-    /// code vectors, where a look has just computed them. Returns how many codewords without rows were moved.
+    /// Fits the codebooks to the code vectors of training rows from where they are, a shared one to the rows of all levels.
+    /// Balanced iterations take at most so many rows, evenly spaced, that rows times codewords stay within [`BALANCE_VALUES`].
+    /// Returns how many codewords without rows were moved.
     #[allow(clippy::too_many_arguments)]
     pub fn refit(
         &mut self,
         corpus: &Corpus<'_>,
         training: &[u32],
         x: &mut B::Tensor,
-        known: Option<Vec<f32>>,
         iterations: usize,
         balance: Option<f64>,
         observer: &dyn Observer,
     ) -> Result<u64> {
-        let vectors = match known {
-            Some(vectors) => vectors,
-            None => self.code_vectors(corpus, training, x, observer)?,
-        };
+        let most = self.layout.sizes.iter().copied().max().unwrap_or(0);
+        let step = if balance.is_some() { (training.len() * most).div_ceil(BALANCE_VALUES).max(1) } else { 1 };
+        let picks: Vec<u32> = training.iter().copied().step_by(step).collect();
+        let vectors = self.code_vectors(corpus, &picks, x, observer)?;
         let shared = self.layout.books().len() == 1 && self.layout.sizes.len() > 1;
         let (fit, moved) = if shared {
             (self.shared_lloyd(&vectors, iterations)?, 0)
@@ -187,16 +187,12 @@ impl<B: TensorBackend> Session<'_, B> {
         Ok((fit, moved))
     }
 
-    /// Lloyd's iterations whose labels a Sinkhorn balances: on at most so many rows, evenly spaced, that rows times codewords stay
-    /// within [`BALANCE_VALUES`].
+    /// Lloyd's iterations whose labels a Sinkhorn balances.
     fn balanced_lloyd(&self, rows: &B::Rows, values: Vec<f32>, iterations: usize, epsilon: f64) -> Result<Vec<f32>> {
         let (backend, precision, e) = (self.at.backend, self.at.precision, self.layout.code_dims);
-        let (all, k) = (backend.shape(rows).0, values.len() / e);
-        let step = (all * k).div_ceil(BALANCE_VALUES).max(1);
-        let picks: Vec<u32> = (0..all as u32).step_by(step).collect();
-        let n = picks.len();
+        let (n, k) = (backend.shape(rows).0, values.len() / e);
         let mut z = backend.zeros("rows", n * e)?;
-        backend.rows_to_tensor(&backend.gather_rows(rows, &picks)?, 0, n, &mut z)?;
+        backend.rows_to_tensor(rows, 0, n, &mut z)?;
         let (mut dots, mut labels) = (backend.zeros("dot products", n * k)?, backend.index("labels", n)?);
         let (mut half, mut v) = (backend.zeros("half norms", k)?, backend.zeros("potentials", k)?);
         let (mut next, mut sum) = (backend.zeros("residuals", n * e)?, backend.zeros("sums", n * e)?);
@@ -263,6 +259,7 @@ impl<B: TensorBackend> Session<'_, B> {
     /// Takes codebooks over, and lets averages and moments begin from them.
     fn adopt(&mut self, fit: &Fit) -> Result<()> {
         let backend = self.at.backend;
+        self.codebooks_moved = true;
         for (book, (place, k)) in self.layout.books().into_iter().enumerate() {
             backend.write_tensor(&mut self.params, place, &fit.values[book])?;
             backend.clear(&mut self.first, place, k * self.layout.code_dims)?;
@@ -336,6 +333,7 @@ impl<B: TensorBackend> Session<'_, B> {
                 moved += 1;
             }
             backend.write_tensor(&mut self.params, place, &values)?;
+            self.codebooks_moved = true;
             if ema {
                 loads.truncate(k);
                 self.set_averages(book, &values, &loads)?;

@@ -184,17 +184,24 @@ pub enum CodebookUpdate {
         /// ε of the Laplace smoothing of counts.
         epsilon: f64,
     },
-    /// By Lloyd's iterations over the code vectors of all training rows at the beginning of every epoch; within an epoch they stay.
+    /// By Lloyd's iterations over the code vectors of all training rows at the beginning of epochs; within an epoch they stay.
     /// There is no codebook term then. Codewords without rows move to the rows farthest from theirs.
     KMeans {
-        /// Iterations a level and epoch.
+        /// Iterations a level each time.
         iterations: usize,
+        /// Epochs from one time to the next: 1 follows the networks most closely, more takes less time.
+        #[serde(default = "one")]
+        every: usize,
         /// Epochs at the end in which codebooks stay and only the networks learn.
         settle: usize,
         /// ε of a Sinkhorn that evens the loads out in these iterations, in units of the mean squared L2 to the nearest codeword;
         /// `None` for plain nearest codewords.
         balance: Option<f64>,
     },
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What a commitment term compares.
@@ -431,7 +438,7 @@ impl Default for RqVae {
             shared_codebook: false,
             start: CodebookStart::KMeans { iterations: 10, rows: 1 << 16 },
             estimator: Estimator::StraightThrough,
-            codebook: CodebookUpdate::KMeans { iterations: 2, settle: 3, balance: None },
+            codebook: CodebookUpdate::KMeans { iterations: 2, every: 1, settle: 3, balance: None },
             reconstruction: Reduction::Sum,
             quantizer: Reduction::Sum,
             quantizer_weight: 1.0,
@@ -575,8 +582,9 @@ impl RqVae {
                 share("codebook.decay", decay, false)?;
                 positive("codebook.epsilon", epsilon)?;
             }
-            CodebookUpdate::KMeans { iterations, balance, .. } => {
+            CodebookUpdate::KMeans { iterations, every, balance, .. } => {
                 at_least_one("codebook.iterations", iterations)?;
+                at_least_one("codebook.every", every)?;
                 if let Some(epsilon) = balance {
                     positive("codebook.balance", epsilon)?;
                 }

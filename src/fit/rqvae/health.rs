@@ -1,10 +1,10 @@
 //! The whole corpus through the model: codes, loads, errors.
 
 use super::session::Session;
-use crate::compute::tensor::{TensorBackend, whole};
+use crate::compute::tensor::{Precision, TensorBackend, whole};
 use crate::error::Result;
 use crate::fit::residual::perplexity;
-use crate::progress::{Health, LevelHealth, Observer, check};
+use crate::progress::{Health, LevelHealth, Observer, SharedHealth, check};
 
 /// Preprocessed rows on the host, `[n, dims]`.
 pub(super) struct Corpus<'a> {
@@ -19,8 +19,6 @@ pub(super) struct Look {
     pub health: Health,
     /// Loads of every level's codebook.
     pub loads: Vec<Vec<u64>>,
-    /// `[training rows, code dims]` code vectors.
-    pub vectors: Vec<f32>,
 }
 
 /// Sees the session with the encoder's output, the rows, the first row's place and their number.
@@ -78,7 +76,7 @@ impl<B: TensorBackend> Session<'_, B> {
         depths: bool,
         x: &mut B::Tensor,
         observer: &dyn Observer,
-    ) -> Result<(Vec<f64>, Vec<u32>, Vec<f32>)> {
+    ) -> Result<(Vec<f64>, Vec<u32>)> {
         let levels = self.layout.sizes.len();
         let (p, e) = (self.layout.dims, self.layout.code_dims);
         let mut errors = vec![0.0f64; 2 * levels];
@@ -86,13 +84,11 @@ impl<B: TensorBackend> Session<'_, B> {
         let mut sums = self.at.backend.zeros("errors", 2 * levels)?;
         let mut labels = vec![0u32; self.rows];
         let mut read = vec![0.0f32; 2 * levels];
-        let mut vectors = vec![0.0f32; picks.len() * e];
         let first_depth = if depths { 1 } else { levels };
         self.encode_pieces(corpus, picks, x, observer, &mut |session, x, first, n| {
             let backend = session.at.backend;
-            backend.read_tensor(session.encoder.output(), 0, &mut vectors[first * e..(first + n) * e])?;
             for depth in first_depth..=levels {
-                session.quantize(n, depth, None)?;
+                session.quantize_from(n, if depth == first_depth { 0 } else { depth - 1 }, depth, None)?;
                 let layout = session.layout;
                 let quantized = whole(&session.quantized);
                 session.at.forward(&layout.decoder, &session.params, quantized, n, None, &mut session.decoder)?;
@@ -112,10 +108,11 @@ impl<B: TensorBackend> Session<'_, B> {
             errors.iter_mut().zip(&read).for_each(|(e, v)| *e += f64::from(*v));
             Ok(())
         })?;
-        Ok((errors, codes, vectors))
+        Ok((errors, codes))
     }
 
-    /// Looks at training and validation rows; with `depths`, also at the error of shorter prefixes.
+    /// Looks at training and validation rows; with `depths`, also at the error of shorter prefixes. In f32, whatever the training
+    /// multiplies with, as the codec will encode in f32.
     pub fn look(
         &mut self,
         corpus: &Corpus<'_>,
@@ -125,11 +122,26 @@ impl<B: TensorBackend> Session<'_, B> {
         x: &mut B::Tensor,
         observer: &dyn Observer,
     ) -> Result<Look> {
-        let (mut errors, mut codes, vectors) = self.pass(corpus, training, depths, x, observer)?;
+        let precision = std::mem::replace(&mut self.at.precision, Precision::F32);
+        let look = self.look_in_f32(corpus, training, validation, depths, x, observer);
+        self.at.precision = precision;
+        look
+    }
+
+    fn look_in_f32(
+        &mut self,
+        corpus: &Corpus<'_>,
+        training: &[u32],
+        validation: &[u32],
+        depths: bool,
+        x: &mut B::Tensor,
+        observer: &dyn Observer,
+    ) -> Result<Look> {
+        let (mut errors, mut codes) = self.pass(corpus, training, depths, x, observer)?;
         let full = self.layout.sizes.len() - 1;
         let mut validation_r2 = None;
         if !validation.is_empty() {
-            let (more, kept_out, _) = self.pass(corpus, validation, depths, x, observer)?;
+            let (more, kept_out) = self.pass(corpus, validation, depths, x, observer)?;
             validation_r2 = Some(r2(more[full], corpus.variance.1));
             errors.iter_mut().zip(more).for_each(|(e, v)| *e += v);
             codes.extend(kept_out);
@@ -162,7 +174,13 @@ impl<B: TensorBackend> Session<'_, B> {
             .collect();
         let collision_rate = 1.0 - health.last().map_or(1.0, |l| l.distinct);
         let r2 = r2(errors[full], corpus.variance.0);
-        Ok(Look { health: Health { rows, r2, validation_r2, collision_rate, levels: health }, loads, vectors })
+        let shared = (self.layout.books().len() == 1 && levels > 1).then(|| {
+            let mut together = vec![0u32; loads[0].len()];
+            loads.iter().for_each(|l| together.iter_mut().zip(l).for_each(|(t, l)| *t += *l as u32));
+            let used = together.iter().filter(|c| **c > 0).count();
+            SharedHealth { utilisation: used as f64 / together.len() as f64, perplexity: perplexity(&together) }
+        });
+        Ok(Look { health: Health { rows, r2, validation_r2, collision_rate, levels: health, shared }, loads })
     }
 }
 

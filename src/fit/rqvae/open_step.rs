@@ -85,6 +85,7 @@ fn open_on<B: TensorBackend>(
     let mut x = backend.zeros("rows", n * layout.dims)?;
     if let Some(params) = &input.params {
         backend.write_tensor(&mut session.params, 0, params)?;
+        session.codebooks_moved = true;
     } else {
         session.start_codebooks(&data.corpus(), &all, &mut x, settings.seed, &())?;
     }

@@ -208,6 +208,8 @@ pub(super) struct Session<'a, B: TensorBackend> {
     /// Sum of the codewords.
     pub quantized: B::Tensor,
     pub half_norms: Vec<B::Tensor>,
+    /// Whether codebooks have changed since the half norms were computed.
+    pub codebooks_moved: bool,
     /// `[rows, k]` dot products of the level at hand; under Gumbel-softmax one a level, which keeps the probabilities.
     pub dots: Vec<B::Tensor>,
     pub losses: B::Tensor,
@@ -292,6 +294,7 @@ impl<'a, B: TensorBackend> Session<'a, B> {
             residuals: (0..levels).map(|_| tensor("residuals", rows * e)).collect::<Result<_>>()?,
             labels: (0..levels).map(|_| backend.index("labels", rows)).collect::<Result<_>>()?,
             quantized: tensor("quantised", rows * e)?,
+            codebooks_moved: true,
             half_norms: books.iter().map(|(_, k)| tensor("half norms", *k)).collect::<Result<_>>()?,
             dots: if gumbel {
                 layout.sizes.iter().map(|k| tensor("dot products", rows * k)).collect::<Result<_>>()?

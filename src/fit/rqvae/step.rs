@@ -48,7 +48,10 @@ impl<B: TensorBackend> Session<'_, B> {
     }
 
     /// ½‖c‖² of every codebook, from its present values.
-    pub fn refresh_half_norms(&mut self) -> Result<()> {
+    fn refresh_half_norms(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.codebooks_moved) {
+            return Ok(());
+        }
         let e = self.e();
         for ((place, k), out) in self.layout.books().into_iter().zip(&mut self.half_norms) {
             self.at.backend.half_norms((k, e), from(&self.params, place), out)?;
@@ -59,9 +62,22 @@ impl<B: TensorBackend> Session<'_, B> {
     /// Codes of the code vectors in the encoder's output, level by level: fills labels, residuals and the sum of codewords. In
     /// training, levels may be balanced or mixed.
     pub fn quantize(&mut self, n: usize, levels: usize, train: Option<&StepInput<'_, B>>) -> Result<()> {
+        self.quantize_from(n, 0, levels, train)
+    }
+
+    /// The same from level `first` on, where the levels before it are done.
+    pub fn quantize_from(
+        &mut self,
+        n: usize,
+        first: usize,
+        levels: usize,
+        train: Option<&StepInput<'_, B>>,
+    ) -> Result<()> {
         let (backend, e, config) = (self.at.backend, self.e(), self.at.config);
-        self.refresh_half_norms()?;
-        for level in 0..levels {
+        if first == 0 {
+            self.refresh_half_norms()?;
+        }
+        for level in first..levels {
             let (k, place, book) = (self.layout.sizes[level], self.layout.codebooks[level], self.layout.book_of(level));
             let (before, after) = self.residuals.split_at_mut(level);
             let residual = if level == 0 { self.encoder.output() } else { &before[level - 1] };
@@ -397,6 +413,7 @@ impl<B: TensorBackend> Session<'_, B> {
             CodebookUpdate::KMeans { .. } => return Ok(()),
             CodebookUpdate::Ema { decay, epsilon } => self.averages(input, decay as f32, epsilon as f32)?,
         }
+        self.codebooks_moved = true;
         self.count_usage(input)
     }
 

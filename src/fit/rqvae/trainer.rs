@@ -278,7 +278,7 @@ impl RqVaeTrainer {
         recorder: &mut dyn Recorder,
     ) -> Result<()> {
         if !backend.offers(self.config.precision) {
-            let problem = format!("`{}` has no f16 products; use `f32`", backend.info().name);
+            let problem = format!("`{}` has no {} products; use `f32`", backend.info().name, self.config.precision);
             return Err(Error::config("precision", problem));
         }
         let data = TrainingData::load(backend, self, source, aligned, observer)?;
@@ -331,6 +331,7 @@ impl RqVaeTrainer {
     pub(super) fn upload<B: TensorBackend>(&self, session: &mut Session<'_, B>) -> Result<()> {
         let (backend, state) = (session.at.backend, &self.state);
         backend.write_tensor(&mut session.params, 0, &state.params)?;
+        session.codebooks_moved = true;
         backend.write_tensor(&mut session.first, 0, &state.first)?;
         backend.write_tensor(&mut session.second, 0, &state.second)?;
         for ((counts, means), (n, m)) in session.ema.iter_mut().zip(&state.ema) {
@@ -377,15 +378,13 @@ impl RqVaeTrainer {
         let mut masks =
             backend.index("dropout masks", if config.dropout > 0.0 { window * dropout_bits / 32 } else { 0 })?;
         observer.event(Event::Phase { name: "train rq-vae", total: Some(total), unit: "steps" });
-        // Code vectors that the look at the end of an epoch leaves for the beginning of the next.
-        let mut vectors = None;
         while self.progress.epoch < config.epochs as u64 && !self.is_tired() {
             let epoch = self.progress.epoch;
             let quantised = epoch >= config.autoencoder_epochs as u64;
             if quantised && self.progress.codebook_steps.is_none() {
                 self.start_codebooks(session, data, &mut x, observer)?;
             }
-            self.refit_codebooks(session, data, &mut x, vectors.take(), observer)?;
+            self.refit_codebooks(session, data, &mut x, observer)?;
             let order = shuffled(&data.training, config.seed, epoch);
             let begun = Instant::now();
             let mut trained = 0usize;
@@ -438,7 +437,7 @@ impl RqVaeTrainer {
                         noise: self.noise(session.layout, n, levels),
                         spread: &spread,
                     };
-                    session.step(&input)?;
+                    backend.together(|| session.step(&input))?;
                     trained += n;
                     self.after_step(session, n, levels, batches, total, recorder)?;
                     observer.event(Event::Advance { done: self.progress.steps });
@@ -447,7 +446,7 @@ impl RqVaeTrainer {
             // Waits for what is recorded, so that the rate is of work done.
             backend.read_tensor(&session.losses, 0, &mut [0.0])?;
             let rate = trained as f64 / begun.elapsed().as_secs_f64().max(1e-9);
-            vectors = self.end_epoch(session, data, &mut x, rate, total, observer, recorder)?;
+            self.end_epoch(session, data, &mut x, rate, total, observer, recorder)?;
         }
         self.finish_training(session, data, &mut x, observer, recorder)
     }
@@ -461,7 +460,7 @@ impl RqVaeTrainer {
     ) -> Result<()> {
         if self.origin.as_ref().is_some_and(|o| o.warm.is_some()) {
             // The codec's own codewords stay; a pass of 0 iterations gives averages their loads.
-            session.refit(&data.corpus(), &data.training, x, None, 0, None, observer)?;
+            session.refit(&data.corpus(), &data.training, x, 0, None, observer)?;
         } else {
             session.start_codebooks(&data.corpus(), &data.training, x, self.config.seed, observer)?;
         }
@@ -469,22 +468,22 @@ impl RqVaeTrainer {
         Ok(())
     }
 
-    /// Codebooks by k-means: fitted once at the beginning of an epoch.
+    /// Codebooks by k-means: fitted once at the beginning of every so many epochs, counted from the one that they started in.
     fn refit_codebooks<B: TensorBackend>(
         &mut self,
         session: &mut Session<'_, B>,
         data: &TrainingData,
         x: &mut B::Tensor,
-        known: Option<Vec<f32>>,
         observer: &dyn Observer,
     ) -> Result<()> {
-        let CodebookUpdate::KMeans { iterations, settle, balance } = self.config.codebook else { return Ok(()) };
+        let CodebookUpdate::KMeans { iterations, every, settle, balance } = self.config.codebook else { return Ok(()) };
         let epoch = self.progress.epoch;
         let begun = self.progress.codebook_steps.is_some_and(|steps| steps > 0);
-        let open = epoch + (settle as u64) < self.config.epochs as u64;
+        let due = epoch.saturating_sub(self.config.autoencoder_epochs as u64).is_multiple_of(every as u64);
+        let open = due && epoch + (settle as u64) < self.config.epochs as u64;
         if begun && open && self.progress.step == 0 && self.progress.refitted != epoch {
             let corpus = data.corpus();
-            let moved = session.refit(&corpus, &data.training, x, known, iterations, balance, observer)?;
+            let moved = session.refit(&corpus, &data.training, x, iterations, balance, observer)?;
             self.progress.restarted += moved;
             self.progress.refitted = epoch;
         }
@@ -628,7 +627,7 @@ impl RqVaeTrainer {
         Losses { total, reconstruction: mean[0], quantizer, diversity, repulsion, alignment, gradient_norm }
     }
 
-    /// Looks at the corpus, keeps the best, tells and saves. Returns the code vectors, if there was a look.
+    /// Looks at the corpus, keeps the best, tells and saves.
     #[allow(clippy::too_many_arguments)]
     fn end_epoch<B: TensorBackend>(
         &mut self,
@@ -639,7 +638,7 @@ impl RqVaeTrainer {
         total: u64,
         observer: &dyn Observer,
         recorder: &mut dyn Recorder,
-    ) -> Result<Option<Vec<f32>>> {
+    ) -> Result<()> {
         let config = session.at.config;
         if self.progress.loss_steps > 0 {
             self.take_losses(session)?;
@@ -653,7 +652,7 @@ impl RqVaeTrainer {
         let quantised = self.progress.codebook_steps.is_some();
         let due = quantised && (epoch.is_multiple_of(config.health_every as u64) || last);
         // Not to be stopped: losses are taken already, and what follows is short.
-        let look = if due { Some(self.look(session, data, false, x, &())?) } else { None };
+        let look = if due { Some(self.look(session, data, last, x, &())?) } else { None };
         let better = look.as_ref().is_some_and(|l| self.improves(&l.health));
         let restarted = std::mem::take(&mut self.progress.restarted);
         (self.progress.epoch, self.progress.step) = (epoch, 0);
@@ -700,7 +699,7 @@ impl RqVaeTrainer {
                 self.progress.stale
             )));
         }
-        Ok(look.map(|l| l.vectors))
+        Ok(())
     }
 
     fn look<B: TensorBackend>(
@@ -745,14 +744,19 @@ impl RqVaeTrainer {
         observer: &dyn Observer,
         recorder: &mut dyn Recorder,
     ) -> Result<()> {
-        let backend = session.at.backend;
-        if !self.best.is_empty() {
-            backend.write_tensor(&mut session.params, 0, &self.best)?;
+        let whole = |h: &Health| h.levels.iter().all(|l| l.r2.is_some());
+        // The last epoch was looked at with every depth already; an earlier one was not.
+        let seen = self.best_epoch() == Some(self.progress.epoch) && self.progress.health.as_ref().is_some_and(whole);
+        if !seen {
+            if !self.best.is_empty() {
+                session.at.backend.write_tensor(&mut session.params, 0, &self.best)?;
+                session.codebooks_moved = true;
+            }
+            let look = self.look(session, data, true, x, observer)?;
+            self.progress.best = Some((self.best_epoch().unwrap_or(0), self.measure(&look.health)));
+            recorder.usage(&look.loads)?;
+            self.progress.health = Some(look.health);
         }
-        let look = self.look(session, data, true, x, observer)?;
-        self.progress.best = Some((self.best_epoch().unwrap_or(0), self.measure(&look.health)));
-        recorder.usage(&look.loads)?;
-        self.progress.health = Some(look.health);
         self.progress.finished = true;
         recorder.checkpoint(CheckpointKind::Last, self)
     }
