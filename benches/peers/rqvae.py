@@ -114,6 +114,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", choices=["semantic-id", "residual-vq"], help="one of the two configurations")
     parser.add_argument("--autocast", action="store_true", help="also the peers with bf16 products")
     arguments = parser.parse_args()
     if arguments.peer:
@@ -125,7 +126,7 @@ def main():
     path = os.path.abspath(arguments.data)
     print("| system | rows/s | / peer | training steps alone | / peer | R² | collision rate | perplexity | least used |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for name in ("semantic-id", "residual-vq"):
+    for name in ("semantic-id", "residual-vq") if arguments.only is None else (arguments.only,):
         own = ["cargo", "bench", "-q", "--bench", "rqvae", "--", path, "--config", name, "--epochs", str(arguments.epochs)]
         other = [sys.executable, os.path.abspath(__file__), "--peer", name, path, "--epochs", str(arguments.epochs)]
         other += ["--threads", threads]

@@ -105,9 +105,9 @@ fn pack(x: Operand<'_>, first: usize, lanes: usize, k: usize, out: &mut [Line], 
     unsafe {
         let values = x.values.as_ptr().add(first * x.lane);
         if x.lane == 1 {
-            x86::pack_terms(values, x.term, lanes, k, out, step)
+            x86::pack_terms(values, x.term, lanes, k, out, step);
         } else {
-            x86::pack_lanes(values, x.lane, lanes, k, out, step)
+            x86::pack_lanes(values, x.lane, lanes, k, out, step);
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
