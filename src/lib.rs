@@ -54,6 +54,7 @@
 //! | `gpu` | yes | the WGSL backend for Vulkan, Metal and DX12; without it the crate is CPU only |
 //! | `cli` | yes | what the program `sememe` needs; a library user leaves it out |
 //! | `sqlite` | yes | stores of IDs in SQLite files |
+//! | `redis` | no | stores of IDs in a Redis server |
 //! | `parquet` | no | embeddings from and codes to parquet files |
 
 pub mod codec;

@@ -107,6 +107,11 @@ fn relocation_by_a_codec_costs_what_it_says() {
         assert!((want - said).abs() <= 1e-4 * want, "{want} {said}");
     }
     assert!(cost.added_share().unwrap() > 0.0);
+    // The levels' parts make the whole, and only levels that items moved at have one.
+    let parts = cost.added_squared_l2_by_level.as_ref().expect("measured");
+    let (whole, sum) = (cost.squared_l2_after.unwrap() - cost.squared_l2_before.unwrap(), parts.iter().sum::<f64>());
+    assert!((whole - sum).abs() <= 1e-9 * cost.squared_l2_after.unwrap(), "{whole} {parts:?}");
+    assert!(parts.iter().zip(&cost.moved_by_level).all(|(part, moved)| (*part != 0.0) == (*moved > 0)), "{cost:?}");
     // The nearest of all codes is the code itself.
     let mut out = Vec::new();
     for item in 0..50 {

@@ -15,6 +15,10 @@ mod hostile;
 mod ids_cli;
 mod ids_export;
 mod ids_format;
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+mod ids_kill;
+#[cfg(all(feature = "redis", unix))]
+mod ids_redis;
 mod ids_resolve;
 mod ids_store;
 #[cfg(all(feature = "cli", feature = "sqlite"))]
@@ -28,6 +32,8 @@ mod parity;
 #[cfg(feature = "gpu")]
 mod quantisers;
 mod real;
+#[cfg(all(feature = "redis", unix))]
+mod redis_server;
 mod regression;
 mod rqvae;
 #[cfg(feature = "cli")]

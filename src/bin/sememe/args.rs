@@ -59,11 +59,14 @@ pub enum Verb {
     /// Measure how good a codec's IDs are for embeddings
     Eval(Eval),
     /// Give every item an ID for good, kept in a store
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "redis"))]
     Assign(Box<Assign>),
     /// Say which ID an item has, or which items an ID or a prefix names
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "redis"))]
     Lookup(Lookup),
+    /// Take items out of a store; their IDs are not given out again unless `assign` is told to
+    #[cfg(any(feature = "sqlite", feature = "redis"))]
+    Delete(Delete),
     /// Give items that share their codes IDs of their own
     Resolve(Box<Resolve>),
     /// Write codes as text that people and language models read

@@ -10,7 +10,6 @@ use crate::store::AssignPlan;
 use crate::text::{count, time, whole};
 use crate::train::report_dropped;
 use anyhow::Result;
-use sememe::ids::store::{SqliteStore, Store};
 use sememe::io::{CodesWriter, read_keys};
 use sememe::{Codec, Error, Event, Observer as _, RowSource};
 use serde_json::json;
@@ -33,7 +32,10 @@ pub fn run(plan: &AssignPlan, progress: &Progress) -> Result<()> {
     let encoder = codec.encoder(&device, &plan.options).map_err(in_flags)?;
     report_dropped(&input, progress);
     // Opened before the work, so that another codec's store is refused at once.
-    let mut store = SqliteStore::open(&plan.store, codec.content_hash(), codec.levels())?;
+    let mut store = plan.store.open(codec.content_hash(), codec.levels())?;
+    for risk in store.risks() {
+        progress.note(&risk);
+    }
     let levels = codec.levels();
     let mut codes = vec![0u32; input.rows() * levels];
     encoder.encode_source(&input, progress, &mut |start, part| {
@@ -49,9 +51,13 @@ pub fn run(plan: &AssignPlan, progress: &Progress) -> Result<()> {
     let (mut new, mut drifted, mut done) = (0usize, 0usize, 0u64);
     let mut ids = vec![0u32; input.rows() * (levels + 1)];
     for batch in order.chunks(plan.batch_items) {
+        if progress.stop() {
+            let text = format!("; {done} of {} items have their IDs, go on with the same command", order.len());
+            return Err(Error::Interrupted(text).into());
+        }
         let items: Vec<(&str, &[u32])> =
             batch.iter().map(|i| (key(*i), &codes[i * levels..(i + 1) * levels])).collect();
-        for (i, given) in batch.iter().zip(store.assign(&items)?) {
+        for (i, given) in batch.iter().zip(store.assign_with(&items, plan.reuse)?) {
             new += usize::from(given.new);
             drifted += usize::from(given.drifted);
             ids[i * (levels + 1)..(i + 1) * (levels + 1)].copy_from_slice(&given.id.to_row());
@@ -72,7 +78,7 @@ pub fn run(plan: &AssignPlan, progress: &Progress) -> Result<()> {
     let (items, total, seconds) = (input.rows(), store.count()?, begun.elapsed().as_secs_f64());
     if progress.json {
         return print_json(&json!({
-            "store": plan.store.display().to_string(),
+            "store": plan.store.shown(),
             "output": plan.output.as_ref().map(|path| path.display().to_string()),
             "codec": codec.content_hash(),
             "items": items,
@@ -95,7 +101,7 @@ pub fn run(plan: &AssignPlan, progress: &Progress) -> Result<()> {
     };
     print(&format!(
         "{}: {} got an ID, {} had one; {} in all, in {}, {} items/s{drift}\n",
-        plan.store.display(),
+        plan.store.shown(),
         count(new, "item"),
         whole((items - new) as u64),
         whole(total),

@@ -59,6 +59,7 @@ fn features() -> Vec<&'static str> {
         ("gpu", cfg!(feature = "gpu")),
         ("cli", cfg!(feature = "cli")),
         ("sqlite", cfg!(feature = "sqlite")),
+        ("redis", cfg!(feature = "redis")),
         ("parquet", cfg!(feature = "parquet")),
     ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()

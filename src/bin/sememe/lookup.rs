@@ -4,13 +4,13 @@ use crate::output::{print, print_json};
 use crate::store::{LookupPlan, Question};
 use crate::text::count;
 use anyhow::Result;
-use sememe::ids::store::{SqliteStore, Store, StoredId};
+use sememe::ids::store::StoredId;
 use sememe::ids::{Style, TextFormat};
 use serde_json::{Value, json};
 
 /// Answers from a store: items by key, or all items on an ID or a prefix.
 pub fn run(plan: &LookupPlan, json: bool) -> Result<()> {
-    let mut store = SqliteStore::open_existing(&plan.store)?;
+    let mut store = plan.store.open_existing()?;
     // The store knows no codebook sizes; every number is a code here.
     let format = TextFormat::preset(Style::Plain, &vec![u32::MAX as usize; store.levels()])?.with_counter()?;
     let line = |key: &str, id: &StoredId| -> sememe::Result<Value> {
@@ -45,7 +45,7 @@ pub fn run(plan: &LookupPlan, json: bool) -> Result<()> {
     }
     if json {
         return print_json(&json!({
-            "store": plan.store.display().to_string(),
+            "store": plan.store.shown(),
             "codec": store.codec_hash(),
             "in_store": store.count()?,
             "found": found,

@@ -1,11 +1,13 @@
 //! `sememe`: arguments → validated plan → library calls → exit code.
 
 mod args;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 mod assign;
 mod completions;
 mod config;
 mod decode;
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+mod delete;
 mod demo;
 mod device;
 mod doctor;
@@ -15,7 +17,7 @@ mod export;
 mod failure;
 mod format;
 mod input;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 mod lookup;
 mod minibatch;
 mod network;
@@ -28,7 +30,7 @@ mod resolve;
 mod run;
 mod show;
 mod spelling;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 mod store;
 mod text;
 mod train;

@@ -308,6 +308,7 @@ pub fn in_flags(error: Error) -> anyhow::Error {
     let Error::Config { field, problem } = error else { return error.into() };
     let flag = match field.as_str() {
         "tolerance" => "--tolerance",
+        "store" => "--store",
         "starts" => "--starts",
         "max_training_rows" => "--max-training-rows",
         "preprocess.pca.keep_variance" => "--pca",

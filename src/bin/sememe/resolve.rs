@@ -85,7 +85,13 @@ fn told(cost: &Cost) -> String {
     if let (Some(before), Some(after), Some(added)) =
         (cost.squared_l2_before, cost.squared_l2_after, cost.added_share())
     {
-        text.push_str(&format!("mean squared L2 {before:.5} before, {after:.5} after: {} more\n", percent(added)));
+        let by_level = cost.added_squared_l2_by_level.iter().flatten();
+        let by_level: Vec<String> = by_level.map(|added| format!("{added:.5}")).collect();
+        text.push_str(&format!(
+            "mean squared L2 {before:.5} before, {after:.5} after: {} more, by level {}\n",
+            percent(added),
+            by_level.join(", ")
+        ));
     }
     text
 }

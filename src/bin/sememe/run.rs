@@ -3,8 +3,8 @@
 use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
 use crate::progress::Progress;
-#[cfg(feature = "sqlite")]
-use crate::{assign, lookup, store};
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+use crate::{assign, delete, lookup, store};
 use crate::{
     completions, config, decode, demo, doctor, encode, eval, export, format, parse, plan, resolve, show, spelling,
     train, trie,
@@ -25,8 +25,10 @@ pub fn run() -> Result<()> {
     match &verb {
         Verb::Show(flags) => return show::run(flags, json),
         Verb::Config(flags) => return config::run(flags, json),
-        #[cfg(feature = "sqlite")]
+        #[cfg(any(feature = "sqlite", feature = "redis"))]
         Verb::Lookup(flags) => return lookup::run(&store::lookup(flags.clone())?, json),
+        #[cfg(any(feature = "sqlite", feature = "redis"))]
+        Verb::Delete(flags) => return delete::run(&store::delete(flags.clone())?, &common),
         Verb::Trie(flags) => return trie::run(flags, json),
         Verb::Doctor => return doctor::run(json),
         Verb::Completions(flags) => return completions::run(flags, json),
@@ -42,10 +44,10 @@ pub fn run() -> Result<()> {
         Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
         Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
         Verb::Export(flags) => export::run(&spelling::export(*flags)?, &progress),
-        #[cfg(feature = "sqlite")]
+        #[cfg(any(feature = "sqlite", feature = "redis"))]
         Verb::Assign(flags) => assign::run(&store::assign(*flags)?, &progress),
-        #[cfg(feature = "sqlite")]
-        Verb::Lookup(_) => Ok(()),
+        #[cfg(any(feature = "sqlite", feature = "redis"))]
+        Verb::Lookup(_) | Verb::Delete(_) => Ok(()),
         Verb::Resolve(flags) => resolve::run(&spelling::resolve(*flags)?, &progress),
         Verb::Show(_) | Verb::Config(_) | Verb::Trie(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
     }

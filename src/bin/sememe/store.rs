@@ -1,18 +1,21 @@
 //! Plans of the verbs that keep IDs.
 
-use crate::args::{Assign, DeviceChoice, Lookup};
+use crate::args::{Assign, Delete, DeviceChoice, Lookup, Waiting};
 use crate::failure::usage;
-use crate::plan::{RowsPlan, encode_options, output, rows, writes_parquet};
+use crate::plan::{RowsPlan, encode_options, in_flags, output, rows, writes_parquet};
 use anyhow::Result;
 use sememe::EncodeOptions;
+use sememe::ids::store::{Reuse, Store, without_password};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub struct AssignPlan {
     pub codec: PathBuf,
     pub input: RowsPlan,
     pub keys: PathBuf,
     pub key: String,
-    pub store: PathBuf,
+    pub store: Place,
+    pub reuse: Reuse,
     pub output: Option<PathBuf>,
     pub device: DeviceChoice,
     pub options: EncodeOptions,
@@ -20,9 +23,45 @@ pub struct AssignPlan {
 }
 
 pub struct LookupPlan {
-    pub store: PathBuf,
+    pub store: Place,
     pub question: Question,
     pub most: usize,
+}
+
+pub struct DeletePlan {
+    pub store: Place,
+    pub keys: Vec<String>,
+    pub items: Option<(PathBuf, String)>,
+    pub dry_run: bool,
+}
+
+/// Where a store is, and how long it is waited for.
+pub struct Place {
+    path: PathBuf,
+    patience: Duration,
+}
+
+impl Place {
+    fn new(path: PathBuf, waiting: Waiting) -> Self {
+        Self { path, patience: Duration::from_secs(waiting.patience) }
+    }
+
+    /// For people, without a password.
+    pub fn shown(&self) -> String {
+        without_password(&self.path)
+    }
+
+    pub fn open(&self, codec_hash: &str, levels: usize) -> Result<Box<dyn Store>> {
+        let mut store = sememe::ids::store::open(&self.path, codec_hash, levels).map_err(in_flags)?;
+        store.set_patience(self.patience)?;
+        Ok(store)
+    }
+
+    pub fn open_existing(&self) -> Result<Box<dyn Store>> {
+        let mut store = sememe::ids::store::open_existing(&self.path).map_err(in_flags)?;
+        store.set_patience(self.patience)?;
+        Ok(store)
+    }
 }
 
 /// What is asked of a store.
@@ -37,7 +76,6 @@ pub fn assign(flags: Assign) -> Result<AssignPlan> {
     if flags.batch_items == 0 {
         return Err(usage("`--batch-items`: expected at least 1, got 0"));
     }
-    local(&flags.store)?;
     let input = rows(flags.input, flags.rows);
     if let Some(path) = &flags.output {
         let inputs = [flags.codec.as_path(), &input.path, &flags.keys, &flags.store];
@@ -49,7 +87,8 @@ pub fn assign(flags: Assign) -> Result<AssignPlan> {
         input,
         keys: flags.keys,
         key: flags.key,
-        store: flags.store,
+        store: Place::new(flags.store, flags.waiting),
+        reuse: if flags.reuse_deleted { Reuse::Deleted } else { Reuse::Never },
         output: flags.output,
         device: flags.on.device,
         options,
@@ -58,7 +97,6 @@ pub fn assign(flags: Assign) -> Result<AssignPlan> {
 }
 
 pub fn lookup(flags: Lookup) -> Result<LookupPlan> {
-    local(&flags.store)?;
     let question = match (flags.keys.is_empty(), flags.id, flags.prefix) {
         (false, None, None) => Question::Keys(flags.keys),
         (true, Some(id), None) => Question::Id(id),
@@ -69,13 +107,17 @@ pub fn lookup(flags: Lookup) -> Result<LookupPlan> {
         }
         _ => return Err(usage("one of keys, `--id` and `--prefix` says what to look up")),
     };
-    Ok(LookupPlan { store: flags.store, question, most: flags.most })
+    Ok(LookupPlan { store: Place::new(flags.store, flags.waiting), question, most: flags.most })
 }
 
-fn local(store: &std::path::Path) -> Result<()> {
-    let shown = store.display().to_string();
-    if shown.contains("://") {
-        return Err(usage(format!("`{shown}`: a store is an SQLite file so far; give a path")));
+pub fn delete(flags: Delete) -> Result<DeletePlan> {
+    if flags.keys.iter().any(String::is_empty) {
+        return Err(usage("a key is empty; no item has such a one"));
     }
-    Ok(())
+    Ok(DeletePlan {
+        store: Place::new(flags.store, flags.waiting),
+        keys: flags.keys,
+        items: flags.items.map(|path| (path, flags.key)),
+        dry_run: flags.dry_run,
+    })
 }

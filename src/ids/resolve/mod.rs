@@ -46,6 +46,8 @@ pub struct Cost {
     pub squared_l2_before: Option<f64>,
     /// The same after.
     pub squared_l2_after: Option<f64>,
+    /// What was added to it by the items that moved, by the first level at which their ID differs; the sum is `after − before`.
+    pub added_squared_l2_by_level: Option<Vec<f64>>,
 }
 
 impl Cost {
@@ -69,7 +71,7 @@ impl Cost {
         }
         let moved = moved_by_level.iter().sum();
         let items = before.rows();
-        let (squared_l2_before, squared_l2_after) = (None, None);
+        let (squared_l2_before, squared_l2_after, added_squared_l2_by_level) = (None, None, None);
         Self {
             items,
             ids_before,
@@ -80,6 +82,7 @@ impl Cost {
             moved_by_level,
             squared_l2_before,
             squared_l2_after,
+            added_squared_l2_by_level,
         }
     }
 }

@@ -72,12 +72,20 @@ pub fn relocate<K: AsRef<str> + Sync>(
     task.outside(leaving, &mut out)?;
     let mut cost = Cost::count(codes, &out);
     // Added in the order of the codes and keys, so that the order of the file changes no bit.
-    let mean = |table: &Codes| -> Result<f64> {
-        let each = order.par_iter().map(|row| prices.squared_l2_of(*row, table.row(*row)));
-        Ok(each.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / n.max(1) as f64)
+    let each = |table: &Codes| -> Result<Vec<f64>> {
+        order.par_iter().map(|row| prices.squared_l2_of(*row, table.row(*row))).collect()
     };
-    cost.squared_l2_before = Some(mean(codes)?);
-    cost.squared_l2_after = Some(mean(&out)?);
+    let (before, after) = (each(codes)?, each(&out)?);
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / n.max(1) as f64;
+    let mut added = vec![0.0; sizes.len()];
+    for (row, (before, after)) in order.iter().zip(before.iter().zip(&after)) {
+        if let Some(level) = codes.row(*row).iter().zip(out.row(*row)).position(|(a, b)| a != b) {
+            added[level] += (after - before) / n as f64;
+        }
+    }
+    cost.squared_l2_before = Some(mean(&before));
+    cost.squared_l2_after = Some(mean(&after));
+    cost.added_squared_l2_by_level = Some(added);
     Ok(Resolved { codes: out, cost })
 }
 

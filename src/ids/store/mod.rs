@@ -2,17 +2,34 @@
 //!
 //! An ID is an item's codes and a counter that tells it from others on the same codes: `[12, 5, 33, 0]`, then `[12, 5, 33, 1]`. A store
 //! holds IDs of one codec, known by its content hash. Asked again, an item has the ID that it has, whatever its codes have become;
-//! new items never move an old ID; and the counter of a deleted ID is not given out again.
+//! new items never move an old ID; and a deleted ID is not given out again unless that is asked for.
+//!
+//! | store | where IDs are | who else may use it |
+//! |---|---|---|
+//! | [`MemoryStore`] | in the process | nobody |
+//! | `SqliteStore` (feature `sqlite`) | one file on a local disk | any number of processes of one machine |
+//! | `RedisStore` (feature `redis`) | a Redis or Valkey server | any number of processes of any machines |
+//! | one of your own | wherever you implement [`Store`]; `examples/json_store.rs` does for a JSON file | as you make it |
+//!
+//! [`open`] takes a path or a URL and gives the store that it names.
 
 mod memory;
+mod place;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 pub use memory::MemoryStore;
+pub use place::{open, open_existing, without_password};
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
-use crate::error::{Error, Result};
+use std::time::Duration;
+
+use crate::error::{Error, Result, check_shape};
 
 /// An item's ID in a [`Store`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,18 +61,33 @@ pub struct Assigned {
     pub drifted: bool,
 }
 
+/// Whether [`Store::assign_with`] may give new items the IDs of deleted ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// No: an ID that was published once names one item for ever, even after its deletion.
+    #[default]
+    Never,
+    /// Yes: new items take the deleted IDs on their codes first, the lowest counter first.
+    Deleted,
+}
+
 /// A map from item keys to IDs.
 ///
-/// Implement it to keep IDs elsewhere. What holds for every implementation: a key has one ID, an ID one key; [`assign`](Self::assign)
-/// takes effect for all of its items or for none; an ID stays until it is deleted, and a deleted one is not given out again.
+/// Implement it to keep IDs elsewhere; `examples/json_store.rs` does so for a JSON file, with a [`MemoryStore`] for the rules. What holds
+/// for every implementation: a key has one ID, an ID one key; [`assign`](Self::assign) takes effect for all of its items or for none; an
+/// ID stays until it is deleted, and a deleted one is given out again only on request.
 ///
 /// ```
-/// use sememe::ids::store::{MemoryStore, Store};
+/// use sememe::ids::store::{MemoryStore, Reuse, Store};
 /// let mut store = MemoryStore::new("hash of a codec", 3)?;
 /// let given = store.assign(&[("nano", &[7, 26, 57]), ("pico", &[7, 26, 57])])?;
 /// assert_eq!((given[0].id.counter, given[1].id.counter), (0, 1));
 /// assert_eq!(store.assign(&[("pico", &[7, 26, 57])])?[0].id, given[1].id);
 /// assert_eq!(store.with_prefix(&[7, 26], 10)?.len(), 2);
+///
+/// store.delete(&["nano"])?;
+/// assert_eq!(store.assign(&[("vim", &[7, 26, 57])])?[0].id.counter, 2);
+/// assert_eq!(store.assign_with(&[("ed", &[7, 26, 57])], Reuse::Deleted)?[0].id.counter, 0);
 /// # Ok::<(), sememe::Error>(())
 /// ```
 pub trait Store {
@@ -65,13 +97,23 @@ pub trait Store {
     /// Codes an ID.
     fn levels(&self) -> usize;
 
-    /// The IDs of items `(key, codes)`, each an older one if the item has one, else its codes with the next counter. New items on the
-    /// same codes are numbered in the order of their keys' bytes, not of the slice. All in one transaction.
+    /// The IDs of items `(key, codes)`, in the order of the slice: each an older one if the item has one, else its codes with a counter.
+    /// That is the lowest counter of a deleted ID on these codes if `reuse` allows it and there is one, else one more than was ever given
+    /// out on them. New items on the same codes are numbered in the order of their keys' bytes, not of the slice. All in one
+    /// transaction.
     ///
     /// # Errors
     /// [`Error::Data`] for an empty or repeated key, [`Error::Shape`] for codes that are not `[levels]`, [`Error::Store`] if the store
     /// cannot be read or written; nothing was given out then.
-    fn assign(&mut self, items: &[(&str, &[u32])]) -> Result<Vec<Assigned>>;
+    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<Assigned>>;
+
+    /// [`assign_with`](Self::assign_with) that gives no deleted ID out again.
+    ///
+    /// # Errors
+    /// As for [`assign_with`](Self::assign_with).
+    fn assign(&mut self, items: &[(&str, &[u32])]) -> Result<Vec<Assigned>> {
+        self.assign_with(items, Reuse::Never)
+    }
 
     /// The ID of each key that has one.
     ///
@@ -85,7 +127,8 @@ pub trait Store {
     /// [`Error::Shape`] for a prefix of more than `levels` codes; [`Error::Store`] if the store cannot be read.
     fn with_prefix(&mut self, prefix: &[u32], most: usize) -> Result<Vec<(StoredId, String)>>;
 
-    /// Forgets items; their IDs are not given out again. Says how many there were.
+    /// Forgets items, all in one transaction, and says how many there were. Their IDs are kept from being given out again, unless
+    /// [`assign_with`](Self::assign_with) is asked to; a deleted item that comes back gets a new one.
     ///
     /// # Errors
     /// [`Error::Store`] if the store cannot be written; nothing was forgotten then.
@@ -96,18 +139,39 @@ pub trait Store {
     /// # Errors
     /// [`Error::Store`] if the store cannot be read.
     fn count(&mut self) -> Result<u64>;
+
+    /// How long a call may wait for other processes, or for a server that went away, before it fails. A store that never waits has no
+    /// use for it.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store cannot be told.
+    fn set_patience(&mut self, _patience: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    /// What in the store's surroundings may lose IDs that were given out, a sentence each; nothing if nothing is known to.
+    fn risks(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
-/// Checks a batch, and puts its items in the order in which new ones are numbered.
-fn in_order(items: &[(&str, &[u32])], levels: usize) -> Result<Vec<usize>> {
+/// Checks a batch as [`Store::assign_with`] demands, and puts its items in the order in which new ones are numbered: that of their keys'
+/// bytes. O(n log n), O(n) for a batch that is in order.
+///
+/// # Errors
+/// [`Error::Data`] for an empty or repeated key, [`Error::Shape`] for codes that are not `[levels]`.
+pub fn check_batch(items: &[(&str, &[u32])], levels: usize) -> Result<Vec<usize>> {
     for (row, (key, codes)) in items.iter().enumerate() {
         if key.is_empty() {
             return Err(Error::Data(format!("the key of item {row} is empty; every item needs one")));
         }
-        crate::error::check_shape("levels", levels, codes.len(), format!("codes of item `{key}`"))?;
+        if codes.len() != levels {
+            check_shape("levels", levels, codes.len(), format!("codes of item `{key}`"))?;
+        }
     }
     let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_unstable_by(|a, b| items[*a].0.as_bytes().cmp(items[*b].0.as_bytes()).then(a.cmp(b)));
+    // Stable, so that of two equal keys the earlier row is named first, and quick where the order is right already.
+    order.sort_by_key(|i| items[*i].0.as_bytes());
     if let Some(pair) = order.windows(2).find(|pair| items[pair[0]].0 == items[pair[1]].0) {
         let key = items[pair[0]].0;
         return Err(Error::Data(format!(
@@ -116,4 +180,43 @@ fn in_order(items: &[(&str, &[u32])], levels: usize) -> Result<Vec<usize>> {
         )));
     }
     Ok(order)
+}
+
+/// Refuses another codec than the one whose IDs a store holds.
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+fn check_codec(place: &str, held: (&str, usize), asked: (&str, usize)) -> Result<()> {
+    if held == asked {
+        return Ok(());
+    }
+    Err(Error::Store(format!(
+        "`{place}` holds IDs of codec {} with {} levels, not of codec {} with {}; use that codec, or another store",
+        held.0, held.1, asked.0, asked.1
+    )))
+}
+
+/// Refuses what has no levels to be stored.
+fn check_levels(levels: usize) -> Result<()> {
+    if levels == 0 {
+        return Err(Error::config("levels", "expected at least 1, got 0"));
+    }
+    Ok(())
+}
+
+/// No counter is left on some codes: an ID has 32 bits for it.
+fn exhausted(codes: &[u32]) -> Error {
+    Error::Store(format!("the codes {codes:?} have given out all of their {} counters", 1u64 << 32))
+}
+
+/// Codes, and perhaps a counter, as big-endian bytes: they sort as numbers do, and a prefix of codes is a prefix of bytes.
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+fn to_bytes(numbers: &[u32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+}
+
+/// What [`to_bytes`] made of codes and counter.
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+fn from_bytes(bytes: &[u8]) -> StoredId {
+    let mut codes: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b)).collect();
+    let counter = codes.pop().unwrap_or(0);
+    StoredId { codes, counter }
 }

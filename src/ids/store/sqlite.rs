@@ -3,31 +3,39 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
-use super::{Assigned, Store, StoredId, in_order};
+use super::{
+    Assigned, Reuse, Store, StoredId, check_batch, check_codec, check_levels, exhausted, from_bytes, to_bytes,
+};
 use crate::error::{Error, Result, check_shape};
 
-/// The layout below; a newer one is refused.
-const SCHEMA_VERSION: i64 = 1;
+/// The layout below; another one is refused.
+const SCHEMA_VERSION: i64 = 2;
 
 /// `SMID`, so that other programs' files are told apart.
 const APPLICATION_ID: i64 = 0x534D_4944;
 
-/// How long a process waits for another's batch.
+/// How long a process waits for another's batch, unless told.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Codes are blobs of big-endian numbers, so that bytes sort as codes do and a prefix is a range.
+/// An ID is one blob of big-endian numbers, codes and counter, so that bytes sort as codes do, a prefix is a range, and the last of a
+/// range says which counter comes next. A deleted ID stays without its key, so that it is not given out again; the index finds the
+/// deleted ones, too. Two trees are all that a new item is written to.
 const SCHEMA: &str = "
 CREATE TABLE codec (one INTEGER PRIMARY KEY CHECK (one = 1), hash TEXT NOT NULL, levels INTEGER NOT NULL) STRICT;
-CREATE TABLE items (key TEXT PRIMARY KEY, codes BLOB NOT NULL, counter INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX items_by_id ON items (codes, counter);
-CREATE TABLE counters (codes BLOB PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE ids (id BLOB PRIMARY KEY, key TEXT) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX ids_by_key ON ids (key);
 ";
+
+/// Pages are kept in 64 MiB of memory, as a batch of random keys touches most pages of a small store; and they wait in the log for
+/// 64 MiB of them, as moving them into the file after every batch would write each many times.
+const TUNING: &str = "PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 16384;";
 
 /// IDs in an SQLite file, in write-ahead mode with every commit synced.
 ///
-/// Any number of processes may hold the file open; a batch waits up to a minute for another's. On a network drive SQLite's locks
+/// Any number of processes may hold the file open; a batch waits up to a minute for another's, or as long as
+/// [`set_patience`](Store::set_patience) says. On a network drive SQLite's locks
 /// are not to be trusted: keep the file on a local one.
 ///
 /// ```
@@ -46,6 +54,8 @@ pub struct SqliteStore {
     place: String,
     codec_hash: String,
     levels: usize,
+    /// Whether the last batch held nothing new, so that the next is first tried without the writer's lock.
+    mostly_known: bool,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -59,9 +69,11 @@ impl std::fmt::Debug for SqliteStore {
 fn failed(place: &str, e: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode as Code;
     let hint = match e.sqlite_error_code() {
-        Some(Code::DatabaseBusy | Code::DatabaseLocked) => "; another process held it for a minute, try again",
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => "; another process held it all the time, try again",
         Some(Code::ReadOnly) => "; the file or its folder may not be written to",
-        Some(Code::DiskFull) => "; nothing of this batch was kept, make room and run again",
+        Some(Code::DiskFull | Code::SystemIoFailure) => {
+            "; nothing of this batch was kept, make room on the disk and run again"
+        }
         Some(Code::NotADatabase) => "; give the store another name",
         Some(Code::CannotOpen) => "; does its folder exist?",
         _ => "",
@@ -73,12 +85,10 @@ impl SqliteStore {
     /// Opens a store, or makes one for a codec's IDs.
     ///
     /// # Errors
-    /// [`Error::Store`] for a file of another codec (with both hashes), of a newer release, or that is no store; and if it cannot be
+    /// [`Error::Store`] for a file of another codec (with both hashes), of another layout, or that is no store; and if it cannot be
     /// opened or written.
     pub fn open(path: impl AsRef<Path>, codec_hash: &str, levels: usize) -> Result<Self> {
-        if levels == 0 {
-            return Err(Error::config("levels", "expected at least 1, got 0"));
-        }
+        check_levels(levels)?;
         let path = path.as_ref();
         let place = path.display().to_string();
         let bad = |e: &rusqlite::Error| failed(&place, e);
@@ -91,17 +101,21 @@ impl SqliteStore {
         }
         let mut store = Self::over(db, place)?;
         check_codec(&store.place, (&store.codec_hash, store.levels), (codec_hash, levels))?;
-        store.db.pragma_update(None, "synchronous", "FULL").map_err(|e| failed(&store.place, &e))?;
-        // Finds a file that may not be written to before any work is done.
+        // Finds a file that may not be written to before any work is done. One that another process writes to may be.
+        store.set_patience(Duration::ZERO)?;
         let probe = store.db.transaction_with_behavior(TransactionBehavior::Immediate).and_then(Transaction::rollback);
-        probe.map_err(|e| failed(&store.place, &e))?;
+        match probe {
+            Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {}
+            other => other.map_err(|e| failed(&store.place, &e))?,
+        }
+        store.set_patience(PATIENCE)?;
         Ok(store)
     }
 
-    /// Opens a store that is there, of whatever codec, to be looked up in.
+    /// Opens a store that is there, of whatever codec, to look up and delete in. On a read-only disk it can be looked up in.
     ///
     /// # Errors
-    /// [`Error::Store`] if there is none, it is of a newer release, or cannot be read.
+    /// [`Error::Store`] if there is none, it is of another layout, or cannot be read.
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let place = path.display().to_string();
@@ -117,26 +131,99 @@ impl SqliteStore {
     fn over(db: Connection, place: String) -> Result<Self> {
         let row = db.query_row("SELECT hash, levels FROM codec", [], |row| Ok((row.get(0)?, row.get::<_, u32>(1)?)));
         let (codec_hash, levels) = row.map_err(|e| failed(&place, &e))?;
-        Ok(Self { db, place, codec_hash, levels: levels as usize })
+        db.execute_batch(TUNING).map_err(|e| failed(&place, &e))?;
+        Ok(Self { db, place, codec_hash, levels: levels as usize, mostly_known: false })
     }
 
-    fn begin(&mut self) -> Result<(Transaction<'_>, String)> {
-        let place = self.place.clone();
-        // A transaction that starts by reading could not wait for the writer's lock later.
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate);
-        Ok((transaction.map_err(|e| failed(&place, &e))?, place))
+    /// The IDs of a batch whose items all have one, read without waiting for a writer; `None` at the first that has none.
+    fn all_known(&mut self, items: &[(&str, &[u32])], order: &[usize]) -> rusqlite::Result<Option<Vec<Assigned>>> {
+        // One snapshot for all of them.
+        let snapshot = self.db.unchecked_transaction()?;
+        let mut known = snapshot.prepare_cached(ID_OF)?;
+        let mut out = vec![None; items.len()];
+        for at in order {
+            let Some(given) = old(&mut known, items[*at])? else { return Ok(None) };
+            out[*at] = Some(given);
+        }
+        Ok(Some(out.into_iter().flatten().collect()))
     }
 }
 
-/// Refuses another codec than the one whose IDs a store holds.
-fn check_codec(place: &str, held: (&str, usize), asked: (&str, usize)) -> Result<()> {
-    if held == asked {
-        return Ok(());
+const ID_OF: &str = "SELECT id FROM ids WHERE key = ?1";
+
+/// The ID that an item has.
+fn old(known: &mut CachedStatement<'_>, (key, codes): (&str, &[u32])) -> rusqlite::Result<Option<Assigned>> {
+    let mut rows = known.query([key])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let id = from_bytes(row.get_ref(0)?.as_blob()?);
+    let drifted = id.codes != codes;
+    Ok(Some(Assigned { id, new: false, drifted }))
+}
+
+/// What stops a batch: SQLite, or codes without a free counter.
+enum Stop {
+    Sqlite(rusqlite::Error),
+    Full(Error),
+}
+
+impl<E: Into<rusqlite::Error>> From<E> for Stop {
+    fn from(e: E) -> Self {
+        Stop::Sqlite(e.into())
     }
-    Err(Error::Store(format!(
-        "`{place}` holds IDs of codec {} with {} levels, not of codec {} with {}; use that codec, or another store",
-        held.0, held.1, asked.0, asked.1
-    )))
+}
+
+/// Gives every item of a batch an ID within a transaction.
+fn assign_in(
+    transaction: &Transaction<'_>,
+    items: &[(&str, &[u32])],
+    order: &[usize],
+    reuse: Reuse,
+) -> std::result::Result<Vec<Option<Assigned>>, Stop> {
+    let mut known = transaction.prepare_cached(ID_OF)?;
+    let mut out = vec![None; items.len()];
+    let mut new: Vec<usize> = Vec::new();
+    for at in order {
+        out[*at] = old(&mut known, items[*at])?;
+        if out[*at].is_none() {
+            new.push(*at);
+        }
+    }
+    // Stable: by key within the same codes.
+    new.sort_by_key(|at| items[*at].1);
+    let mut last = transaction.prepare_cached("SELECT max(id) FROM ids WHERE id >= ?1 AND id <= ?2")?;
+    let mut deleted = transaction
+        .prepare_cached("SELECT id FROM ids WHERE key IS NULL AND id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3")?;
+    let mut add = transaction.prepare_cached("INSERT INTO ids VALUES (?1, ?2)")?;
+    let mut again = transaction.prepare_cached("UPDATE ids SET key = ?2 WHERE id = ?1")?;
+    for same in new.chunk_by(|a, b| items[*a].1 == items[*b].1) {
+        let codes = items[same[0]].1;
+        let mut from = to_bytes(codes);
+        let mut to = from.clone();
+        from.extend([0; 4]);
+        to.extend([0xFF; 4]);
+        let mut free: Vec<u32> = Vec::new();
+        if reuse == Reuse::Deleted {
+            let mut rows = deleted.query(params![from, to, same.len() as i64])?;
+            while let Some(row) = rows.next()? {
+                free.push(from_bytes(row.get_ref(0)?.as_blob()?).counter);
+            }
+        }
+        let next = last.query_row(params![from, to], |row| {
+            Ok(row.get_ref(0)?.as_blob_or_null()?.map_or(0, |id| u64::from(from_bytes(id).counter) + 1))
+        })?;
+        let mut fresh = next..;
+        for (i, at) in same.iter().enumerate() {
+            let key = items[*at].0;
+            let reused = free.get(i).copied();
+            let counter = reused.map_or_else(|| fresh.next().unwrap_or(u64::MAX), u64::from);
+            let counter = u32::try_from(counter).map_err(|_| Stop::Full(exhausted(codes)))?;
+            from[4 * codes.len()..].copy_from_slice(&counter.to_be_bytes());
+            let statement = if reused.is_some() { &mut again } else { &mut add };
+            statement.execute(params![from, key])?;
+            out[*at] = Some(Assigned { id: StoredId { codes: codes.to_vec(), counter }, new: true, drifted: false });
+        }
+    }
+    Ok(out)
 }
 
 /// The version of the layout; `None` for a file that is new.
@@ -151,9 +238,10 @@ fn check_version(db: &Connection, place: &str) -> Result<Option<i64>> {
     let (application, version, tables) = read().map_err(|e| failed(place, &e))?;
     match (application, version) {
         (APPLICATION_ID, SCHEMA_VERSION) => Ok(Some(version)),
-        (APPLICATION_ID, newer) => Err(Error::Store(format!(
-            "`{place}` has layout {newer}, this release reads {SCHEMA_VERSION}; use a newer release"
-        ))),
+        (APPLICATION_ID, other) => {
+            let advice = if other > SCHEMA_VERSION { "use a newer release" } else { "assign into a new store" };
+            Err(Error::Store(format!("`{place}` has layout {other}, this release reads {SCHEMA_VERSION}; {advice}")))
+        }
         (0, 0) if tables == 0 => Ok(None),
         _ => Err(Error::Store(format!("`{place}` is another program's SQLite file; give the store another name"))),
     }
@@ -172,14 +260,6 @@ fn create(db: &mut Connection, codec_hash: &str, levels: usize) -> rusqlite::Res
     transaction.commit()
 }
 
-fn to_blob(codes: &[u32]) -> Vec<u8> {
-    codes.iter().flat_map(|code| code.to_be_bytes()).collect()
-}
-
-fn from_blob(blob: &[u8]) -> Vec<u32> {
-    blob.as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b)).collect()
-}
-
 impl Store for SqliteStore {
     fn codec_hash(&self) -> &str {
         &self.codec_hash
@@ -189,50 +269,36 @@ impl Store for SqliteStore {
         self.levels
     }
 
-    fn assign(&mut self, items: &[(&str, &[u32])]) -> Result<Vec<Assigned>> {
-        let order = in_order(items, self.levels)?;
-        let (transaction, place) = self.begin()?;
-        let run = || -> rusqlite::Result<Vec<Option<Assigned>>> {
-            let mut known = transaction.prepare_cached("SELECT codes, counter FROM items WHERE key = ?1")?;
-            let mut take = transaction.prepare_cached(
-                "INSERT INTO counters VALUES (?1, 1) ON CONFLICT (codes) DO UPDATE SET next = next + 1 RETURNING next - 1",
-            )?;
-            let mut add = transaction.prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3)")?;
-            let mut out = vec![None; items.len()];
-            for at in order {
-                let (key, codes) = items[at];
-                let old = known.query_row([key], |row| {
-                    Ok(StoredId { codes: from_blob(row.get_ref(0)?.as_blob()?), counter: row.get(1)? })
-                });
-                out[at] = Some(if let Some(id) = old.optional()? {
-                    let drifted = id.codes != codes;
-                    Assigned { id, new: false, drifted }
-                } else {
-                    let blob = to_blob(codes);
-                    let counter: u32 = take.query_row([&blob], |row| row.get(0))?;
-                    add.execute(params![key, blob, counter])?;
-                    Assigned { id: StoredId { codes: codes.to_vec(), counter }, new: true, drifted: false }
-                });
+    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<Assigned>> {
+        let order = check_batch(items, self.levels)?;
+        if self.mostly_known {
+            let read = self.all_known(items, &order).map_err(|e| failed(&self.place, &e))?;
+            if let Some(all) = read {
+                return Ok(all);
             }
-            Ok(out)
-        };
-        let out = run().map_err(|e| failed(&place, &e))?;
+        }
+        // A transaction that starts by reading could not wait for the writer's lock later.
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = transaction.map_err(|e| failed(&self.place, &e))?;
+        let out = assign_in(&transaction, items, &order, reuse).map_err(|stop| match stop {
+            Stop::Sqlite(e) => failed(&self.place, &e),
+            Stop::Full(e) => e,
+        })?;
+        self.mostly_known = !out.iter().flatten().any(|given| given.new);
         // What was only known needs no sync.
-        if out.iter().flatten().any(|given| given.new) {
-            transaction.commit().map_err(|e| failed(&place, &e))?;
+        if !self.mostly_known {
+            transaction.commit().map_err(|e| failed(&self.place, &e))?;
         }
         Ok(out.into_iter().flatten().collect())
     }
 
     fn get(&mut self, keys: &[&str]) -> Result<Vec<Option<StoredId>>> {
         let run = || {
-            let mut known = self.db.prepare_cached("SELECT codes, counter FROM items WHERE key = ?1")?;
+            let snapshot = self.db.unchecked_transaction()?;
+            let mut known = snapshot.prepare_cached(ID_OF)?;
             let mut out = Vec::with_capacity(keys.len());
             for key in keys {
-                let id = known.query_row([key], |row| {
-                    Ok(StoredId { codes: from_blob(row.get_ref(0)?.as_blob()?), counter: row.get(1)? })
-                });
-                out.push(id.optional()?);
+                out.push(old(&mut known, (key, &[]))?.map(|given| given.id));
             }
             Ok(out)
         };
@@ -243,40 +309,44 @@ impl Store for SqliteStore {
         if prefix.len() > self.levels {
             check_shape("levels", self.levels, prefix.len(), "prefix to look up")?;
         }
-        let from = to_blob(prefix);
-        // Past every blob that starts so: codes of 2^32 − 1 and one byte more.
+        let from = to_bytes(prefix);
+        // Past every ID that starts so: numbers of 2^32 − 1 and one byte more.
         let mut to = from.clone();
-        to.resize(4 * self.levels + 1, 0xFF);
+        to.resize(4 * (self.levels + 1) + 1, 0xFF);
         let run = || {
             let mut range = self.db.prepare_cached(
-                "SELECT codes, counter, key FROM items WHERE codes >= ?1 AND codes <= ?2 ORDER BY codes, counter LIMIT ?3",
+                "SELECT id, key FROM ids WHERE id >= ?1 AND id <= ?2 AND key IS NOT NULL ORDER BY id LIMIT ?3",
             )?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let rows = range.query_map(params![from, to, most], |row| {
-                let id = StoredId { codes: from_blob(row.get_ref(0)?.as_blob()?), counter: row.get(1)? };
-                Ok((id, row.get(2)?))
-            })?;
+            let rows = range
+                .query_map(params![from, to, most], |row| Ok((from_bytes(row.get_ref(0)?.as_blob()?), row.get(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         run().map_err(|e| failed(&self.place, &e))
     }
 
     fn delete(&mut self, keys: &[&str]) -> Result<usize> {
-        let (transaction, place) = self.begin()?;
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = transaction.map_err(|e| failed(&self.place, &e))?;
         let run = || {
+            let mut forget = transaction.prepare_cached("UPDATE ids SET key = NULL WHERE key = ?1")?;
             let mut gone = 0;
             for key in keys {
-                gone += transaction.prepare_cached("DELETE FROM items WHERE key = ?1")?.execute([key])?;
+                gone += forget.execute([key])?;
             }
             Ok(gone)
         };
-        let gone = run().map_err(|e: rusqlite::Error| failed(&place, &e))?;
-        transaction.commit().map_err(|e| failed(&place, &e))?;
+        let gone = run().map_err(|e: rusqlite::Error| failed(&self.place, &e))?;
+        transaction.commit().map_err(|e| failed(&self.place, &e))?;
         Ok(gone)
     }
 
     fn count(&mut self) -> Result<u64> {
-        let count = self.db.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, i64>(0));
+        let count = self.db.query_row("SELECT count(key) FROM ids", [], |row| row.get::<_, i64>(0));
         count.map(i64::unsigned_abs).map_err(|e| failed(&self.place, &e))
+    }
+
+    fn set_patience(&mut self, patience: Duration) -> Result<()> {
+        self.db.busy_timeout(patience).map_err(|e| failed(&self.place, &e))
     }
 }

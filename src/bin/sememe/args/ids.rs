@@ -1,11 +1,11 @@
 //! Flags of the verbs that make and keep IDs.
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 use super::{OnDevice, Rows};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 #[derive(Debug, Args)]
 pub struct Assign {
     /// Codec to encode with; a store holds IDs of one codec
@@ -20,9 +20,13 @@ pub struct Assign {
     /// Field or column with each item's key
     #[arg(long, value_name = "NAME", default_value = "id")]
     pub key: String,
-    /// SQLite file that holds the IDs, made if it is not there
+    /// What holds the IDs, made if it is not there: an SQLite file, or a Redis server as redis://host:6379/0 or
+    /// unix:///run/redis.sock, each with ?namespace=NAME if it holds several stores
     #[arg(long, value_name = "STORE", value_hint = ValueHint::FilePath)]
     pub store: PathBuf,
+    /// Give new items the IDs of deleted ones on the same codes first
+    #[arg(long)]
+    pub reuse_deleted: bool,
     /// Codes with counters to write: .npy, .parquet, .jsonl or .csv
     #[arg(long, short, value_name = "IDS", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
@@ -36,12 +40,23 @@ pub struct Assign {
     /// Items a transaction; each is kept whole or not at all
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub batch_items: usize,
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
-#[cfg(feature = "sqlite")]
+/// What is done about a store that others use, or that went away.
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Waiting {
+    /// How long to wait for other processes' batches, and for a server that went away, before giving up
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub patience: u64,
+}
+
+#[cfg(any(feature = "sqlite", feature = "redis"))]
 #[derive(Clone, Debug, Args)]
 pub struct Lookup {
-    /// SQLite file that `assign` filled
+    /// SQLite file or redis:// URL that `assign` filled
     #[arg(value_name = "STORE", value_hint = ValueHint::FilePath)]
     pub store: PathBuf,
     /// Keys of items whose IDs are wanted
@@ -56,6 +71,30 @@ pub struct Lookup {
     /// Items listed, at most
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub most: usize,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+#[derive(Clone, Debug, Args)]
+pub struct Delete {
+    /// SQLite file or redis:// URL that `assign` filled
+    #[arg(value_name = "STORE", value_hint = ValueHint::FilePath)]
+    pub store: PathBuf,
+    /// Keys of items to delete
+    #[arg(value_name = "KEY", required_unless_present = "items")]
+    pub keys: Vec<String>,
+    /// More items to delete: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub items: Option<PathBuf>,
+    /// Field or column with each item's key
+    #[arg(long, value_name = "NAME", default_value = "id", requires = "items")]
+    pub key: String,
+    /// Say what would be deleted, and delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub waiting: Waiting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
