@@ -2,8 +2,9 @@
 //!
 //! Small by default; at full size `SEMEME_KILLS=50 SEMEME_KILL_ITEMS=100000 cargo test --release --features redis ids_kill`. Eight
 //! processes assign items, each its own window of a common pool, so that every item is asked for by two. They write down
-//! what they are told, as a caller would, and are killed (SIGKILL) at random moments that are spread over the work, then started again a little before the
-//! point that they had reached. In the end everything that was ever written down is held against the store.
+//! what they are told, as a caller would, and are killed (SIGKILL) at random moments that are spread over the work, then started
+//! again a little before the point that they had reached. In the end everything that was ever written down is held against the
+//! store.
 
 use sememe::ids::store::{self, StoredId};
 use sememe::rng;

@@ -120,8 +120,16 @@ impl SqliteStore {
         let path = path.as_ref();
         let place = path.display().to_string();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags).map_err(|e| failed(&place, &e))?;
+        let mut db = Connection::open_with_flags(path, flags).map_err(|e| failed(&place, &e))?;
         db.busy_timeout(PATIENCE).map_err(|e| failed(&place, &e))?;
+        let readable = db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        if let (Err(e), Some(uri)) = (readable, untouched(path)) {
+            use rusqlite::ErrorCode as Code;
+            if matches!(e.sqlite_error_code(), Some(Code::ReadOnly | Code::CannotOpen)) {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+                db = Connection::open_with_flags(uri, flags).map_err(|e| failed(&place, &e))?;
+            }
+        }
         if check_version(&db, &place)?.is_none() {
             return Err(Error::Store(format!("`{place}` is empty; `sememe assign` fills a store")));
         }
@@ -224,6 +232,14 @@ fn assign_in(
         }
     }
     Ok(out)
+}
+
+/// A file with nothing in its log, as one that may be read where the log's own files cannot be made: on a read-only disk.
+fn untouched(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    let log = std::fs::metadata(format!("{text}-wal")).map_or(0, |m| m.len());
+    let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    (log == 0).then(|| format!("file:{escaped}?immutable=1"))
 }
 
 /// The version of the layout; `None` for a file that is new.

@@ -103,7 +103,11 @@ impl Server {
             (_, "SEMEMEFOREIGN" | "WRONGTYPE") => {
                 "the namespace holds another program's keys; choose another one with `?namespace=NAME`".to_owned()
             }
-            (ErrorKind::AuthenticationFailed, _) | (_, "NOAUTH" | "WRONGPASS") => {
+            // Commands with many arguments are refused with another text before a password was given.
+            (ErrorKind::AuthenticationFailed, _) | (_, "NOAUTH" | "WRONGPASS" | "NOPERM") => {
+                format!("{e}; give user and password as in redis://user:password@host")
+            }
+            _ if detail.contains("unauthenticated") => {
                 format!("{e}; give user and password as in redis://user:password@host")
             }
             (ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot), _) => {
