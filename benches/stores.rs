@@ -1,7 +1,10 @@
 //! Assignments a second, new and known, in stores of 1M items: one process, batches of 10,000, as `sememe assign` does.
 //!
-//! `cargo bench --bench stores --features redis`, or `-- --test` for 20,000 items. `SEMEME_BENCH_ITEMS` sets another number. Redis is
+//! `cargo bench --bench stores --features redis`, or with `-- --test` 20,000 items. `SEMEME_BENCH_ITEMS` sets another number. Redis is
 //! measured where `redis-server` is installed: a server of its own on a socket, with `appendfsync always` and `everysec`.
+
+// Without either kind of store nothing is left to be measured.
+#![cfg_attr(not(any(feature = "sqlite", feature = "redis")), allow(dead_code))]
 
 use sememe::ids::store::Store;
 use sememe::rng;

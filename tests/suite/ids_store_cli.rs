@@ -203,7 +203,7 @@ fn a_full_disk_keeps_whole_batches() {
         let count = desk.run("lookup ids.sqlite none --json");
         if count.code == Some(0) {
             let now = count.json()["in_store"].as_u64().unwrap();
-            assert!(now >= kept && now % 10 == 0, "{now} items after {kept}");
+            assert!(now >= kept && now.is_multiple_of(10), "{now} items after {kept}");
             kept = now;
         }
     }
