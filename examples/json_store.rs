@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 /// Larger files are refused: this is the wrong store for them.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// IDs in a JSON file, for several processes that take turns.
 pub struct JsonStore {
     path: PathBuf,
     ids: MemoryStore,

@@ -48,6 +48,8 @@ fn worker() {
     let [place, told, first, start, count, pool] = parts[..] else { panic!("{order}") };
     let [first, start, count, pool] = [first, start, count, pool].map(|n| n.parse::<usize>().expect("a number"));
     let mut store = store::open(place, HASH, 3).expect("a store");
+    // How long a busy machine takes is no matter here.
+    store.set_patience(Duration::from_secs(900)).expect("a store");
     let mut told = File::create(told).expect("a file");
     for from in (start..count).step_by(BATCH) {
         let items: Vec<usize> = (from..count.min(from + BATCH)).map(|i| (first + i) % pool).collect();
