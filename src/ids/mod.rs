@@ -6,11 +6,13 @@ pub mod format;
 mod keys;
 pub mod resolve;
 pub mod store;
+mod tokenizer;
 pub mod trie;
 mod vocabulary;
 
 pub use export::Export;
 pub use format::{Style, Template, TextFormat};
 pub use keys::check_keys;
-pub use trie::{Frontier, Hit, Trie};
+pub use tokenizer::Tokenizer;
+pub use trie::{Frontier, Hit, StaticLayout, Trie};
 pub use vocabulary::Vocabulary;

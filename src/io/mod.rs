@@ -4,6 +4,7 @@
 //! anything is allocated for it, nothing in a file is ever run, and no content makes a reader panic. Every writer
 //! writes its file whole or not at all.
 
+mod arrays;
 mod atomic;
 mod bytes;
 mod codes_reader;
@@ -30,6 +31,7 @@ mod titles;
 pub mod track;
 mod window;
 
+pub(crate) use arrays::{Array, Values, write_arrays};
 pub use atomic::{AtomicFile, read_bytes_capped, write_bytes_atomic};
 pub(crate) use bytes::Bytes;
 pub use codes_reader::{CodesFile, read_codes, read_codes_file};

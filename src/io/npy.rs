@@ -204,14 +204,19 @@ pub(crate) fn open(w: Window) -> Result<DenseRows> {
 
 /// The header of a C-ordered `[rows, columns]` array, padded to a multiple of 64 bytes as numpy does.
 pub(crate) fn header_bytes(descr: &str, rows: usize, columns: usize) -> Vec<u8> {
-    let mut dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    header_of(descr, &[rows as u64, columns as u64])
+}
+
+/// The header of a C-ordered array of any shape of at most four axes.
+pub(crate) fn header_of(descr: &str, shape: &[u64]) -> Vec<u8> {
+    let mut dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {}, }}", shape_text(shape));
     while (10 + dict.len() + 1) % 64 != 0 {
         dict.push(' ');
     }
     dict.push('\n');
     let mut out = MAGIC.to_vec();
     out.extend([1, 0]);
-    // At most 128 bytes: the dictionary holds two integers.
+    // At most 192 bytes: the dictionary holds four integers at most.
     out.extend((dict.len() as u16).to_le_bytes());
     out.extend(dict.as_bytes());
     out

@@ -1,7 +1,7 @@
 //! The trie against a plain map of prefixes, on disk and damaged, and searches that end on real IDs only.
 
 use proptest::prelude::*;
-use sememe::ids::{Frontier, Trie};
+use sememe::ids::{Export, Frontier, Style, TextFormat, Trie, Vocabulary};
 use sememe::{Error, Result, rng};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -175,6 +175,50 @@ fn scores_must_be_numbers() {
     // All scores −∞: still an ID, the lowest.
     let hit = trie.greedy(scorer(|_, _| f32::NEG_INFINITY)).unwrap();
     assert_eq!((hit.id, hit.items, hit.score), (vec![1, 2], vec![0], f64::NEG_INFINITY));
+}
+
+#[test]
+fn random_scores_reach_every_id_of_an_export_and_nothing_else() {
+    // A model with a vocabulary of its own, logits at random, masked by what is allowed: every step as a server takes it.
+    let mut stream = rng::stream(8, "fuzz", 0);
+    let sizes = [6, 4, 5];
+    let flat: Vec<u32> = (0..80).flat_map(|_| sizes.map(|k| (stream.below(k) * stream.below(2)) as u32)).collect();
+    let codes = sememe::Codes::from_vec(80, 3, flat).unwrap();
+    let keys: Vec<String> = (0..80).map(|i| format!("item {i}")).collect();
+    for style in [Style::Sem, Style::LcRec] {
+        let format = TextFormat::preset(style, &sizes.map(|k| k as usize)).unwrap();
+        let vocabulary = Vocabulary::new(&format, 0, 100, &[]).unwrap();
+        let trie =
+            Export::new(&format, &codes, &keys).unwrap().trie(&vocabulary, vocabulary.end().or(Some(7))).unwrap();
+        let mut wanted = BTreeMap::<Vec<u32>, Vec<u32>>::new();
+        for (i, id) in codes.iter().enumerate() {
+            wanted.entry(vocabulary.encode(id).unwrap()).or_default().push(i as u32);
+        }
+        assert!(wanted.len() > 20 && wanted.values().any(|items| items.len() > 1), "uninformative");
+        let (mut seen, mut searched) = (BTreeSet::new(), BTreeSet::new());
+        for round in 0..3000u64 {
+            let mut id = Vec::new();
+            loop {
+                let logits: Vec<f64> = (0..vocabulary.embedding_rows()).map(|_| stream.uniform()).collect();
+                let allowed = trie.allowed(&id);
+                let best = allowed.iter().max_by(|a, b| logits[**a as usize].total_cmp(&logits[**b as usize])).unwrap();
+                if *best == trie.end() {
+                    break;
+                }
+                id.push(*best);
+            }
+            assert_eq!(wanted.get(&id), Some(&trie.items(&id)), "{id:?}");
+            seen.insert(id);
+            if round % 10 == 0 {
+                for hit in trie.beam(1 + (round % 7) as usize, scorer(score(round))).unwrap() {
+                    assert_eq!(wanted.get(&hit.id), Some(&hit.items));
+                    searched.insert(hit.id);
+                }
+            }
+        }
+        assert_eq!(seen.len(), wanted.len(), "every ID comes out");
+        assert_eq!(searched.len(), wanted.len(), "of the beam search too");
+    }
 }
 
 fn id_sets() -> impl Strategy<Value = Vec<Vec<u32>>> {

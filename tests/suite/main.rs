@@ -19,10 +19,12 @@ mod ids_format;
 mod ids_kill;
 #[cfg(all(feature = "redis", unix))]
 mod ids_redis;
+mod ids_layout;
 mod ids_resolve;
 mod ids_store;
 #[cfg(all(feature = "cli", feature = "sqlite"))]
 mod ids_store_cli;
+mod ids_tokenizer;
 mod ids_trie;
 mod io;
 mod network_codec;

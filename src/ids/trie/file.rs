@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::Trie;
+use super::{Node, Trie};
 use crate::error::{Error, Result};
 use crate::io::{Bytes, write_bytes_atomic};
 
@@ -116,7 +116,11 @@ impl Trie {
         }
         let Header { end, depth, nodes, items } = header;
         let [depth, nodes, items] = [depth, nodes, items].map(|n| n as usize);
-        Ok(Self { bytes, end, depth, nodes, items })
+        let mut trie = Self { bytes, end, depth, nodes, items, last: nodes };
+        // A node's first child is the first of the depth below, whether it is its own or a neighbour's.
+        let first = |node: usize, trie: &Self| trie.children(Node(node as u32)).start;
+        trie.last = (0..depth).fold(0, |node, _| first(node, &trie));
+        Ok(trie)
     }
 
     /// Reads all of the trie and holds it to the hash in its header. About a second a gigabyte.

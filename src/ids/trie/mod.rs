@@ -14,8 +14,10 @@
 
 mod build;
 mod file;
+mod layout;
 mod search;
 
+pub use layout::StaticLayout;
 pub use search::{Frontier, Hit};
 
 use std::ops::Range;
@@ -55,6 +57,8 @@ pub struct Trie {
     depth: usize,
     nodes: usize,
     items: usize,
+    /// The first node of the greatest depth: from here on, nodes end an ID and lead nowhere, which is known without reading them.
+    last: usize,
 }
 
 impl std::fmt::Debug for Trie {
@@ -231,6 +235,9 @@ impl Trie {
 
     /// Children of a node, a range of nodes: cut to those after it, so that a damaged file leads neither out nor in a circle.
     fn children(&self, Node(node): Node) -> Range<usize> {
+        if node as usize >= self.last {
+            return self.nodes..self.nodes;
+        }
         let at = self.pairs_at() + 8 * node as usize;
         let end = (self.word(at + 8) as usize).min(self.nodes);
         (self.word(at) as usize).max(node as usize + 1).min(end)..end
