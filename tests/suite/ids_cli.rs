@@ -142,6 +142,44 @@ fn an_export_that_cannot_be_is_refused_whole() {
 }
 
 #[test]
+fn a_tokenizer_numbers_the_tokens_and_gains_them() {
+    let desk = desk();
+    let tokenizer = r#"{"added_tokens":[{"id":2,"content":"</s>"}],"model":{"vocab":{"a":0,"b":1}}}"#;
+    desk.file("tokenizer.json", tokenizer.as_bytes());
+    let with = |more: &str| {
+        format!("export codes.csv -o out --codebook-size 256 --style lc-rec --tokenizer tokenizer.json {more}")
+    };
+    let value = desk.run(&with("--end-token </s> --static safetensors --static-dense 1 --python-helper --json")).json();
+    let files = value["files"].as_array().expect("a list");
+    for name in ["static.safetensors", "tokenizer.json", "sememe_trie.py"] {
+        assert!(files.contains(&name.into()), "{files:?}");
+        assert!(desk.path("out").join(name).is_file(), "{name}");
+    }
+    assert_eq!((value["first_token_id"].as_u64(), value["embedding_rows"].as_u64()), (Some(3), Some(3 + 768)));
+    assert_eq!(value["end_token_id"].as_u64(), Some(2));
+    assert!(text(&desk, "out/tokenizer.json").contains(r#""id":3,"content":"<a_0>""#));
+    assert_eq!(desk.run("trie out/ids.trie --json").json()["allowed"], serde_json::json!([3 + 12, 3 + 255]));
+
+    desk.refuses(&with("--end-token <eos>"), 2, &["`--end-token`", "no token `<eos>`"]);
+    desk.refuses(&with("--end-token-id 3"), 2, &["`--end-token-id`", "no token 3"]);
+    desk.refuses(&with("--end-token </s> --first-token-id 9"), 2, &["`--first-token-id` is 9", "end before 3"]);
+    desk.refuses(&with("--end-token </s> --special-token b"), 3, &["tokenizer.json", "`b` (1)"]);
+    desk.refuses(&with("--end-token </s> --static npz --static-dense 3"), 2, &["`--static-dense`: expected 1 or 2"]);
+    desk.refuses(&with("--no-trie --static npz"), 2, &["cannot be used with"]);
+    desk.refuses("export codes.csv -o out --codebook-size 256 --style sem --end-token x", 2, &["required arguments"]);
+    let again = "export codes.csv -o out --codebook-size 256 --style sem --tokenizer out/tokenizer.json";
+    desk.refuses(again, 2, &["would be replaced"]);
+    desk.file("half.json", &tokenizer.as_bytes()[..40]);
+    let half = with("--no-trie").replace("tokenizer.json", "half.json");
+    desk.refuses(&half, 3, &["half.json", "is no tokenizer.json"]);
+    // A separator is made of tokens that the trie does not know.
+    let spaced = desk
+        .run("export codes.csv -o spaced --codebook-size 256 --style animind --tokenizer tokenizer.json --no-trie")
+        .ok();
+    assert!(spaced.stderr.contains("--separator ''"), "{}", spaced.stderr);
+}
+
+#[test]
 fn items_on_the_same_codes_get_ids_of_their_own() {
     let desk = desk();
     desk.file("codes.csv", b"row,code_0,code_1\n0,1,2\n2,1,2\n3,0,0\n4,1,2\n");

@@ -20,6 +20,8 @@ mod ids_kill;
 #[cfg(all(feature = "redis", unix))]
 mod ids_redis;
 mod ids_layout;
+#[cfg(feature = "cli")]
+mod ids_python;
 mod ids_resolve;
 mod ids_store;
 #[cfg(all(feature = "cli", feature = "sqlite"))]

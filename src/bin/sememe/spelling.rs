@@ -1,6 +1,6 @@
 //! Plans of the verbs that spell IDs: which template, which codebooks.
 
-use crate::args::{Export, Format, Parse, PolicyChoice, Resolve, Sizes, Spelling, StyleChoice};
+use crate::args::{Export, Format, Parse, PolicyChoice, Resolve, Sizes, Spelling, StaticFormat, StyleChoice};
 use crate::failure::usage;
 use crate::plan::{output, writes_parquet};
 use anyhow::Result;
@@ -49,10 +49,15 @@ pub struct ExportPlan {
     pub sizes: SizesPlan,
     pub spelling: SpellingPlan,
     pub items: Option<ItemsPlan>,
-    pub first_token_id: u32,
+    pub first_token_id: Option<u32>,
+    pub tokenizer: Option<PathBuf>,
     pub end_token_id: Option<u32>,
+    pub end_token: Option<String>,
     pub special_tokens: Vec<String>,
     pub trie: bool,
+    pub python_helper: bool,
+    /// The file's name, and how many levels are dense.
+    pub layout: Option<(&'static str, usize)>,
 }
 
 pub fn export(flags: Export) -> Result<ExportPlan> {
@@ -61,11 +66,28 @@ pub fn export(flags: Export) -> Result<ExportPlan> {
     if folder.exists() && !folder.is_dir() {
         return Err(usage(format!("`{}` is not a folder; give one, to hold several files", folder.display())));
     }
-    if !flags.no_trie && flags.end_token_id.is_none() && spelling.template.end.is_empty() {
+    let end_given = flags.end_token_id.is_some() || flags.end_token.is_some();
+    if !flags.no_trie && !end_given && spelling.template.end.is_empty() {
         return Err(usage(
             "`--end-token-id` is needed for the trie, as this spelling has no token that ends an ID; give the number of the \
-             model's own, or `--no-trie`",
+             model's own (or `--tokenizer` and `--end-token` with its text), or `--no-trie`",
         ));
+    }
+    if !(1..=2).contains(&flags.static_dense) {
+        return Err(usage(format!("`--static-dense`: expected 1 or 2, got {}", flags.static_dense)));
+    }
+    let layout = flags.layout.map(|format| match format {
+        StaticFormat::Npz => ("static.npz", flags.static_dense),
+        StaticFormat::Safetensors => ("static.safetensors", flags.static_dense),
+    });
+    if let (Some(given), true) = (&flags.tokenizer, folder.is_dir()) {
+        let target = folder.join("tokenizer.json");
+        if target.canonicalize().ok().is_some_and(|target| given.canonicalize().is_ok_and(|given| given == target)) {
+            return Err(usage(format!(
+                "`{}` would be replaced by the patched one; give another folder",
+                given.display()
+            )));
+        }
     }
     let (key, title) = (flags.key, flags.title);
     Ok(ExportPlan {
@@ -75,9 +97,13 @@ pub fn export(flags: Export) -> Result<ExportPlan> {
         spelling,
         items: flags.items.map(|path| ItemsPlan { path, key, title }),
         first_token_id: flags.first_token_id,
+        tokenizer: flags.tokenizer,
         end_token_id: flags.end_token_id,
+        end_token: flags.end_token,
         special_tokens: flags.special_token,
         trie: !flags.no_trie,
+        python_helper: flags.python_helper,
+        layout,
     })
 }
 
@@ -241,6 +267,7 @@ pub fn in_flags(error: Error) -> anyhow::Error {
         "special_tokens" => "special-token",
         "first_id" => "first-token-id",
         "end" => "end-token-id",
+        "dense_levels" => "static-dense",
         other => other,
     };
     usage(format!("`--{flag}`: {problem}"))

@@ -229,8 +229,8 @@ pub struct Export {
     /// Codes: .npy, .parquet, .jsonl or .csv
     #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
     pub codes: PathBuf,
-    /// Folder to write to, made if it is not there: vocabulary.json, special_tokens.json, index.json, items.jsonl, ids.trie
-    /// and, with --title, info.tsv
+    /// Folder to write to, made if it is not there: vocabulary.json, special_tokens.json, index.json, items.jsonl, ids.trie;
+    /// with --title info.tsv, with --tokenizer tokenizer.json, with --static static.npz, with --python-helper sememe_trie.py
     #[arg(long, short, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,
     #[command(flatten)]
@@ -246,18 +246,47 @@ pub struct Export {
     /// Field or column with each item's title, for info.tsv
     #[arg(long, value_name = "NAME", requires = "items", help_heading = "Items")]
     pub title: Option<String>,
-    /// Number of the first token: as many as the model's own vocabulary has
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Tokens")]
-    pub first_token_id: u32,
+    /// Number of the first token: as many as the model's own vocabulary has [default: 0; with --tokenizer, where its tokens end]
+    #[arg(long, value_name = "N", help_heading = "Tokens")]
+    pub first_token_id: Option<u32>,
+    /// The model's tokenizer.json (Hugging Face), to be written with the new tokens added
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath, help_heading = "Tokens")]
+    pub tokenizer: Option<PathBuf>,
     /// Number of the model's token that ends an ID [default: the spelling's own, if it has one]
     #[arg(long, value_name = "N", help_heading = "Tokens")]
     pub end_token_id: Option<u32>,
+    /// The same by its text, such as </s>; the tokenizer knows its number
+    #[arg(long, value_name = "TEXT", requires = "tokenizer", conflicts_with = "end_token_id", help_heading = "Tokens")]
+    pub end_token: Option<String>,
     /// A special token of your own, such as [REC]; may be given again
     #[arg(long, value_name = "TEXT", help_heading = "Tokens")]
     pub special_token: Vec<String>,
     /// Write no trie
-    #[arg(long, conflicts_with = "end_token_id", help_heading = "Tokens")]
+    #[arg(long, conflicts_with_all = ["end_token_id", "end_token", "layout", "python_helper"], help_heading = "Constrained decoding")]
     pub no_trie: bool,
+    /// Write sememe_trie.py: the trie for transformers' prefix_allowed_tokens_fn, with numpy alone
+    #[arg(long, help_heading = "Constrained decoding")]
+    pub python_helper: bool,
+    #[arg(
+        long = "static",
+        value_enum,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        help_heading = "Constrained decoding"
+    )]
+    #[arg(
+        help = "Also write the trie's arrays as STATIC's decoders for PyTorch and JAX take them: npz or safetensors"
+    )]
+    pub layout: Option<StaticFormat>,
+    /// First tokens of an ID that STATIC looks up in dense tables, 1 or 2; tables of 2 take 5 bytes a pair of tokens
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "layout", help_heading = "Constrained decoding")]
+    pub static_dense: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StaticFormat {
+    Npz,
+    Safetensors,
 }
 
 #[derive(Debug, Args)]
