@@ -73,6 +73,28 @@ impl Codec {
         Self::from_fitted(fitted, "rq-kmeans", config.seed, settings)
     }
 
+    /// Trains RQ-KMeans on from another codec, for a catalogue that has grown: most rows keep their codes, where a training from
+    /// scratch gives all of them new ones. Preprocessing is that of `start`; see [`RqKMeans::fit_from`].
+    ///
+    /// # Errors
+    /// As [`RqKMeans::fit_from`].
+    pub fn train_from(
+        start: &Self,
+        source: &(impl RowSource + Sized),
+        config: &RqKMeans,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let fitted = config.fit_from(start.chain(), start.manifest().mean_norm, source, device, observer)?;
+        let mut settings =
+            serde_json::to_value(config).map_err(|e| Error::Codec(format!("cannot record settings: {e}")))?;
+        // The steps that were taken, not those that `config` would have.
+        if let Some(steps) = start.manifest().config.get("preprocess") {
+            settings["preprocess"] = steps.clone();
+        }
+        Self::from_fitted(fitted, "rq-kmeans", config.seed, settings)
+    }
+
     /// Trains an RQ-VAE on a source's rows; see [`RqVaeTrainer`](crate::fit::rqvae::RqVaeTrainer) for checkpoints, going on and what
     /// is told.
     ///

@@ -29,6 +29,8 @@ pub struct Settings {
     pub level: usize,
     pub metric: Metric,
     pub init: Init,
+    /// `[k, d]` codewords to begin with, in place of what `init` would choose.
+    pub first: Option<Vec<f32>>,
     pub empty: EmptyPolicy,
     pub exchange: bool,
 }
@@ -111,7 +113,10 @@ pub fn fit<B: Backend>(
     let mut best: Option<Outcome<B>> = None;
     for start in 0..settings.starts {
         let mut random = stream(settings.seed, "kmeans.start", (settings.level as u64) << 32 | start as u64);
-        let first = init(backend, rows, settings.k, settings.init, &mut random)?;
+        let first = match &settings.first {
+            Some(first) => first.clone(),
+            None => init(backend, rows, settings.k, settings.init, &mut random)?,
+        };
         let mut codebook = backend.codebook(settings.k, d, &first, settings.metric)?;
         let mut partition = backend.partition(n)?;
         let (mut previous, mut reseeded, mut converged, mut done) = (f64::INFINITY, 0u64, false, 0);

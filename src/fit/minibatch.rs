@@ -415,6 +415,7 @@ impl MiniBatchTrainer {
             level,
             metric: self.config.metric,
             init: Init::KMeansPlusPlus,
+            first: None,
             empty: EmptyPolicy::Farthest,
             exchange: true,
         };

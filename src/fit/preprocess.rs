@@ -1,6 +1,7 @@
 //! Centring, PCA, whitening, row normalisation: what happens to rows before the first level.
 
 use crate::compute::Backend;
+use crate::compute::reference::Chain;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,19 @@ pub struct Learned {
     pub mean_norm: f32,
     /// Share of the variance that the kept components hold; 1 without PCA.
     pub kept_variance: f64,
+}
+
+impl Learned {
+    /// What a fitted model learned; how much variance PCA kept then is not asked again.
+    pub fn of(chain: &Chain, mean_norm: f32) -> Self {
+        Self {
+            mean: chain.mean.clone(),
+            components: chain.components.clone(),
+            scales: chain.scales.clone(),
+            mean_norm,
+            kept_variance: 1.0,
+        }
+    }
 }
 
 /// Learns the steps from `rows` and applies them.

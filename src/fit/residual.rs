@@ -8,7 +8,7 @@ use super::training_rows::TrainingRows;
 use crate::compute::reference::Chain;
 use crate::compute::{Backend, Device, Metric, on_device};
 use crate::data::{Matrix, RowSource};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_shape};
 use crate::progress::{Event, LevelSummary, Observer};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
@@ -176,16 +176,66 @@ impl RqKMeans {
     /// device errors; [`Error::Interrupted`].
     pub fn fit(&self, source: &dyn RowSource, device: &Device, observer: &dyn Observer) -> Result<Fitted> {
         self.validate()?;
+        self.fit_rows(source, None, device, observer)
+    }
+
+    /// Fits the model on from another one, for a catalogue that has grown: rows go through the preprocessing of `start`, and every
+    /// level's k-means begins with its codewords, so that most rows keep their codes. `init` and `preprocess` are not looked at;
+    /// `mean_norm` is that of the codec. Without `exchange`, codewords stay near where they were.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit); [`Error::Codec`] for a start with networks; [`Error::Config`] for more than one start, and where
+    /// codebook sizes, metric or `normalize_residuals` are not those of `start`; [`Error::Shape`] for rows of other dimensions.
+    pub fn fit_from(
+        &self,
+        start: &Chain,
+        mean_norm: f32,
+        source: &dyn RowSource,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<Fitted> {
+        self.validate()?;
+        if start.encoder.is_some() || start.decoder.is_some() {
+            return Err(Error::Codec("a start for RQ-KMeans is a codec without networks".into()));
+        }
+        check_shape("d", start.dims, source.dims(), source.name())?;
+        let differs = |field: &str, want: String, got: String| {
+            Err(Error::config(field, format!("expected {want} as in the codec to start from, got {got}")))
+        };
+        if self.codebook_sizes != start.codebook_sizes() {
+            let (want, got) = (start.codebook_sizes(), &self.codebook_sizes);
+            return differs("codebook_sizes", format!("{want:?}"), format!("{got:?}"));
+        }
+        if self.metric != start.metric {
+            return differs("metric", format!("{:?}", start.metric), format!("{:?}", self.metric));
+        }
+        if self.normalize_residuals != start.normalize_residuals {
+            let [want, got] = [start.normalize_residuals, self.normalize_residuals].map(|v| v.to_string());
+            return differs("normalize_residuals", want, got);
+        }
+        if self.starts != 1 {
+            return Err(Error::config("starts", format!("expected 1, as all would begin alike, got {}", self.starts)));
+        }
+        self.fit_rows(source, Some((start, mean_norm)), device, observer)
+    }
+
+    fn fit_rows(
+        &self,
+        source: &dyn RowSource,
+        start: Option<(&Chain, f32)>,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<Fitted> {
         let most = self.codebook_sizes.iter().copied().max().unwrap_or(0);
         let rows = TrainingRows::choose(source, most, self.max_training_rows, self.seed, observer)?;
         let used = rows.len();
-        if self.init == Init::KMeansPlusPlus && sample_size(used, most) < used {
+        if start.is_none() && self.init == Init::KMeansPlusPlus && sample_size(used, most) < used {
             observer.event(Event::Note(&format!(
                 "k-means++ chooses the first codewords from {} of the {used} training rows; all rows train",
                 sample_size(used, most)
             )));
         }
-        on_device!(device, backend => fit_on(backend, self, &rows, observer))
+        on_device!(device, backend => fit_on(backend, self, &rows, start, observer))
     }
 }
 
@@ -213,10 +263,18 @@ fn fit_on<B: Backend>(
     backend: &B,
     config: &RqKMeans,
     input: &TrainingRows<'_>,
+    start: Option<(&Chain, f32)>,
     observer: &dyn Observer,
 ) -> Result<Fitted> {
     let rows = input.upload(backend, observer)?;
-    let (mut rows, learned) = preprocess::learn(backend, rows, &config.preprocess)?;
+    let normalize = start.map_or(config.preprocess.normalize, |(chain, _)| chain.normalize_rows);
+    let (mut rows, learned) = match start {
+        None => preprocess::learn(backend, rows, &config.preprocess)?,
+        Some((chain, mean_norm)) => {
+            let learned = Learned::of(chain, mean_norm);
+            (preprocess::apply(backend, rows, &learned, normalize)?, learned)
+        }
+    };
     if config.metric == Metric::Cosine {
         refuse_zero_rows(backend, &rows, "cosine")?;
     }
@@ -252,6 +310,7 @@ fn fit_on<B: Backend>(
             level,
             metric: config.metric,
             init: config.init,
+            first: start.map(|(chain, _)| chain.codebooks[level].as_slice().to_vec()),
             empty: config.empty,
             exchange: config.exchange,
         };
@@ -281,7 +340,7 @@ fn fit_on<B: Backend>(
         mean,
         components,
         scales,
-        normalize_rows: config.preprocess.normalize,
+        normalize_rows: normalize,
         codebooks: books,
         metric: config.metric,
         normalize_residuals: config.normalize_residuals,

@@ -243,9 +243,6 @@ pub struct NetworkFlags {
     /// Folder for checkpoints, metrics.jsonl, TensorBoard events, code_usage.csv and config.json [default: the codec's name with .run]
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub run: Option<PathBuf>,
-    /// Start from this codec of RQ-KMeans (RQ-KMeans+): its preprocessing and codebooks, networks that change nothing at first
-    #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath)]
-    pub from: Option<PathBuf>,
     /// Collaborative embeddings of the same rows, for the alignment loss
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub align: Option<PathBuf>,
@@ -315,6 +312,10 @@ pub struct Codebooks {
     /// Train on a random sample of at most so many rows [default: all rows]
     #[arg(long, value_name = "N")]
     pub max_training_rows: Option<usize>,
+    /// Start from this codec of RQ-KMeans: its preprocessing and codebooks. k-means then changes few codes of a catalogue that has
+    /// grown; with --method rqvae it is RQ-KMeans+: networks that change nothing at first
+    #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath)]
+    pub from: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -36,7 +36,6 @@ pub fn plan(flags: &Train) -> Result<Option<NetworkPlan>> {
             (own.config.is_some(), "--config"),
             (!own.set.is_empty(), "--set"),
             (own.run.is_some(), "--run"),
-            (own.from.is_some(), "--from"),
             (own.align.is_some(), "--align"),
             (own.stop_on_collapse, "--stop-on-collapse"),
         ];
@@ -80,7 +79,7 @@ pub fn plan(flags: &Train) -> Result<Option<NetworkPlan>> {
             kept.display()
         )));
     }
-    if own.from.is_some() && resume.is_some() {
+    if books.from.is_some() && resume.is_some() {
         return Err(usage(
             "`--from` is where a training starts; `--resume` goes on from a checkpoint and needs it no more",
         ));
@@ -93,7 +92,7 @@ pub fn plan(flags: &Train) -> Result<Option<NetworkPlan>> {
             "`alignment` needs `--align FILE`, the collaborative embeddings of the same rows"
         }));
     }
-    Ok(Some(NetworkPlan { config, folder, resume, from: own.from.clone(), align }))
+    Ok(Some(NetworkPlan { config, folder, resume, from: books.from.clone(), align }))
 }
 
 /// A checkpoint of an earlier run.

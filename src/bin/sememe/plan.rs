@@ -23,6 +23,8 @@ pub struct TrainPlan {
     pub input: RowsPlan,
     pub output: PathBuf,
     pub config: RqKMeans,
+    /// A codec of RQ-KMeans to start from, and whether its codebook sizes are the ones to take.
+    pub from: Option<(PathBuf, bool)>,
     pub minibatch: Option<MiniBatchPlan>,
     pub network: Option<NetworkPlan>,
     pub device: DeviceChoice,
@@ -76,15 +78,45 @@ pub struct DemoPlan {
 
 pub fn train(flags: Train) -> Result<TrainPlan> {
     let network = crate::network::plan(&flags)?;
-    let config = config(&flags.codebooks, &flags.preprocess)?;
+    let mut config = config(&flags.codebooks, &flags.preprocess)?;
+    let from = if network.is_none() { from(&flags, &mut config)? } else { None };
     let input = rows(flags.input, flags.rows);
-    output(&flags.output, &["safetensors"], "a codec is written as", &[&input.path], !flags.dry_run)?;
+    let mut inputs = vec![input.path.as_path()];
+    inputs.extend(from.iter().map(|(codec, _)| codec.as_path()));
+    output(&flags.output, &["safetensors"], "a codec is written as", &inputs, !flags.dry_run)?;
     let minibatch = minibatch(&flags.minibatch, &flags.codebooks, &flags.preprocess, &config)?;
     if let Some(state) = minibatch.as_ref().and_then(|m| m.checkpoint.as_deref()) {
         output(state, &["json"], "a training state is written as", &[&input.path, &flags.output], !flags.dry_run)?;
     }
     let (output, device, dry_run) = (flags.output, flags.on.device, flags.dry_run);
-    Ok(TrainPlan { input, output, config, minibatch, network, device, dry_run })
+    Ok(TrainPlan { input, output, config, from, minibatch, network, device, dry_run })
+}
+
+/// Where k-means starts, if from a codec, with what that decides refused as an option.
+fn from(flags: &Train, config: &mut RqKMeans) -> Result<Option<(PathBuf, bool)>> {
+    let (books, steps) = (&flags.codebooks, &flags.preprocess);
+    let Some(codec) = &books.from else { return Ok(None) };
+    if flags.minibatch.method == Method::Minibatch {
+        return Err(usage("`--from` does not go with `--method minibatch`; leave one of them out"));
+    }
+    let decided = [
+        (books.preset.is_some(), "--preset"),
+        (books.starts != 1, "--starts"),
+        (books.init != InitChoice::KMeansPlusPlus, "--init"),
+        (books.metric != MetricChoice::SquaredL2, "--metric"),
+        (steps.center, "--center"),
+        (steps.pca.is_some(), "--pca"),
+        (steps.pca_dims.is_some(), "--pca-dims"),
+        (steps.whiten, "--whiten"),
+        (steps.normalize, "--normalize"),
+        (steps.normalize_residuals, "--normalize-residuals"),
+    ];
+    if let Some((_, name)) = decided.iter().find(|(given, _)| *given) {
+        return Err(usage(format!("`{name}` is decided by the codec of `--from`; leave one of them out")));
+    }
+    // Moving codewords to where the error is would take the codes of many rows along.
+    config.exchange = false;
+    Ok(Some((codec.clone(), books.levels.is_none() && books.codebook_size.is_none())))
 }
 
 pub fn encode(flags: Encode) -> Result<EncodePlan> {

@@ -1,10 +1,11 @@
 //! `sememe train`.
 
 use crate::device;
+use crate::encode::check_dims;
 use crate::failure::usage;
 use crate::input::Input;
 use crate::output::{print, print_json};
-use crate::plan::TrainPlan;
+use crate::plan::{TrainPlan, in_flags};
 use crate::progress::Progress;
 use crate::text::{count, metric, percent, size, sizes, table, time, whole};
 use anyhow::Result;
@@ -20,8 +21,9 @@ const MEASURED_ROWS: usize = 200_000;
 /// Trains a codec and saves it.
 pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
+    let start = plan.from.as_ref().map(|(path, _)| Codec::load(path)).transpose()?;
     let input = Input::open(&plan.input)?;
-    let config = &plan.config;
+    let config = &started(plan, start.as_ref(), &input)?;
     let cap = plan.network.as_ref().map_or(config.max_training_rows, |n| n.config.max_training_rows);
     let used = input.rows().min(cap.unwrap_or(usize::MAX));
     let device = device::open(plan.device, used)?;
@@ -29,7 +31,7 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
         return crate::network_run::dry_run(plan, network, &input, &device, progress);
     }
     if plan.dry_run {
-        return dry_run(plan, &input, used, &device, progress);
+        return dry_run(plan, config, &input, used, &device, progress);
     }
     report_dropped(&input, progress);
     let codec = match (&plan.network, &plan.minibatch) {
@@ -37,7 +39,10 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
         (None, Some(minibatch)) => crate::minibatch::train(minibatch, &input, &device, progress)?,
         (None, None) => {
             progress.expect_levels(config.codebook_sizes.len(), config.starts);
-            Codec::train(&input, config, &device, progress)?
+            match &start {
+                Some(start) => Codec::train_from(start, &input, config, &device, progress).map_err(in_flags)?,
+                None => Codec::train(&input, config, &device, progress)?,
+            }
         }
     };
     codec.save(&plan.output)?;
@@ -80,6 +85,30 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
     print(&text)?;
     notes.iter().for_each(|note| progress.note(note));
     Ok(())
+}
+
+/// The settings, with what the codec to start from decides taken from it.
+fn started(plan: &TrainPlan, start: Option<&Codec>, input: &Input) -> Result<RqKMeans> {
+    let mut config = plan.config.clone();
+    let (Some(start), Some((path, sizes))) = (start, &plan.from) else { return Ok(config) };
+    if start.manifest().encoder.is_some() || start.manifest().decoder.is_some() {
+        let path = path.display();
+        return Err(usage(format!("`--from`: `{path}` has networks; k-means starts from a codec of RQ-KMeans")));
+    }
+    check_dims(start, input)?;
+    if *sizes {
+        config.codebook_sizes = start.codebook_sizes();
+    }
+    if config.codebook_sizes != start.codebook_sizes() {
+        return Err(usage(format!(
+            "`--codebook-size`: the codec of `--from` has {:?}, got {:?}; leave it out",
+            start.codebook_sizes(),
+            config.codebook_sizes
+        )));
+    }
+    (config.metric, config.normalize_residuals) = (start.metric(), start.manifest().normalize_residuals);
+    config.validate().map_err(in_flags)?;
+    Ok(config)
 }
 
 /// Says which rows were left out.
@@ -153,8 +182,14 @@ fn summary(
     })
 }
 
-fn dry_run(plan: &TrainPlan, input: &Input, used: usize, device: &Device, progress: &Progress) -> Result<()> {
-    let config = &plan.config;
+fn dry_run(
+    plan: &TrainPlan,
+    config: &RqKMeans,
+    input: &Input,
+    used: usize,
+    device: &Device,
+    progress: &Progress,
+) -> Result<()> {
     let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
     if used < most {
         return Err(Error::Data(format!(
@@ -182,11 +217,10 @@ fn dry_run(plan: &TrainPlan, input: &Input, used: usize, device: &Device, progre
             "device": device.info(),
         }));
     }
-    print(&describe(plan, input, used, device))
+    print(&describe(plan, config, input, used, device))
 }
 
-fn describe(plan: &TrainPlan, input: &Input, used: usize, device: &Device) -> String {
-    let config = &plan.config;
+fn describe(plan: &TrainPlan, config: &RqKMeans, input: &Input, used: usize, device: &Device) -> String {
     let ids: f64 = config.codebook_sizes.iter().map(|k| *k as f64).product();
     let bytes = input.rows() as u64 * input.dims() as u64 * 4;
     let row = |name: &str, text: String| vec![name.to_owned(), text];
@@ -206,7 +240,10 @@ fn describe(plan: &TrainPlan, input: &Input, used: usize, device: &Device) -> St
             format!("{} of them, drawn at random with seed {}", whole(used as u64), config.seed),
         ));
     }
-    rows.push(row("preprocess", preprocessing(config)));
+    match &plan.from {
+        Some((codec, _)) => rows.push(row("start", format!("preprocessing and codebooks of {}", codec.display()))),
+        None => rows.push(row("preprocess", preprocessing(config))),
+    }
     rows.push(row("codebooks", format!("{} codewords, {ids:.3e} possible IDs", sizes(&config.codebook_sizes))));
     match &plan.minibatch {
         Some(minibatch) => rows.push(row("mini-batches", crate::minibatch::describe(minibatch))),

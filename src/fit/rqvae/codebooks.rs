@@ -102,6 +102,7 @@ impl<B: TensorBackend> Session<'_, B> {
                 level,
                 metric: Metric::SquaredL2,
                 init,
+                first: None,
                 empty: EmptyPolicy::Farthest,
                 exchange: iterations > 0,
             };
@@ -365,6 +366,7 @@ impl<B: TensorBackend> Session<'_, B> {
                     level,
                     metric: Metric::SquaredL2,
                     init: Init::KMeansPlusPlus,
+                    first: None,
                     empty: EmptyPolicy::Keep,
                     exchange: false,
                 };

@@ -155,14 +155,7 @@ impl RqVaeTrainer {
             config.init = NetworkInit::He;
         }
         let mut trainer = Self::new(config)?;
-        let learned = Learned {
-            mean: chain.mean.clone(),
-            components: chain.components.clone(),
-            scales: chain.scales.clone(),
-            mean_norm,
-            kept_variance: 1.0,
-        };
-        trainer.start = Some((learned, chain.codebooks.clone()));
+        trainer.start = Some((Learned::of(chain, mean_norm), chain.codebooks.clone()));
         Ok(trainer)
     }
 
