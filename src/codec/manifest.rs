@@ -50,6 +50,9 @@ pub struct Manifest {
     /// Whether all levels have one codebook, which the file holds once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared_codebook: bool,
+    /// Content hash of the codec whose names this one's codewords took, see [`ids::align`](crate::ids::align()).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aligned_to: Option<String>,
     /// SHA-256 of everything else in the file.
     pub content_hash: String,
 }
@@ -80,6 +83,7 @@ impl Manifest {
             encoder,
             decoder,
             shared_codebook: fitted.shared_codebook,
+            aligned_to: None,
             content_hash: String::new(),
         }
     }

@@ -8,6 +8,7 @@ mod manifest;
 mod measure;
 mod network;
 mod parts;
+mod permute;
 
 pub use encoder::{EncodeOptions, Encoded, Encoder};
 pub use manifest::{FORMAT_VERSION, Manifest};
@@ -74,7 +75,8 @@ impl Codec {
     }
 
     /// Trains RQ-KMeans on from another codec, for a catalogue that has grown: most rows keep their codes, where a training from
-    /// scratch gives all of them new ones. Preprocessing is that of `start`; see [`RqKMeans::fit_from`].
+    /// scratch gives all of them new ones. Preprocessing is that of `start`; see [`RqKMeans::fit_from`], and
+    /// [`ids::align`](crate::ids::align()) for a codec that was trained from scratch.
     ///
     /// # Errors
     /// As [`RqKMeans::fit_from`].

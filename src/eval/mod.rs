@@ -5,6 +5,7 @@
 //! [`advice`] says what to try where a figure looks bad, [`render_text`] and [`render_html`] show the result.
 
 mod advice;
+mod churn;
 mod codes;
 mod nearest;
 mod neighbours;
@@ -13,6 +14,7 @@ mod report;
 mod text;
 
 pub use advice::advice;
+pub use churn::{Churn, ChurnDepth, measure_churn};
 pub use codes::{CodeMeasures, LevelMeasures, measure_codes};
 pub use neighbours::{NeighbourMeasures, NeighbourOptions, measure_neighbours};
 pub use reconstruction::{DepthError, Reconstruction, ReconstructionMeasures};

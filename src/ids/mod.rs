@@ -1,6 +1,7 @@
 //! What codes become: one ID an item, stores that keep it, text that people and language models read, and the trie that keeps a
 //! model to real IDs.
 
+pub mod align;
 mod export;
 pub mod format;
 mod keys;
@@ -10,6 +11,7 @@ mod tokenizer;
 pub mod trie;
 mod vocabulary;
 
+pub use align::{Aligned, align, align_without_rows, match_codes};
 pub use export::Export;
 pub use format::{Style, Template, TextFormat};
 pub use keys::check_keys;

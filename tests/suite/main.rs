@@ -39,6 +39,7 @@ mod real;
 #[cfg(all(feature = "redis", unix))]
 mod redis_server;
 mod regression;
+mod retrain;
 mod rqvae;
 #[cfg(feature = "cli")]
 mod rqvae_cli;

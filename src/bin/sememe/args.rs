@@ -69,6 +69,10 @@ pub enum Verb {
     Delete(Delete),
     /// Give items that share their codes IDs of their own
     Resolve(Box<Resolve>),
+    /// Rename the codewords of a codec that was trained again, so that items keep their codes
+    Align(Align),
+    /// Say how many items' codes differ between two codecs, or two files of codes
+    Churn(Churn),
     /// Write codes as text that people and language models read
     Format(Format),
     /// Read text that `format` wrote back into codes

@@ -1,8 +1,10 @@
 //! `sememe`: arguments → validated plan → library calls → exit code.
 
+mod align;
 mod args;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 mod assign;
+mod churn;
 mod completions;
 mod config;
 mod decode;
@@ -27,6 +29,7 @@ mod parse;
 mod plan;
 mod progress;
 mod resolve;
+mod retrain;
 mod run;
 mod show;
 mod spelling;

@@ -6,8 +6,8 @@ use crate::progress::Progress;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 use crate::{assign, delete, lookup, store};
 use crate::{
-    completions, config, decode, demo, doctor, encode, eval, export, format, parse, plan, resolve, show, spelling,
-    train, trie,
+    align, churn, completions, config, decode, demo, doctor, encode, eval, export, format, parse, plan, resolve,
+    retrain, show, spelling, train, trie,
 };
 use anyhow::Result;
 use clap::Parser as _;
@@ -41,6 +41,8 @@ pub fn run() -> Result<()> {
         Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),
         Verb::Decode(flags) => decode::run(&plan::decode(flags)?, &progress),
         Verb::Eval(flags) => eval::run(&plan::eval(flags)?, &progress),
+        Verb::Align(flags) => align::run(&retrain::align(flags)?, &progress),
+        Verb::Churn(flags) => churn::run(&retrain::churn(flags)?, &progress),
         Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
         Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
         Verb::Export(flags) => export::run(&spelling::export(*flags)?, &progress),

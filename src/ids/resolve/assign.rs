@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// shortest augmenting path (Dijkstra over columns on reduced costs), the lowest column winning a tie. O(rows · (rows + columns) ·
 /// columns) in the worst case; a row whose cheapest column has room takes O(columns). Source: Jonker and Volgenant, 1987, with
 /// columns that hold several rows.
-pub(super) fn assign(costs: &[f64], room: &[usize]) -> Vec<usize> {
+pub(in crate::ids) fn assign(costs: &[f64], room: &[usize]) -> Vec<usize> {
     let columns = room.len();
     let rows = costs.len() / columns.max(1);
     let cost = |row: usize, column: usize| costs[row * columns + column];

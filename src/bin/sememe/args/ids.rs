@@ -97,6 +97,46 @@ pub struct Delete {
     pub waiting: Waiting,
 }
 
+#[derive(Debug, Args)]
+pub struct Align {
+    /// Codec that was trained again, whose codewords are to be renamed
+    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    pub new: PathBuf,
+    /// Codec whose IDs are in use
+    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    pub old: PathBuf,
+    /// Embeddings of the items whose IDs are in use [default: points that random IDs of OLD stand for]
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub input: Option<PathBuf>,
+    /// The renamed codec to write, a .safetensors file
+    #[arg(long, short, value_name = "CODEC", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub on: OnDevice,
+}
+
+#[derive(Debug, Args)]
+pub struct Churn {
+    /// Codec of the IDs in use
+    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    pub old: Option<PathBuf>,
+    /// Codec that may take its place
+    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    pub new: Option<PathBuf>,
+    /// Embeddings that both encode
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub input: Option<PathBuf>,
+    /// Two files of codes of the same rows, in place of codecs and rows: .npy, .parquet, .jsonl or .csv
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], value_hint = ValueHint::FilePath, conflicts_with_all = ["old", "new", "input"])]
+    pub codes: Option<Vec<PathBuf>>,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub on: OnDevice,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PolicyChoice {
     Suffix,

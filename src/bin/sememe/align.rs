@@ -1,0 +1,93 @@
+//! `sememe align`.
+
+use crate::churn::{both, table, text};
+use crate::device;
+use crate::encode::check_dims;
+use crate::eval::encode_all;
+use crate::input::Input;
+use crate::output::{print, print_json};
+use crate::progress::Progress;
+use crate::retrain::AlignPlan;
+use crate::train::report_dropped;
+use anyhow::Result;
+use sememe::eval::{Churn, measure_churn};
+use sememe::ids::{Aligned, align, align_without_rows};
+use sememe::{Codec, EncodeOptions};
+use serde_json::json;
+
+/// Encodes rows with both codecs, renames, and says what that changed.
+pub fn run(plan: &AlignPlan, progress: &Progress) -> Result<()> {
+    let (new, old) = (Codec::load(&plan.new)?, Codec::load(&plan.old)?);
+    let (mut churn, mut rows) = (None, None);
+    let aligned = match &plan.input {
+        None => align_without_rows(&new, &old)?,
+        Some(input) => {
+            let input = Input::open(input)?;
+            let (aligned, before, after) = on_rows(plan, &new, &old, &input, progress)?;
+            (rows, churn) = (Some((before.rows, input.dropped().len())), Some((before, after)));
+            aligned
+        }
+    };
+    let moved = |order: &Vec<u32>| order.iter().enumerate().filter(|(j, to)| *j != **to as usize).count();
+    let moved: Vec<usize> = aligned.permutations.iter().map(moved).collect();
+    aligned.codec.save(&plan.output)?;
+    progress.finish();
+    if new.levels() != old.levels() {
+        let (levels, olds) = (new.levels(), old.levels());
+        progress.note(&format!(
+            "{levels} levels, {olds} before: every ID has another length, only common levels are matched"
+        ));
+    } else if new.codebook_sizes() != old.codebook_sizes() {
+        let (sizes, olds) = (new.codebook_sizes(), old.codebook_sizes());
+        progress
+            .note(&format!("codebooks of {sizes:?}, before {olds:?}: codes past the smaller one have no counterpart"));
+    }
+    if churn.is_none() {
+        progress.note(
+            "matched without rows, by points that random IDs stand for; the rows whose IDs are in use match better",
+        );
+    }
+    if progress.json {
+        return print_json(&json!({
+            "output": plan.output.display().to_string(),
+            "content_hash": aligned.codec.content_hash(),
+            "aligned_to": old.content_hash(),
+            "renamed": moved,
+            "permutations": aligned.permutations,
+            "rows": rows.map(|(rows, _)| rows),
+            "dropped": rows.map(|(_, dropped)| dropped),
+            "churn_before": churn.as_ref().map(|(before, _)| before),
+            "churn_after": churn.as_ref().map(|(_, after)| after),
+            "notes": progress.notes(),
+        }));
+    }
+    if progress.quiet {
+        return Ok(());
+    }
+    let counts: Vec<String> =
+        moved.iter().zip(new.codebook_sizes()).map(|(n, size)| format!("{n} of {size}")).collect();
+    let mut out = format!("wrote {}: {} codewords renamed, level by level\n", plan.output.display(), counts.join(", "));
+    if let Some((before, after)) = &churn {
+        out.push_str(&format!("as trained  {}renamed     {}{}", text(before), text(after), table(after)));
+    }
+    print(&out)
+}
+
+fn on_rows(
+    plan: &AlignPlan,
+    new: &Codec,
+    old: &Codec,
+    input: &Input,
+    progress: &Progress,
+) -> Result<(Aligned, Churn, Churn)> {
+    check_dims(old, input)?;
+    check_dims(new, input)?;
+    report_dropped(input, progress);
+    let device = device::open(plan.device, sememe::RowSource::rows(input))?;
+    let (old_codes, new_codes) = both(old, new, input, &device, progress)?;
+    progress.phase("match", 0, "");
+    let aligned = align(new, old, &new_codes, &old_codes)?;
+    let encoder = aligned.codec.encoder(&device, &EncodeOptions::default())?;
+    let renamed = encode_all(&encoder, &aligned.codec, input, progress)?;
+    Ok((aligned, measure_churn(&old_codes, &new_codes)?, measure_churn(&old_codes, &renamed)?))
+}
