@@ -1,6 +1,5 @@
 //! Flags of the verbs that make and keep IDs.
 
-#[cfg(any(feature = "sqlite", feature = "redis"))]
 use super::{OnDevice, Rows};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
