@@ -44,7 +44,7 @@ fn main() {
     let line = serde_json::json!({
         "peer": if refine.is_some() { "sememe, refined" } else { "sememe" },
         "rows": rows.rows(), "dims": rows.dims(), "train_s": train_s, "encode_s": encode_s,
-        "rechecked": encoded.rechecked as f64 / rows.rows() as f64, "r2": measures.r2,
+        "rechecked": encoded.rechecked as f64 / rows.rows() as f64, "r2": measures.reconstruction.map(|full| full.r2),
         "collision_rate": measures.collision_rate, "perplexity": perplexity, "device": Device::cpu().info(),
     });
     println!("{line}");

@@ -8,7 +8,8 @@ use sememe::{Codec, Device, Matrix, RowSource, RqKMeans};
 fn r2(codec: &Codec, rows: &Matrix) -> sememe::Result<f64> {
     let options = EvalOptions { queries: 0, ..EvalOptions::default() };
     let codes = codec.encode(rows)?;
-    Ok(evaluate(rows, &codes, &codec.codebook_sizes(), &|codes| codec.decode(codes), &options)?.r2)
+    let evaluation = evaluate(rows, &codes, &codec.codebook_sizes(), &|codes| codec.decode(codes), &options)?;
+    Ok(evaluation.reconstruction.map_or(0.0, |error| error.r2))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

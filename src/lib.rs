@@ -44,6 +44,7 @@
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
+//! | [`pipeline`] | whole runs: a sweep over settings, kept in a folder |
 //! | [`compute`] | the CPU and GPU backends behind [`Device`] |
 //! | [`progress`] | [`Observer`]: what long work tells, and how it is stopped |
 //!
@@ -65,12 +66,13 @@ pub mod eval;
 pub mod fit;
 pub mod ids;
 pub mod io;
+pub mod pipeline;
 pub mod progress;
 pub mod rng;
 
 pub use codec::{Codec, EncodeOptions, Encoded, Encoder, Manifest};
 pub use compute::{Device, DeviceInfo, DeviceKind, Metric};
-pub use data::{BadRows, Codes, Matrix, MatrixView, RowSource, Screened};
+pub use data::{BadRows, Codes, Matrix, MatrixView, RowSource, Screened, Sequences};
 pub use error::{Error, Result};
 pub use fit::{EmptyPolicy, Init, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
 pub use progress::{Event, LevelSummary, Observer};

@@ -3,7 +3,9 @@
 mod codes;
 mod matrix;
 mod rows;
+mod sequences;
 
 pub use codes::Codes;
 pub use matrix::{Matrix, MatrixView};
 pub use rows::{BadRows, RowSource, Screened, first_non_finite};
+pub use sequences::Sequences;

@@ -14,22 +14,23 @@ pub fn advice(evaluation: &Evaluation) -> Vec<String> {
     duplicates_and_collisions(e, &mut notes);
     unused_codewords(e, &mut notes);
     crowded_codewords(e, &mut notes);
-    if e.r2 < 0.3 {
-        let cut = if e.dims > 64 { ", and if `--pca-dims` is set, raise it" } else { "" };
+    let full = e.reconstruction.as_ref();
+    if let Some(full) = full.filter(|full| full.r2 < 0.3) {
+        let cut = if full.dims > 64 { ", and if `--pca-dims` is set, raise it" } else { "" };
         notes.push(format!(
             "the IDs explain {} of the variance (R² {:.3}): add a level with `--levels {}`, enlarge `--codebook-size`, \
              refine the codebooks together with `--refine`, or search wider with `--beam`{cut}",
-            percent(e.r2.max(0.0)),
-            e.r2,
+            percent(full.r2.max(0.0)),
+            full.r2,
             e.levels.len() + 1
         ));
     }
     last_level(e, &mut notes);
-    if e.norm_spread > 0.5 {
+    if let Some(full) = full.filter(|full| full.norm_spread > 0.5) {
         notes.push(format!(
             "row lengths spread by {} of their mean, so long rows take most codewords: if only the direction carries \
              meaning, fit with `--metric cosine`",
-            percent(e.norm_spread)
+            percent(full.norm_spread)
         ));
     }
     if let (Some(recall), Some(chance)) = (e.neighbours.recall, e.neighbours.recall_by_chance)
@@ -43,10 +44,10 @@ pub fn advice(evaluation: &Evaluation) -> Vec<String> {
             percent(chance)
         ));
     }
-    if e.zero_rows > 0 {
+    if let Some(full) = full.filter(|full| full.zero_rows > 0) {
         notes.push(format!(
             "{} of {} rows are all zero: the embedding found nothing to say about these items, leave them out",
-            e.zero_rows, e.rows
+            full.zero_rows, e.rows
         ));
     }
     notes
@@ -127,16 +128,18 @@ fn crowded_codewords(e: &Evaluation, notes: &mut Vec<String>) {
 
 fn last_level(e: &Evaluation, notes: &mut Vec<String>) {
     // Where the IDs say too little, a level less is no cure.
-    if e.r2 < 0.3 || e.collision_rate > 0.1 {
+    if e.reconstruction.is_none_or(|full| full.r2 < 0.3) || e.collision_rate > 0.1 {
         return;
     }
-    if let [.., before, last] = e.levels.as_slice() {
+    if let [.., before, last] = e.levels.as_slice()
+        && let (Some(before_error), Some(last_error)) = (&before.error, &last.error)
+    {
         let told_apart = before.codes.prefix_collision_rate - last.codes.prefix_collision_rate;
-        if last.error.r2 - before.error.r2 < 0.005 && told_apart < 0.005 {
+        if last_error.r2 - before_error.r2 < 0.005 && told_apart < 0.005 {
             notes.push(format!(
                 "level {} adds {:.3} to R² and tells {} more items apart: `--levels {}` would do",
                 e.levels.len(),
-                last.error.r2 - before.error.r2,
+                last_error.r2 - before_error.r2,
                 percent(told_apart),
                 e.levels.len() - 1
             ));

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::prefixes::Prefixes;
 use crate::data::Codes;
 use crate::error::{Error, Result, check_shape};
 
@@ -66,47 +67,27 @@ pub fn measure_churn(first: &Codes, second: &Codes) -> Result<Churn> {
     // Leading codes that each row keeps.
     let kept = |row: usize| first.row(row).iter().zip(second.row(row)).take_while(|(a, b)| a == b).count();
     let kept: Vec<usize> = (0..rows).into_par_iter().map(kept).collect();
+    let (a, b) = rayon::join(|| Prefixes::new(first), || Prefixes::new(second));
     let same_length = first.levels() == second.levels();
     let measured = (0..levels).into_par_iter().map(|level| {
         let share = |count: usize, of: usize| if of > 0 { count as f64 / of as f64 } else { 0.0 };
         let changed = kept.iter().filter(|k| **k <= level).count();
         let here = kept.iter().filter(|k| **k == level).count();
         let codes = (0..rows).filter(|i| first.row(*i)[level] != second.row(*i)[level]).count();
-        let (in_first, in_second, in_both) = pairs(first, second, level);
+        let mut both: Vec<(u32, u32)> = a.of_row[level].iter().copied().zip(b.of_row[level].iter().copied()).collect();
+        both.sort_unstable();
+        let pairs = |n: usize| n as f64 * (n as f64 - 1.0) / 2.0;
+        let in_both: f64 = both.chunk_by(|x, y| x == y).map(|same| pairs(same.len())).sum();
         let together = |of: f64| if of > 0.0 { in_both / of } else { 1.0 };
         ChurnDepth {
             changed: share(changed, rows),
             code_changed: share(codes, rows),
             changed_here: share(here, rows - (changed - here)),
-            kept_together: together(in_first),
-            together_before: together(in_second),
+            kept_together: together(a.sizes(level).map(pairs).sum()),
+            together_before: together(b.sizes(level).map(pairs).sum()),
         }
     });
     let levels = measured.collect();
     let changed_ids = kept.iter().filter(|k| !same_length || **k < first.levels()).count();
     Ok(Churn { rows, changed_ids, levels })
-}
-
-/// Pairs of rows that share their prefix up to and with `level` in the first table, in the second, and in both.
-fn pairs(first: &Codes, second: &Codes, level: usize) -> (f64, f64, f64) {
-    let same = |codes: &Codes, a: u32, b: u32| codes.row(a as usize)[..=level] == codes.row(b as usize)[..=level];
-    let name = |codes: &Codes| -> Vec<u32> {
-        let mut order: Vec<u32> = (0..codes.rows() as u32).collect();
-        order.sort_unstable_by(|a, b| codes.row(*a as usize)[..=level].cmp(&codes.row(*b as usize)[..=level]));
-        let mut names = vec![0u32; order.len()];
-        for (name, group) in order.chunk_by(|a, b| same(codes, *a, *b)).enumerate() {
-            group.iter().for_each(|i| names[*i as usize] = name as u32);
-        }
-        names
-    };
-    let count = |n: usize| n as f64 * (n as f64 - 1.0) / 2.0;
-    let (a, b) = (name(first), name(second));
-    let mut both: Vec<(u32, u32)> = a.iter().copied().zip(b.iter().copied()).collect();
-    both.sort_unstable();
-    let in_both: f64 = both.chunk_by(|x, y| x == y).map(|same| count(same.len())).sum();
-    let alone = |mut names: Vec<u32>| -> f64 {
-        names.sort_unstable();
-        names.chunk_by(|x, y| x == y).map(|same| count(same.len())).sum()
-    };
-    (alone(a), alone(b), in_both)
 }

@@ -39,6 +39,8 @@ pub struct LevelMeasures {
     pub utilisation: f64,
     /// exp(−Σ p ln p): the number of evenly loaded codewords that would be as informative, 1 to K.
     pub perplexity: f64,
+    /// `perplexity` / K.
+    pub perplexity_ratio: f64,
     /// Rows on the busiest codeword over N/K.
     pub max_over_mean_load: f64,
     /// Gini coefficient of the K loads, unused codewords included: 0 even, (K − 1)/K all on one.
@@ -96,11 +98,13 @@ pub fn measure_codes(codes: &Codes, codebook_sizes: &[usize]) -> Result<CodeMeas
     let measured = (0..levels).map(|level| {
         let load = &loads[level];
         let above = if level == 0 { 1 } else { tree.unique[level - 1] };
+        let perplexity = perplexity(load, n);
         LevelMeasures {
             codebook_size: load.len(),
             used: load.iter().filter(|&&c| c > 0).count(),
             utilisation: load.iter().filter(|&&c| c > 0).count() as f64 / load.len() as f64,
-            perplexity: perplexity(load, n),
+            perplexity,
+            perplexity_ratio: perplexity / load.len() as f64,
             max_over_mean_load: load.iter().copied().max().unwrap_or(0) as f64 * load.len() as f64 / n,
             gini: gini(load),
             unique_prefixes: tree.unique[level],

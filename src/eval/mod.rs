@@ -1,45 +1,76 @@
 //! Quality measures of semantic IDs, and the report that shows them.
 //!
-//! [`evaluate`] runs all of them over a source of rows and their codes. Its parts stand alone: [`measure_codes`] needs
-//! the codes only, [`Reconstruction`] gathers the error by depth, [`measure_neighbours`] compares neighbourhoods.
-//! [`advice`] says what to try where a figure looks bad, [`render_text`] and [`render_html`] show the result.
+//! [`judge`] takes what is at hand about some codes (a [`Subject`]: the rows, the way back to rows, labels, what users did)
+//! and measures all that it allows; [`evaluate`] is the plain case of a codec on its rows. The parts stand alone:
+//! [`measure_codes`] needs the codes only, [`Reconstruction`] gathers the error by depth, [`measure_neighbours`] compares
+//! neighbourhoods, [`measure_labels`] looks for labels under prefixes, [`measure_next_prefix`], [`measure_co_interaction`] and
+//! [`measure_next_item`] hold IDs against behaviour, [`measure_churn`] two tables against each other. [`compare`] puts two
+//! evaluations side by side, [`advice`] says what to try where a figure looks bad, [`render_text`] and [`render_html`] show
+//! the result.
 
 mod advice;
+mod behaviour;
 mod churn;
 mod codes;
+mod compare;
+mod labels;
 mod nearest;
 mod neighbours;
+mod next_item;
+mod prefixes;
+mod rank;
 mod reconstruction;
-mod report;
+pub(crate) mod report;
+mod subject;
+mod table;
 mod text;
 
 pub use advice::advice;
+pub use behaviour::{
+    CoInteractionMeasures, CoInteractionOptions, NextPrefixDepth, NextPrefixMeasures, measure_co_interaction,
+    measure_next_prefix,
+};
 pub use churn::{Churn, ChurnDepth, measure_churn};
 pub use codes::{CodeMeasures, LevelMeasures, measure_codes};
+pub use compare::{Better, Comparison, Difference, compare};
+pub use labels::{LabelDepth, LabelMeasures, Labels, measure_labels};
 pub use neighbours::{NeighbourMeasures, NeighbourOptions, measure_neighbours};
+pub use next_item::{NextItemMeasures, NextItemOptions, Ranking, measure_next_item};
 pub use reconstruction::{DepthError, Reconstruction, ReconstructionMeasures};
 pub use report::{ReportInput, render_html};
-pub use text::render_text;
+pub use subject::{Subject, evaluate, judge};
+pub use table::{CodeTable, Reading, interpret_codes};
+pub use text::{render_comparison, render_text};
 
 use serde::Serialize;
 
-use crate::data::{Codes, Matrix, MatrixView, RowSource, first_non_finite};
-use crate::error::{Error, Result, check_shape};
+use crate::data::{RowSource, first_non_finite};
+use crate::error::{Error, Result};
 
-/// What [`evaluate`] measures and on how many rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What [`judge`] measures and on how many rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvalOptions {
     /// Neighbours a query for recall and NDCG, at least 1.
     pub k: usize,
     /// Rows drawn as queries; 0 leaves the neighbours out.
     pub queries: usize,
-    /// Seed of the draw.
+    /// Seed of every draw.
     pub seed: u64,
+    /// Which items count as neighbours by behaviour.
+    pub co_interaction: CoInteractionOptions,
+    /// How next items are ranked; its seed is replaced by the one above.
+    pub next_item: NextItemOptions,
 }
 
 impl Default for EvalOptions {
     fn default() -> Self {
-        Self { k: 10, queries: 1000, seed: 0 }
+        Self {
+            k: 10,
+            queries: 1000,
+            seed: 0,
+            co_interaction: CoInteractionOptions::default(),
+            next_item: NextItemOptions::default(),
+        }
     }
 }
 
@@ -47,23 +78,27 @@ impl EvalOptions {
     /// Checks the fields.
     ///
     /// # Errors
-    /// [`Error::Config`] for k = 0.
+    /// [`Error::Config`] for a k or a minimum support of 0, and what [`NextItemOptions::validate`] refuses.
     pub fn validate(&self) -> Result<()> {
         if self.k == 0 {
             return Err(Error::config("k", "0 neighbours cannot be compared; give at least 1"));
         }
-        Ok(())
+        if self.co_interaction.k == 0 {
+            return Err(Error::config("co_interaction.k", "0 neighbours cannot be compared; give at least 1"));
+        }
+        if self.co_interaction.min_support == 0 {
+            return Err(Error::config("co_interaction.min_support", "expected at least 1 user in common, got 0"));
+        }
+        self.next_item.validate()
     }
 }
 
 /// Everything measured about one run. Serialises to a flat JSON object with these names, and those of
-/// [`NeighbourMeasures`] with k in them (`recall_at_10`).
+/// [`NeighbourMeasures`] with k in them (`recall_at_10`); what was not measured is left out or `null`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Rows, N.
     pub rows: usize,
-    /// Values a row.
-    pub dims: usize,
     /// Distinct IDs, U.
     pub unique_ids: usize,
     /// 1 − U/N.
@@ -74,6 +109,29 @@ pub struct Evaluation {
     pub max_bucket: usize,
     /// H(IDs) / ln ∏K.
     pub entropy_ratio: f64,
+    /// How the rows come back from full IDs; `None` for codes without rows or without the codec that made them.
+    #[serde(flatten)]
+    pub reconstruction: Option<FullError>,
+    /// Recall and NDCG on a sample.
+    #[serde(flatten)]
+    pub neighbours: NeighbourMeasures,
+    /// Seed of that sample.
+    pub seed: u64,
+    /// One entry a level, coarse to fine.
+    pub levels: Vec<LevelEvaluation>,
+    /// One entry a column of labels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<LabelMeasures>,
+    /// What users did, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behaviour: Option<BehaviourMeasures>,
+}
+
+/// How the rows come back from full IDs, and what the rows are like.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FullError {
+    /// Values a row.
+    pub dims: usize,
     /// R² of the full IDs.
     pub r2: f64,
     /// Mean squared error a value, full IDs.
@@ -90,13 +148,21 @@ pub struct Evaluation {
     pub norm_spread: f64,
     /// Rows of length 0.
     pub zero_rows: usize,
-    /// Recall and NDCG on a sample.
-    #[serde(flatten)]
-    pub neighbours: NeighbourMeasures,
-    /// Seed of that sample.
-    pub seed: u64,
-    /// One entry a level, coarse to fine.
-    pub levels: Vec<LevelEvaluation>,
+}
+
+/// How IDs agree with what users did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BehaviourMeasures {
+    /// Users with a sequence, an empty one included.
+    pub users: usize,
+    /// Events of all of them.
+    pub events: usize,
+    /// Consecutive items that share a prefix; `None` if no user has two different items in a row.
+    pub next_prefix: Option<NextPrefixMeasures>,
+    /// Neighbours by common users; `None` if no two items have enough of them.
+    pub co_interaction: Option<CoInteractionMeasures>,
+    /// The last item, found from the others; `None` if no user has an item before the last.
+    pub next_item: Option<NextItemMeasures>,
 }
 
 /// One level's codebook, with the error of the prefixes that end here.
@@ -105,96 +171,9 @@ pub struct LevelEvaluation {
     /// Use of the codebook and shape of the tree.
     #[serde(flatten)]
     pub codes: LevelMeasures,
-    /// Reconstruction error of the prefix.
+    /// Reconstruction error of the prefix; `None` as for [`Evaluation::reconstruction`].
     #[serde(flatten)]
-    pub error: DepthError,
-}
-
-/// Measures `codes` of the rows of `source`: codes, reconstruction at every depth, neighbours.
-///
-/// `reconstruct` is given the `[n, m]` codes of a piece, cut to their first m levels for every m from 1 to the full
-/// length, and returns the `[n, d]` rows they stand for. Reads the source in pieces of a few MiB, once for the
-/// reconstruction and once a 4,096 queries for the neighbours. The result is the same at any number of threads.
-///
-/// ```
-/// use sememe::{Codes, Matrix, eval::{EvalOptions, evaluate}};
-/// let rows = Matrix::from_vec(3, 1, vec![0.0, 0.1, 1.0])?;
-/// let codes = Codes::from_vec(3, 1, vec![0, 0, 1])?;
-/// let decode = |codes: &Codes| {
-///     Matrix::from_vec(codes.rows(), 1, codes.iter().map(|id| [0.05, 1.0][id[0] as usize]).collect())
-/// };
-/// let evaluation = evaluate(&rows, &codes, &[2], &decode, &EvalOptions { k: 1, ..Default::default() })?;
-/// assert!(evaluation.r2 > 0.99);
-/// assert_eq!(evaluation.neighbours.recall, Some((1.0 + 1.0 + 0.5) / 3.0));
-/// # Ok::<(), sememe::Error>(())
-/// ```
-///
-/// # Errors
-/// [`Error::Shape`] if rows, codes, sizes or reconstructions disagree; [`Error::Data`] for no rows, no dimensions, a
-/// code beyond its codebook or a reconstruction that is not finite; [`Error::NonFinite`] for such rows;
-/// [`Error::Config`] for options that cannot be used; and what `reconstruct` or the source returns.
-pub fn evaluate(
-    source: &dyn RowSource,
-    codes: &Codes,
-    codebook_sizes: &[usize],
-    reconstruct: &dyn Fn(&Codes) -> Result<Matrix>,
-    options: &EvalOptions,
-) -> Result<Evaluation> {
-    options.validate()?;
-    check_shape("rows", source.rows(), codes.rows(), "codes")?;
-    let measured = measure_codes(codes, codebook_sizes)?;
-    let error = measure_reconstruction(source, codes, reconstruct)?;
-    let asked = NeighbourOptions { k: options.k, queries: options.queries, seed: options.seed };
-    let neighbours = measure_neighbours(source, codes, &asked)?;
-    let full = *error.depths.last().ok_or_else(|| Error::Data("an ID of 0 levels cannot be measured".into()))?;
-    let levels = measured.levels.into_iter().zip(error.depths).map(|(codes, error)| LevelEvaluation { codes, error });
-    Ok(Evaluation {
-        rows: measured.rows,
-        dims: source.dims(),
-        unique_ids: measured.unique_ids,
-        collision_rate: measured.collision_rate,
-        colliding_item_rate: measured.colliding_item_rate,
-        max_bucket: measured.max_bucket,
-        entropy_ratio: measured.entropy_ratio,
-        r2: full.r2,
-        mse: full.mse,
-        squared_l2: full.squared_l2,
-        cosine: full.cosine,
-        variance: error.variance,
-        norm_mean: error.norm_mean,
-        norm_spread: error.norm_spread,
-        zero_rows: error.zero_rows,
-        neighbours,
-        seed: options.seed,
-        levels: levels.collect(),
-    })
-}
-
-fn measure_reconstruction(
-    source: &dyn RowSource,
-    codes: &Codes,
-    reconstruct: &dyn Fn(&Codes) -> Result<Matrix>,
-) -> Result<ReconstructionMeasures> {
-    let (rows, dims, levels) = (source.rows(), source.dims(), codes.levels());
-    if dims == 0 {
-        return Err(Error::Data(format!("{rows} rows of 0 values in `{}` cannot be measured", source.name())));
-    }
-    let mut gathered = Reconstruction::new(dims, levels);
-    let step = piece_rows(dims).min(rows);
-    let mut buffer = vec![0.0f32; step * dims];
-    for start in (0..rows).step_by(step) {
-        let count = step.min(rows - start);
-        let piece = &mut buffer[..count * dims];
-        source.read_rows(start, piece)?;
-        refuse_non_finite(piece, dims, start, source)?;
-        let mut back = Vec::with_capacity(levels);
-        for depth in 1..=levels {
-            let ids = (start..start + count).flat_map(|row| codes.row(row)[..depth].iter().copied());
-            back.push(reconstruct(&Codes::from_vec(count, depth, ids.collect())?)?);
-        }
-        gathered.add(MatrixView::new(count, dims, piece)?, &back)?;
-    }
-    gathered.finish()
+    pub error: Option<DepthError>,
 }
 
 /// Rows read at a time: about 4 MiB, a multiple of the 256 that sums are formed over.

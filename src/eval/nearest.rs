@@ -126,7 +126,7 @@ pub(super) fn nearest_rows(source: &dyn RowSource, codes: &Codes, queries: &[usi
 /// the true one (Higham, *Accuracy and Stability of Numerical Algorithms*, §3.1), plus d underflows; ½‖y‖² is rounded
 /// once and the difference once. Doubled, to cover the `f64` side and the bound's own rounding. Infinite where `f32`
 /// may overflow, so that everything is decided in `f64`.
-fn rounding(query: f64, longest: f64, dims: usize) -> f64 {
+pub(super) fn rounding(query: f64, longest: f64, dims: usize) -> f64 {
     let unit = 2f64.powi(-24);
     let (product, half) = (query * longest, longest * longest / 2.0);
     let share = dims as f64 * unit;
@@ -137,7 +137,7 @@ fn rounding(query: f64, longest: f64, dims: usize) -> f64 {
 }
 
 /// `out[i, j]` = row i of `left` · row j of `right`; `[a, d]` and `[b, d]` give `[a, b]`.
-fn dots(left: &[f32], right: &[f32], dims: usize, out: &mut [f32]) {
+pub(super) fn dots(left: &[f32], right: &[f32], dims: usize, out: &mut [f32]) {
     let (a, b) = (left.len() / dims, right.len() / dims);
     assert!(left.len() == a * dims && right.len() == b * dims && out.len() == a * b, "shapes of a product agree");
     let (d, wide) = (dims as isize, b as isize);

@@ -4,6 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::codes::lexicographic_order;
 use super::nearest::nearest_rows;
+use super::rank::discount;
 use crate::data::{Codes, RowSource};
 use crate::error::{Error, Result, check_shape};
 
@@ -41,6 +42,13 @@ pub struct NeighbourMeasures {
     pub recall_by_chance: Option<f64>,
     /// Share of the queries that another row equals in every value: no ID can tell those apart.
     pub duplicate_rate: Option<f64>,
+}
+
+impl NeighbourMeasures {
+    /// Nothing measured.
+    pub(super) fn none(k: usize) -> Self {
+        Self { k, queries: 0, recall: None, ndcg: None, recall_by_chance: None, duplicate_rate: None }
+    }
 }
 
 impl Serialize for NeighbourMeasures {
@@ -82,14 +90,7 @@ pub fn measure_neighbours(
     let rows = source.rows();
     check_shape("rows", rows, codes.rows(), "codes")?;
     let queries = if rows < 2 { 0 } else { options.queries.min(rows) };
-    let mut measures = NeighbourMeasures {
-        k: options.k,
-        queries,
-        recall: None,
-        ndcg: None,
-        recall_by_chance: None,
-        duplicate_rate: None,
-    };
+    let mut measures = NeighbourMeasures { queries, ..NeighbourMeasures::none(options.k) };
     if queries == 0 {
         return Ok(measures);
     }
@@ -101,7 +102,7 @@ pub fn measure_neighbours(
         let group: Vec<usize> = group.iter().map(|&q| q as usize).collect();
         for (&query, nearest) in group.iter().zip(nearest_rows(source, codes, &group, k)?) {
             let totals = totals_by_prefix(codes, &order, query);
-            let (hits, gain) = expected(&nearest.relevance_by_prefix(k, codes.levels()), &totals, k);
+            let (hits, gain) = expected(&nearest.relevance_by_prefix(k, codes.levels()), &totals, k, k);
             recall += hits;
             ndcg += gain;
             duplicates += usize::from(nearest.has_duplicate());
@@ -119,7 +120,7 @@ pub fn measure_neighbours(
 const GROUP: usize = 4096;
 
 /// `[levels + 1]` rows other than `query` by the length of the prefix they share with it.
-fn totals_by_prefix(codes: &Codes, order: &[usize], query: usize) -> Vec<u64> {
+pub(super) fn totals_by_prefix(codes: &Codes, order: &[usize], query: usize) -> Vec<u64> {
     let id = codes.row(query);
     let (mut from, mut to) = (0, order.len());
     let mut totals: Vec<u64> = (0..=codes.levels())
@@ -138,19 +139,19 @@ fn totals_by_prefix(codes: &Codes, order: &[usize], query: usize) -> Vec<u64> {
     totals
 }
 
-/// Expected (recall, NDCG) of ranking by shared prefix, longest first, each group of equals in random order.
-fn expected(relevance: &[f64], totals: &[u64], k: usize) -> (f64, f64) {
-    let discount = |place: u64| 1.0 / libm::log2(place as f64 + 1.0);
-    let (mut hits, mut gain, mut placed) = (0.0, 0.0, 0u64);
-    for (&relevant, &total) in relevance.iter().zip(totals).rev() {
-        let places = total.min(k as u64 - placed);
+/// Expected (recall, NDCG) at k of ranking by shared prefix, longest first, each group of equals in random order.
+/// `relevant` rows could be found, at most k.
+pub(super) fn expected(relevance: &[f64], totals: &[u64], k: usize, relevant: usize) -> (f64, f64) {
+    let (mut hits, mut gain, mut placed) = (0.0, 0.0, 0usize);
+    for (&relevance, &total) in relevance.iter().zip(totals).rev() {
+        let places = (total as usize).min(k - placed);
         if places == 0 {
             continue;
         }
-        let each = relevant / total as f64;
+        let each = relevance / total as f64;
         hits += each * places as f64;
         gain += each * (placed + 1..=placed + places).map(discount).sum::<f64>();
         placed += places;
     }
-    (hits / k as f64, gain / (1..=k as u64).map(discount).sum::<f64>())
+    (hits / relevant as f64, gain / (1..=relevant).map(discount).sum::<f64>())
 }

@@ -178,18 +178,17 @@ impl Sums {
         let mut norms = Vec::with_capacity(n);
         for i in 0..n {
             let row = block.row(i);
-            sums.deviation += row.iter().zip(&sums.mean).map(|(&x, m)| (f64::from(x) - m).powi(2)).sum::<f64>();
-            let norm = dot(row, row).sqrt();
+            sums.deviation += deviation(row, &sums.mean);
+            let norm = compared(row, row).dot.sqrt();
             norms.push(norm);
             sums.zero_rows += usize::from(norm == 0.0);
             for (depth, back) in reconstructions.iter().enumerate() {
-                let back = back.row(at + i);
-                sums.error[depth] +=
-                    row.iter().zip(back).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2)).sum::<f64>();
-                let lengths = norm * dot(back, back).sqrt();
+                let both = compared(row, back.row(at + i));
+                sums.error[depth] += both.squared_l2;
+                let lengths = norm * both.squared_norm.sqrt();
                 if lengths > 0.0 {
                     // Rounding may carry a perfect match past 1.
-                    sums.cosine[depth] += (dot(row, back) / lengths).clamp(-1.0, 1.0);
+                    sums.cosine[depth] += (both.dot / lengths).clamp(-1.0, 1.0);
                 }
             }
         }
@@ -218,6 +217,43 @@ impl Sums {
     }
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
+/// Sums over the values of a row and of what came back for it.
+struct Compared {
+    /// Σ (a − b)².
+    squared_l2: f64,
+    /// Σ a·b.
+    dot: f64,
+    /// Σ b².
+    squared_norm: f64,
+}
+
+/// Partial sums, added up in a fixed order at the end: one running sum would wait for every addition before the next.
+const LANES: usize = 8;
+
+fn compared(a: &[f32], b: &[f32]) -> Compared {
+    let (mut error, mut dot, mut norm) = ([0.0f64; LANES], [0.0f64; LANES], [0.0f64; LANES]);
+    let mut add = |lane: usize, x: f32, y: f32| {
+        let (x, y) = (f64::from(x), f64::from(y));
+        error[lane] += (x - y) * (x - y);
+        dot[lane] += x * y;
+        norm[lane] += y * y;
+    };
+    let ((xs, x_rest), (ys, y_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (x, y) in xs.iter().zip(ys) {
+        (0..LANES).for_each(|lane| add(lane, x[lane], y[lane]));
+    }
+    x_rest.iter().zip(y_rest).enumerate().for_each(|(lane, (&x, &y))| add(lane, x, y));
+    Compared { squared_l2: error.iter().sum(), dot: dot.iter().sum(), squared_norm: norm.iter().sum() }
+}
+
+/// Σ (x − mean)².
+fn deviation(row: &[f32], mean: &[f64]) -> f64 {
+    let mut lanes = [0.0f64; LANES];
+    for (xs, means) in row.chunks(LANES).zip(mean.chunks(LANES)) {
+        for (lane, (&x, m)) in lanes.iter_mut().zip(xs.iter().zip(means)) {
+            let delta = f64::from(x) - m;
+            *lane += delta * delta;
+        }
+    }
+    lanes.iter().sum()
 }

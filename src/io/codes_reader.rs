@@ -115,7 +115,12 @@ fn read_parquet(w: &Window, _: &mut Table) -> Result<()> {
     Err(w.bad("is a parquet file, which this build does not read; build with `--features parquet`"))
 }
 
-fn read_npy(w: &Window, table: &mut Table) -> Result<()> {
+/// Calls `begin` with the shape of an integer `.npy`, in C or Fortran order, then `each` with every row.
+pub(crate) fn read_integers(
+    w: &Window,
+    begin: &mut dyn FnMut(usize, usize) -> Result<()>,
+    each: &mut dyn FnMut(usize, &[i128]) -> Result<()>,
+) -> Result<()> {
     let header = npy::read_header(w)?;
     if !matches!(header.kind, b'u' | b'i') {
         return Err(w.bad(format_args!("holds `{}`, expected integers", header.descr)));
@@ -134,12 +139,20 @@ fn read_npy(w: &Window, table: &mut Table) -> Result<()> {
         let bits = u64::from_le_bytes(wide) << shift;
         if signed { i128::from(bits as i64 >> shift) } else { i128::from(bits >> shift) }
     };
-    table.codes.reserve_exact(rows * levels);
+    begin(rows, levels)?;
+    let mut values = vec![0i128; levels];
     for row in 0..rows {
         let at = |level: usize| if header.columns { level * rows + row } else { row * levels + level };
-        table.push(w, (0..levels).map(|l| code(w, row, value(&bytes[at(l) * size..(at(l) + 1) * size]))))?;
+        values.iter_mut().enumerate().for_each(|(l, v)| *v = value(&bytes[at(l) * size..(at(l) + 1) * size]));
+        each(row, &values)?;
     }
     Ok(())
+}
+
+fn read_npy(w: &Window, table: &mut Table) -> Result<()> {
+    read_integers(w, &mut |_, _| Ok(()), &mut |row, values| {
+        table.push(w, values.iter().map(|value| code(w, row, *value)))
+    })
 }
 
 #[derive(Deserialize)]

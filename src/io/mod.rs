@@ -10,6 +10,7 @@ mod bytes;
 mod codes_reader;
 mod codes_writer;
 mod dense;
+mod events;
 mod ids_reader;
 mod ids_writer;
 mod lines;
@@ -24,6 +25,8 @@ mod open;
 mod parquet_codes;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
+#[cfg(feature = "parquet")]
+mod parquet_text;
 mod pick;
 mod rows_writer;
 mod tensors;
@@ -36,8 +39,9 @@ pub use atomic::{AtomicFile, read_bytes_capped, write_bytes_atomic};
 pub(crate) use bytes::Bytes;
 pub use codes_reader::{CodesFile, read_codes, read_codes_file};
 pub use codes_writer::CodesWriter;
+pub use events::{EventItem, EventsFile, read_events};
 pub use ids_reader::{IdLine, read_ids};
 pub use ids_writer::IdsWriter;
 pub use open::{OpenOptions, open};
 pub use rows_writer::RowsWriter;
-pub use titles::{read_keys, read_titles};
+pub use titles::{read_keys, read_labels, read_titles};

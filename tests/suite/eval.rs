@@ -7,7 +7,7 @@ use sememe::eval::{
 use sememe::{Codes, Error, Matrix};
 
 #[path = "eval_report.rs"]
-mod report;
+pub(crate) mod report;
 
 /// Passes only within the tolerance: NaN fails.
 fn close(a: f64, b: f64) -> bool {
@@ -343,7 +343,8 @@ fn an_evaluation_serialises_under_the_names_that_were_promised() {
             assert!(level[name].is_number(), "`levels.{name}` in {json}");
         }
     }
-    assert!(evaluation.levels[0].error.r2 < evaluation.r2 && evaluation.r2 > 0.99);
+    let full = evaluation.reconstruction.unwrap().r2;
+    assert!(evaluation.levels[0].error.unwrap().r2 < full && full > 0.99);
     assert!(evaluation.neighbours.recall > evaluation.neighbours.recall_by_chance);
 }
 
@@ -365,19 +366,19 @@ fn advice_names_options_where_a_figure_is_bad_and_is_silent_where_none_is() {
     let all = advice(&evaluation).join("\n");
     // 6 IDs for 90 items.
     assert!(all.contains("--levels 3") && all.contains("6 possible IDs are few for 90 items"), "{all}");
-    evaluation.r2 = 0.1;
+    evaluation.reconstruction.as_mut().unwrap().r2 = 0.1;
     evaluation.levels[0].codes.utilisation = 0.3;
-    evaluation.norm_spread = 0.9;
+    evaluation.reconstruction.as_mut().unwrap().norm_spread = 0.9;
     let all = advice(&evaluation).join("\n");
     for part in ["--refine", "--codebook-size", "--beam", "--metric cosine"] {
         assert!(all.contains(part), "{part} in {all}");
     }
-    evaluation.r2 = 0.6;
+    evaluation.reconstruction.as_mut().unwrap().r2 = 0.6;
     evaluation.levels[0].codes.utilisation = 1.0;
-    evaluation.norm_spread = 0.0;
+    evaluation.reconstruction.as_mut().unwrap().norm_spread = 0.0;
     evaluation.collision_rate = 0.0;
     evaluation.max_bucket = 1;
-    evaluation.levels[1].error.r2 = evaluation.levels[0].error.r2 + 0.1;
+    evaluation.levels[1].error.as_mut().unwrap().r2 = evaluation.levels[0].error.unwrap().r2 + 0.1;
     assert_eq!(advice(&evaluation), Vec::<String>::new());
 }
 

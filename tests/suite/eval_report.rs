@@ -19,7 +19,7 @@ fn random_codes(rows: usize, sizes: &[usize]) -> Codes {
 }
 
 /// Panics unless every tag closes in order, every attribute is quoted or bare, and every `&` starts an entity.
-fn assert_well_formed(page: &str) {
+pub(crate) fn assert_well_formed(page: &str) {
     const VOID: [&str; 3] = ["meta", "input", "br"];
     let mut open: Vec<String> = Vec::new();
     let mut rest = page.strip_prefix("<!doctype html>").expect("a doctype");

@@ -17,11 +17,11 @@ mod ids_export;
 mod ids_format;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 mod ids_kill;
-#[cfg(all(feature = "redis", unix))]
-mod ids_redis;
 mod ids_layout;
 #[cfg(feature = "cli")]
 mod ids_python;
+#[cfg(all(feature = "redis", unix))]
+mod ids_redis;
 mod ids_resolve;
 mod ids_store;
 #[cfg(all(feature = "cli", feature = "sqlite"))]
@@ -29,6 +29,9 @@ mod ids_store_cli;
 mod ids_tokenizer;
 mod ids_trie;
 mod io;
+mod judge;
+#[cfg(feature = "cli")]
+mod judge_cli;
 mod network_codec;
 mod network_file;
 #[cfg(feature = "gpu")]

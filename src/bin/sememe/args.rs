@@ -1,8 +1,12 @@
 //! Raw flags as typed; `plan` turns them into something that can be run.
 
+mod eval;
 mod ids;
+mod sweep;
 
+pub use eval::*;
 pub use ids::*;
+pub use sweep::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -56,8 +60,10 @@ pub enum Verb {
     Encode(Encode),
     /// Turn codes back into embeddings
     Decode(Decode),
-    /// Measure how good a codec's IDs are for embeddings
-    Eval(Eval),
+    /// Measure how good IDs are: a codec's on embeddings, any code table, or two side by side
+    Eval(Box<Eval>),
+    /// Try a grid of settings and say which are worth having; goes on after a stop
+    Sweep(Box<Sweep>),
     /// Give every item an ID for good, kept in a store
     #[cfg(any(feature = "sqlite", feature = "redis"))]
     Assign(Box<Assign>),
@@ -382,41 +388,6 @@ pub struct Decode {
     /// Use the first so many codes of each ID only [default: all]
     #[arg(long, value_name = "M")]
     pub depth: Option<usize>,
-}
-
-#[derive(Debug, Args)]
-pub struct Eval {
-    /// Codec to measure
-    #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
-    pub codec: PathBuf,
-    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet
-    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
-    pub input: PathBuf,
-    /// Rows drawn to measure neighbour recall with; 0 leaves it out
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub queries: usize,
-    /// Seed of that draw
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    #[command(flatten)]
-    pub rows: Rows,
-    #[command(flatten)]
-    pub on: OnDevice,
-    /// Prefixes a row that are kept while encoding [default: the codec's own]
-    #[arg(long, value_name = "N")]
-    pub beam: Option<usize>,
-    /// Page to write: the tree of prefixes, loads, errors and collisions, in one file that opens offline
-    #[arg(long, value_name = "PAGE.html", value_hint = ValueHint::FilePath, help_heading = "Report")]
-    pub report: Option<PathBuf>,
-    /// Names of the items in the order of the rows: .jsonl, .jsonl.gz or .csv
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "report", help_heading = "Report")]
-    pub names: Option<PathBuf>,
-    /// Field or column that holds the name
-    #[arg(long, value_name = "NAME", default_value = "title", requires = "names", help_heading = "Report")]
-    pub field: String,
-    /// Field or column with a line about the item, shown after its name
-    #[arg(long, value_name = "NAME", requires = "names", help_heading = "Report")]
-    pub detail: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -15,10 +15,12 @@ mod device;
 mod doctor;
 mod encode;
 mod eval;
+mod eval_inputs;
 mod export;
 mod failure;
 mod format;
 mod input;
+mod judged;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 mod lookup;
 mod minibatch;
@@ -35,6 +37,7 @@ mod show;
 mod spelling;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 mod store;
+mod sweep;
 mod text;
 mod train;
 mod trie;

@@ -2,7 +2,7 @@
 
 use crate::args::{Codebooks, EmptyChoice, Method, MiniBatchFlags};
 use crate::args::{
-    Decode, Demo, DeviceChoice, Encode, Eval, InitChoice, MetricChoice, OnBad, PreprocessFlags, Preset, Rows, Train,
+    Decode, Demo, DeviceChoice, Encode, InitChoice, MetricChoice, OnBad, PreprocessFlags, Preset, Rows, Train,
 };
 use crate::failure::{Usage, usage};
 use crate::network::NetworkPlan;
@@ -51,17 +51,6 @@ pub struct DecodePlan {
     pub codes: PathBuf,
     pub output: PathBuf,
     pub depth: Option<usize>,
-}
-
-pub struct EvalPlan {
-    pub codec: PathBuf,
-    pub input: RowsPlan,
-    pub queries: usize,
-    pub seed: u64,
-    pub device: DeviceChoice,
-    pub options: EncodeOptions,
-    pub report: Option<PathBuf>,
-    pub names: Option<Names>,
 }
 
 /// Where items' names are.
@@ -150,27 +139,6 @@ pub fn decode(flags: Decode) -> Result<DecodePlan> {
     }
     output(&flags.output, &["npy", "safetensors"], "rows are written as", &[&flags.codec, &flags.codes], true)?;
     Ok(DecodePlan { codec: flags.codec, codes: flags.codes, output: flags.output, depth: flags.depth })
-}
-
-pub fn eval(flags: Eval) -> Result<EvalPlan> {
-    let options = encode_options(flags.beam, None)?;
-    let input = rows(flags.input, flags.rows);
-    if let Some(page) = &flags.report {
-        let mut inputs = vec![flags.codec.as_path(), &input.path];
-        inputs.extend(flags.names.as_deref());
-        output(page, &["html", "htm"], "a report is written as", &inputs, true)?;
-    }
-    let (field, detail) = (flags.field, flags.detail);
-    Ok(EvalPlan {
-        codec: flags.codec,
-        input,
-        queries: flags.queries,
-        seed: flags.seed,
-        device: flags.on.device,
-        options,
-        report: flags.report,
-        names: flags.names.map(|path| Names { path, field, detail }),
-    })
 }
 
 pub fn demo(flags: Demo) -> Result<DemoPlan> {
@@ -303,7 +271,7 @@ fn minibatch(
     Ok(Some(MiniBatchPlan { config: settings, checkpoint: flags.checkpoint.clone(), resume }))
 }
 
-fn preprocess(flags: &PreprocessFlags, steps: &mut Preprocess) {
+pub fn preprocess(flags: &PreprocessFlags, steps: &mut Preprocess) {
     steps.center |= flags.center;
     steps.whiten |= flags.whiten;
     steps.normalize |= flags.normalize;
@@ -364,7 +332,7 @@ pub fn in_flags(error: Error) -> anyhow::Error {
     usage(format!("`{flag}`: {problem}"))
 }
 
-fn extension(path: &Path) -> String {
+pub fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 

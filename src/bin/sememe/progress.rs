@@ -38,6 +38,7 @@ struct State {
     starts: usize,
     iterations: u64,
     level: usize,
+    terse: bool,
     notes: Vec<String>,
 }
 
@@ -77,6 +78,7 @@ impl Progress {
             starts: 1,
             iterations: 0,
             level: 0,
+            terse: false,
             notes: Vec::new(),
         };
         Ok(Self { json: common.json, quiet: common.quiet, mode, state: Mutex::new(state) })
@@ -90,6 +92,11 @@ impl Progress {
     pub fn expect_levels(&self, levels: usize, starts: usize) {
         let mut state = self.state();
         (state.levels, state.starts, state.level) = (levels, starts.max(1), 0);
+    }
+
+    /// From now on no line for each level and round: many trainings follow.
+    pub fn many_trainings(&self) {
+        self.state().terse = true;
     }
 
     /// Opens a phase that the program itself goes through.
@@ -167,7 +174,11 @@ fn style(unit: &'static str) -> ProgressStyle {
 impl State {
     /// What the phase is called on its bar.
     fn label(&self) -> String {
-        if self.name == "train" { format!("level {}/{}", self.level + 1, self.levels) } else { self.name.clone() }
+        match (self.name.as_str(), self.terse) {
+            ("train", true) => format!("level {}", self.level + 1),
+            ("train", false) => format!("level {}/{}", self.level + 1, self.levels),
+            _ => self.name.clone(),
+        }
     }
 
     fn begin(&mut self, mode: Mode, name: &str, total: Option<u64>, unit: &'static str) {
@@ -272,13 +283,16 @@ impl Observer for Progress {
             }
             Event::Level(summary) => {
                 state.level = summary.level + 1;
-                let line = state.level_line(summary);
-                say(self.mode, &state, &line);
+                if !state.terse {
+                    let line = state.level_line(summary);
+                    say(self.mode, &state, &line);
+                }
             }
             Event::Epoch(report) => {
                 let line = epoch_line(report);
                 say(self.mode, &state, &line);
             }
+            Event::Refined { .. } if state.terse => {}
             Event::Refined { round, r2 } => {
                 let line = format!("refinement round {round:>2}  R² {r2:.4}");
                 say(self.mode, &state, &line);

@@ -3,12 +3,12 @@
 use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
 use crate::progress::Progress;
+use crate::{
+    align, churn, completions, config, decode, demo, doctor, encode, eval, export, format, judged, parse, plan,
+    resolve, retrain, show, spelling, sweep, train, trie,
+};
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 use crate::{assign, delete, lookup, store};
-use crate::{
-    align, churn, completions, config, decode, demo, doctor, encode, eval, export, format, parse, plan, resolve,
-    retrain, show, spelling, train, trie,
-};
 use anyhow::Result;
 use clap::Parser as _;
 
@@ -40,9 +40,10 @@ pub fn run() -> Result<()> {
         Verb::Train(flags) => train::run(&plan::train(*flags)?, &progress),
         Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),
         Verb::Decode(flags) => decode::run(&plan::decode(flags)?, &progress),
-        Verb::Eval(flags) => eval::run(&plan::eval(flags)?, &progress),
         Verb::Align(flags) => align::run(&retrain::align(flags)?, &progress),
         Verb::Churn(flags) => churn::run(&retrain::churn(flags)?, &progress),
+        Verb::Eval(flags) => eval::run(&judged::eval(*flags)?, &progress),
+        Verb::Sweep(flags) => sweep::run(&sweep::plan(*flags)?, &progress),
         Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
         Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
         Verb::Export(flags) => export::run(&spelling::export(*flags)?, &progress),

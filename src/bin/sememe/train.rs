@@ -72,11 +72,11 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
         time(seconds),
         device::name(&device.info())
     );
-    if let Some(e) = measured {
+    if let Some((e, full)) = measured.as_ref().and_then(|e| Some((e, e.reconstruction?))) {
         text.push_str(&format!(
             "R² {:.4}, cosine {:.4}, {} distinct IDs for {}, at most {} on one\n",
-            e.r2,
-            e.cosine,
+            full.r2,
+            full.cosine,
             whole(e.unique_ids as u64),
             count(e.rows as u64, "item"),
             whole(e.max_bucket as u64)
@@ -159,9 +159,9 @@ fn summary(
             "colliding_item_rate": e.colliding_item_rate,
             "max_bucket": e.max_bucket,
             "entropy_ratio": e.entropy_ratio,
-            "r2": e.r2,
-            "mse": e.mse,
-            "cosine": e.cosine,
+            "r2": e.reconstruction.map(|full| full.r2),
+            "mse": e.reconstruction.map(|full| full.mse),
+            "cosine": e.reconstruction.map(|full| full.cosine),
         })
     });
     json!({

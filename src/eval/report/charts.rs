@@ -70,15 +70,17 @@ pub(super) fn loads(input: &ReportInput<'_>, loads: &[Vec<u64>]) -> String {
     out
 }
 
-/// R² and MSE against the number of codes used, from none (the mean row) on.
-pub(super) fn errors(input: &ReportInput<'_>) -> String {
+/// R² and MSE against the number of codes used, from none (the mean row) on; `None` where they were not measured.
+pub(super) fn errors(input: &ReportInput<'_>) -> Option<String> {
     let e = input.evaluation;
-    let r2: Vec<f64> = std::iter::once(0.0).chain(e.levels.iter().map(|level| level.error.r2)).collect();
-    let mse: Vec<f64> = std::iter::once(e.variance).chain(e.levels.iter().map(|level| level.error.mse)).collect();
+    let variance = e.reconstruction.as_ref()?.variance;
+    let by_depth = || e.levels.iter().filter_map(|level| level.error.as_ref());
+    let r2: Vec<f64> = std::iter::once(0.0).chain(by_depth().map(|error| error.r2)).collect();
+    let mse: Vec<f64> = std::iter::once(variance).chain(by_depth().map(|error| error.mse)).collect();
     let lowest = r2.iter().copied().fold(0.0, f64::min);
     let highest = mse.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let r2_ticks = if lowest < 0.0 { vec![lowest, 0.0, 1.0] } else { vec![0.0, 0.5, 1.0] };
-    format!(
+    Some(format!(
         "<div class=\"charts\">{}{}</div>",
         curve("Variance explained, R²", "higher is better, 1 is exact", &r2, (lowest, 1.0), &r2_ticks, "up"),
         curve(
@@ -89,7 +91,7 @@ pub(super) fn errors(input: &ReportInput<'_>) -> String {
             &[0.0, highest / 2.0, highest],
             "down"
         ),
-    )
+    ))
 }
 
 fn curve(title: &str, note: &str, values: &[f64], (low, high): (f64, f64), ticks: &[f64], side: &str) -> String {

@@ -2,7 +2,7 @@
 
 /// `text` with everything escaped that could end a text node or a quoted attribute; control characters become
 /// U+FFFD, and no more than `limit` characters are kept.
-pub(super) fn escape(text: &str, limit: usize) -> String {
+pub(crate) fn escape(text: &str, limit: usize) -> String {
     let mut out = String::with_capacity(text.len().min(limit * 4) + 8);
     for (count, c) in text.chars().enumerate() {
         if count == limit {
@@ -27,7 +27,7 @@ pub(super) fn escape(text: &str, limit: usize) -> String {
 }
 
 /// A whole number with a comma every three digits.
-pub(super) fn whole(n: usize) -> String {
+pub(crate) fn whole(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, c) in digits.chars().enumerate() {
@@ -40,7 +40,7 @@ pub(super) fn whole(n: usize) -> String {
 }
 
 /// A number with three significant digits.
-pub(super) fn short(x: f64) -> String {
+pub(crate) fn short(x: f64) -> String {
     let size = x.abs();
     match size {
         0.0 => "0".into(),
@@ -55,16 +55,16 @@ pub(super) fn short(x: f64) -> String {
 }
 
 /// `1 item`, `2 items`.
-pub(super) fn items(n: usize) -> String {
+pub(crate) fn items(n: usize) -> String {
     plural(n, "item")
 }
 
 /// `1 ID`, `2 IDs`.
-pub(super) fn plural(n: usize, what: &str) -> String {
+pub(crate) fn plural(n: usize, what: &str) -> String {
     format!("{} {what}{}", whole(n), if n == 1 { "" } else { "s" })
 }
 
 /// A share in per cent that no line breaks.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     crate::eval::advice::percent(share).replace(' ', "\u{a0}")
 }

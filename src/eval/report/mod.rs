@@ -1,7 +1,8 @@
 //! One HTML page about a run that opens anywhere, without a network.
 
 mod charts;
-mod html;
+pub(crate) mod html;
+mod outside;
 mod tables;
 mod tree;
 mod words;
@@ -12,7 +13,7 @@ use self::html::{escape, items, percent, plural, short, whole};
 use self::tree::Catalogue;
 use super::advice::advice;
 use super::codes::{lexicographic_order, loads_by_level};
-use super::{Evaluation, LevelEvaluation};
+use super::{Comparison, Evaluation, LevelEvaluation};
 use crate::data::Codes;
 use crate::error::{Result, check_shape};
 
@@ -33,6 +34,8 @@ pub struct ReportInput<'a> {
     pub codebook_sizes: &'a [usize],
     /// The measures of these codes.
     pub evaluation: &'a Evaluation,
+    /// Another codec or code table beside this one.
+    pub comparison: Option<&'a Comparison>,
     /// Items listed in the tree at most; every prefix keeps its share of them, and its true count.
     pub items_shown: usize,
     /// Size to stay within: fewer items are listed until the page fits, down to none at all.
@@ -51,17 +54,33 @@ impl<'a> ReportInput<'a> {
             codes,
             codebook_sizes,
             evaluation,
+            comparison: None,
             items_shown: 5_000,
             max_bytes: 1_500_000,
         }
     }
 }
 
+/// The style that all pages have.
+pub(crate) const STYLE: &str = include_str!("style.css");
+
+/// The beginning of a page that asks the network for nothing, down to its main part. `title` is escaped already.
+pub(crate) fn page_head(title: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" \
+         content=\"default-src 'none';style-src 'unsafe-inline';script-src 'unsafe-inline'\"><meta \
+         name=\"generator\" content=\"sememe {}\"><title>{title}</title><style>\n{STYLE}</style></head>\n<body><main>\n",
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
 /// First codes listed in the tree at most.
 const NODES: usize = 512;
 
 /// Renders one page: what went in, the headline measures, the tree of prefixes with a search box, items that share a
-/// prefix, the load of every codeword, the error by depth, the collisions and all measures by level.
+/// prefix, the load of every codeword, the error by depth, the collisions, all measures by level, and labels, behaviour and another
+/// codec where they were measured.
 ///
 /// Styles, drawings and the small script are inside the page, which forbids itself every request (a content security
 /// policy of `default-src 'none'`). All text from the data is escaped, and cut where it is long. The same input
@@ -108,14 +127,7 @@ pub fn render_html(input: &ReportInput<'_>) -> Result<String> {
 fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usize) -> String {
     let input = catalogue.input;
     let title = escape(input.title, 200);
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none';style-src 'unsafe-inline';script-src 'unsafe-inline'\"><meta \
-         name=\"generator\" content=\"sememe {}\"><title>{title}</title><style>\n{}</style></head>\n<body><main>\n",
-        env!("CARGO_PKG_VERSION"),
-        include_str!("style.css")
-    );
+    let mut out = page_head(&title);
     let sizes: Vec<String> = input.codebook_sizes.iter().map(|&k| whole(k)).collect();
     let _ = write!(
         out,
@@ -149,12 +161,14 @@ fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usi
         "How many items have each code of a level, busiest first. The flatter, the more an ID says.",
         &charts::loads(input, loads),
     );
-    section(
-        &mut out,
-        "Error by depth",
-        "How close an item's row comes back from the first codes of its ID.",
-        &charts::errors(input),
-    );
+    if let Some(errors) = charts::errors(input) {
+        section(
+            &mut out,
+            "Error by depth",
+            "How close an item's row comes back from the first codes of its ID.",
+            &errors,
+        );
+    }
     section(
         &mut out,
         "Collisions",
@@ -162,6 +176,29 @@ fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usi
         &charts::buckets(catalogue),
     );
     section(&mut out, "All measures by level", "", &tables::measures(input));
+    let e = input.evaluation;
+    if !e.labels.is_empty() {
+        section(
+            &mut out,
+            "Labels by prefix",
+            "Purity is the share of items that have the commonest label of their prefix. By chance is what the same labels \
+             reach when they are shuffled; adjusted is 0 there, and 1 where every prefix has one label.",
+            &outside::labels(&e.labels),
+        );
+    }
+    if let Some(measures) = &e.behaviour {
+        let note =
+            format!("{} events of {} users, in the order of time.", whole(measures.events), whole(measures.users));
+        section(&mut out, "What users did", &note, &outside::behaviour(measures));
+    }
+    if let Some(comparison) = input.comparison {
+        section(
+            &mut out,
+            "Beside another",
+            "The better value of each measure is marked; measures that only describe are not.",
+            &outside::comparison(comparison),
+        );
+    }
     let _ = write!(
         out,
         "<footer>Written by sememe {}. This page is one file and asks for nothing from the network.</footer>\n\
@@ -200,8 +237,14 @@ fn headline(out: &mut String, e: &Evaluation) {
             percent(e.colliding_item_rate),
             format!("at most {} on one", items(e.max_bucket)),
         ),
-        ("R²".into(), format!("{:.3}", e.r2), format!("variance explained; cosine {:.3}", e.cosine)),
     ];
+    if let Some(full) = &e.reconstruction {
+        figures.push((
+            "R²".into(),
+            format!("{:.3}", full.r2),
+            format!("variance explained; cosine {:.3}", full.cosine),
+        ));
+    }
     if let (Some(recall), Some(chance)) = (e.neighbours.recall, e.neighbours.recall_by_chance) {
         figures.push((
             format!("Recall@{}", e.neighbours.k),

@@ -7,24 +7,33 @@ use super::html::{escape, items, percent, short, whole};
 use super::tree::Catalogue;
 use crate::eval::LevelEvaluation;
 
+type Cell = fn(&LevelEvaluation) -> String;
+
+/// What is known with rows and their codec only.
+const ERRORS: [(&str, &str, Cell); 4] = [
+    ("R²", "variance explained up to here", |l| l.error.map_or(String::new(), |e| format!("{:.3}", e.r2))),
+    ("MSE", "squared error a value", |l| l.error.map_or(String::new(), |e| short(e.mse))),
+    ("Squared L2", "squared error a row", |l| l.error.map_or(String::new(), |e| short(e.squared_l2))),
+    ("Cosine", "of a row and its reconstruction", |l| l.error.map_or(String::new(), |e| format!("{:.3}", e.cosine))),
+];
+
 /// Measures down, levels across: stays narrow enough for a phone.
 pub(super) fn measures(input: &ReportInput<'_>) -> String {
-    type Cell = fn(&LevelEvaluation) -> String;
-    let lines: [(&str, &str, Cell); 11] = [
+    let mut lines: Vec<(&str, &str, Cell)> = vec![
         ("Codebook size", "codewords to choose from, K", |l| whole(l.codes.codebook_size)),
         ("Utilisation", "share of them that some item has", |l| percent(l.codes.utilisation)),
         ("Perplexity", "evenly loaded codewords that would say as much", |l| short(l.codes.perplexity)),
+        ("Perplexity over K", "1 if all codewords are evenly loaded", |l| format!("{:.3}", l.codes.perplexity_ratio)),
         ("Busiest codeword", "as a multiple of the even load", |l| format!("{}×", short(l.codes.max_over_mean_load))),
         ("Gini of the loads", "0 even, 1 all on one", |l| format!("{:.3}", l.codes.gini)),
         ("Prefix collisions", "items beyond the first on their prefix", |l| percent(l.codes.prefix_collision_rate)),
         ("Children a prefix", "mean and most codes that follow the level above", |l| {
             format!("{} / {}", short(l.codes.fan_out_mean), whole(l.codes.fan_out_max))
         }),
-        ("R²", "variance explained up to here", |l| format!("{:.3}", l.error.r2)),
-        ("MSE", "squared error a value", |l| short(l.error.mse)),
-        ("Squared L2", "squared error a row", |l| short(l.error.squared_l2)),
-        ("Cosine", "of a row and its reconstruction", |l| format!("{:.3}", l.error.cosine)),
     ];
+    if input.evaluation.reconstruction.is_some() {
+        lines.extend(ERRORS);
+    }
     let levels = &input.evaluation.levels;
     let mut out = String::from(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Measures by level\"><table \

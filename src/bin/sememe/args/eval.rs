@@ -1,0 +1,122 @@
+//! Flags of `sememe eval`.
+
+use super::{OnDevice, Rows};
+use clap::{Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  sememe eval codec.safetensors items.npy --report report.html --names items.jsonl
+  sememe eval --codes codes.npy --codebook-size 256
+  sememe eval --codes codes.npy items.npy --labels items.jsonl.gz --label section
+  sememe eval codec.safetensors items.npy --codes resolved.parquet
+  sememe eval codec.safetensors items.npy --against other.safetensors --interactions events.jsonl.gz";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Unknown {
+    /// Stop, naming the first and how many there are
+    Refuse,
+    /// Leave them out and say how many
+    Drop,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Eval {
+    /// Codec to measure; leave it out with --codes
+    #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
+    pub codec: Option<PathBuf>,
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet; with --codes they may be left out
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
+    pub input: Option<PathBuf>,
+    /// Code table to measure in place of encoding: .npy, .parquet, .jsonl or .csv, [items, levels]
+    #[arg(long, value_name = "CODES", value_hint = ValueHint::FilePath)]
+    pub codes: Option<PathBuf>,
+    /// Codewords a level of code tables: one number for all, or one a level [default: the codec's, or the highest code and one]
+    #[arg(long, value_name = "K", value_delimiter = ',', num_args = 1)]
+    pub codebook_size: Option<Vec<usize>>,
+    /// Another codec (.safetensors) or code table to put beside the first, measured on the same items
+    #[arg(long, value_name = "OTHER", value_hint = ValueHint::FilePath)]
+    pub against: Option<PathBuf>,
+    /// Rows drawn to measure neighbour recall with; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub queries: usize,
+    /// Seed of every draw
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub on: OnDevice,
+    /// Prefixes a row that are kept while encoding [default: the codec's own]
+    #[arg(long, value_name = "N")]
+    pub beam: Option<usize>,
+    #[command(flatten)]
+    pub labels: LabelFlags,
+    #[command(flatten)]
+    pub behaviour: BehaviourFlags,
+    #[command(flatten)]
+    pub report: ReportFlags,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Labels: do items under one prefix carry one label?")]
+pub struct LabelFlags {
+    /// Labels of the items, in the order of the rows: .jsonl, .jsonl.gz, .csv or .parquet
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "label")]
+    pub labels: Option<PathBuf>,
+    /// Field or column that holds the label; may be given several times
+    #[arg(long, value_name = "NAME", requires = "labels")]
+    pub label: Vec<String>,
+    /// Match labels to items by this field of the labels' file, whatever its order; needs --keys
+    #[arg(long, value_name = "NAME", requires = "labels", requires = "keys")]
+    pub label_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Behaviour: do IDs agree with what users did?")]
+pub struct BehaviourFlags {
+    /// What users did: .jsonl (`items` a user, or `user` and `item`), .csv (user,item,time) or .npy ([events, 2 or 3])
+    #[arg(long, visible_alias = "sequences", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub interactions: Option<PathBuf>,
+    /// Keys of the items in the order of the rows, where items are not named by row number: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keys: Option<PathBuf>,
+    /// Field or column that holds the key
+    #[arg(long, value_name = "NAME", default_value = "id", requires = "keys")]
+    pub key: String,
+    #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
+    #[arg(
+        help = "What to do with events whose item is none of the rows: refuse the file, or drop them and say how many"
+    )]
+    pub unknown: Unknown,
+    /// Neighbours an item, by users in common
+    #[arg(long, value_name = "K", default_value_t = 20)]
+    pub co_neighbours: usize,
+    /// Users that two items must have in common to be neighbours
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub min_support: usize,
+    /// Weight of an event over that of the one after it, when the next item is ranked
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.8)]
+    pub decay: f64,
+    /// Users drawn to rank next items for, at most [default: all]
+    #[arg(long, value_name = "N")]
+    pub users: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Report")]
+pub struct ReportFlags {
+    /// Page to write: the tree of prefixes, loads, errors and collisions, in one file that opens offline
+    #[arg(long, value_name = "PAGE.html", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+    /// Names of the items in the order of the rows: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "report")]
+    pub names: Option<PathBuf>,
+    /// Field or column that holds the name
+    #[arg(long, value_name = "NAME", default_value = "title", requires = "names")]
+    pub field: String,
+    /// Field or column with a line about the item, shown after its name
+    #[arg(long, value_name = "NAME", requires = "names")]
+    pub detail: Option<String>,
+}

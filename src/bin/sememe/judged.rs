@@ -1,0 +1,135 @@
+//! The plan of `sememe eval`: what is judged, and what with.
+
+use crate::args::{DeviceChoice, Eval, Unknown};
+use crate::failure::usage;
+use crate::plan::{Names, RowsPlan, encode_options, extension, output, rows};
+use anyhow::Result;
+use sememe::EncodeOptions;
+use sememe::eval::{CoInteractionOptions, EvalOptions, NextItemOptions};
+use std::path::{Path, PathBuf};
+
+/// Codes to be judged, and the way to them.
+pub enum Side {
+    /// A codec, which encodes the rows.
+    Codec(PathBuf),
+    /// A table, with the codec that its rows come back by, if there is one.
+    Table { codes: PathBuf, codec: Option<PathBuf> },
+}
+
+impl Side {
+    /// What it is called.
+    pub fn name(&self) -> String {
+        match self {
+            Side::Codec(path) | Side::Table { codes: path, .. } => path.display().to_string(),
+        }
+    }
+}
+
+pub struct LabelsPlan {
+    pub path: PathBuf,
+    pub fields: Vec<String>,
+    pub key: Option<String>,
+}
+
+pub struct EventsPlan {
+    pub path: PathBuf,
+    pub drop_unknown: bool,
+}
+
+pub struct EvalPlan {
+    pub side: Side,
+    pub against: Option<Side>,
+    pub input: Option<RowsPlan>,
+    pub codebook_sizes: Option<Vec<usize>>,
+    pub options: EvalOptions,
+    pub device: DeviceChoice,
+    pub encode: EncodeOptions,
+    pub labels: Option<LabelsPlan>,
+    pub events: Option<EventsPlan>,
+    /// File and field of the items' keys.
+    pub keys: Option<(PathBuf, String)>,
+    pub report: Option<PathBuf>,
+    pub names: Option<Names>,
+}
+
+pub fn eval(flags: Eval) -> Result<EvalPlan> {
+    let encode = encode_options(flags.beam, None)?;
+    let (side, input) = side(flags.codec, flags.input, flags.codes)?;
+    if flags.codebook_size.as_ref().is_some_and(|sizes| sizes.contains(&0)) {
+        return Err(usage("`--codebook-size`: expected at least 1 codeword a level, got 0"));
+    }
+    let against = flags.against.map(|path| match extension(&path).as_str() {
+        "safetensors" => Side::Codec(path),
+        _ => Side::Table { codes: path, codec: None },
+    });
+    let (b, l, r) = (flags.behaviour, flags.labels, flags.report);
+    if matches!(against, Some(Side::Codec(_))) && input.is_none() {
+        return Err(usage("`--against` a codec needs the embeddings to encode: give IN"));
+    }
+    let tables = [Some(&side), against.as_ref()].into_iter().flatten().any(|side| matches!(side, Side::Table { .. }));
+    if flags.codebook_size.is_some() && !tables {
+        return Err(usage("`--codebook-size` is of code tables, and a codec knows its own; leave it out"));
+    }
+    if b.keys.is_some() && b.interactions.is_none() && l.label_key.is_none() {
+        return Err(usage("`--keys` goes with `--interactions` or `--label-key`; leave it out"));
+    }
+    let options = EvalOptions {
+        queries: flags.queries,
+        seed: flags.seed,
+        co_interaction: CoInteractionOptions { k: b.co_neighbours, min_support: b.min_support },
+        next_item: NextItemOptions { decay: b.decay, users: b.users, ..NextItemOptions::default() },
+        ..EvalOptions::default()
+    };
+    options.validate().map_err(|e| match e {
+        sememe::Error::Config { field, problem } => {
+            let flag = match field.as_str() {
+                "co_interaction.k" => "--co-neighbours",
+                "co_interaction.min_support" => "--min-support",
+                "next_item.decay" => "--decay",
+                "next_item.users" => "--users",
+                other => return sememe::Error::config(other, problem).into(),
+            };
+            usage(format!("`{flag}`: {problem}"))
+        }
+        other => other.into(),
+    })?;
+    if let Some(page) = &r.report {
+        let sides = [Some(&side), against.as_ref()].into_iter().flatten().flat_map(|side| match side {
+            Side::Codec(path) => vec![path.as_path()],
+            Side::Table { codes, codec } => codec.iter().map(PathBuf::as_path).chain([codes.as_path()]).collect(),
+        });
+        let given = [input.as_deref(), r.names.as_deref(), l.labels.as_deref(), b.interactions.as_deref()];
+        let inputs: Vec<&Path> = sides.chain(given.into_iter().flatten()).collect();
+        output(page, &["html", "htm"], "a report is written as", &inputs, true)?;
+    }
+    let input_rows = input.map(|path| rows(path, flags.rows));
+    Ok(EvalPlan {
+        side,
+        against,
+        input: input_rows,
+        codebook_sizes: flags.codebook_size,
+        options,
+        device: flags.on.device,
+        encode,
+        labels: l.labels.map(|path| LabelsPlan { path, fields: l.label, key: l.label_key }),
+        events: b.interactions.map(|path| EventsPlan { path, drop_unknown: b.unknown == Unknown::Drop }),
+        keys: b.keys.map(|path| (path, b.key)),
+        report: r.report,
+        names: r.names.map(|path| Names { path, field: r.field, detail: r.detail }),
+    })
+}
+
+/// What the positional arguments mean: with a table, one of them is the embeddings.
+fn side(codec: Option<PathBuf>, input: Option<PathBuf>, codes: Option<PathBuf>) -> Result<(Side, Option<PathBuf>)> {
+    match (codes, codec, input) {
+        (None, Some(codec), Some(input)) => Ok((Side::Codec(codec), Some(input))),
+        (None, Some(codec), None) => Err(usage(format!(
+            "`{}` alone cannot be measured: give the embeddings to encode with it, or a code table with `--codes`",
+            codec.display()
+        ))),
+        (None, None, _) => Err(usage("give a codec and embeddings, or a code table with `--codes`")),
+        (Some(codes), Some(codec), Some(input)) => Ok((Side::Table { codes, codec: Some(codec) }, Some(input))),
+        (Some(codes), input, None) => Ok((Side::Table { codes, codec: None }, input)),
+        (Some(_), None, Some(_)) => Err(usage("give IN as the first argument, with `--codes`")),
+    }
+}

@@ -1,0 +1,3 @@
+//! Whole runs: what the rooms below do one at a time, put together, kept in a folder and gone on with after a stop.
+
+pub mod sweep;
