@@ -19,7 +19,11 @@ fn pick(rows: &Matrix, at: &[u64]) -> Matrix {
 fn r2(codec: &Codec, rows: &Matrix) -> f64 {
     let options = EvalOptions { queries: 0, ..EvalOptions::default() };
     let codes = codec.encode(rows).expect("codes");
-    evaluate(rows, &codes, &codec.codebook_sizes(), &|c| codec.decode(c), &options).expect("measures").r2
+    evaluate(rows, &codes, &codec.codebook_sizes(), &|c| codec.decode(c), &options)
+        .expect("measures")
+        .reconstruction
+        .expect("rows were given")
+        .r2
 }
 
 /// Time of matching codebooks of this size, two thirds of whose codes agree.
