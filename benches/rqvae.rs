@@ -32,7 +32,7 @@ impl Observer for Rates {
                 }
             }
             Event::Advance { .. } => {
-                *self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now())
+                *self.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
             }
             Event::Note(note) => eprintln!("note: {note}"),
             _ => {}

@@ -145,7 +145,7 @@ impl Trie {
 
     /// The nodes of every depth; refuses IDs of several lengths.
     fn depths(&self) -> Result<Vec<Range<usize>>> {
-        let mut depths = vec![0..1];
+        let mut depths: Vec<Range<usize>> = std::iter::once(0..1).collect();
         while depths.len() <= self.depth {
             let here = depths[depths.len() - 1].clone();
             let mut next = here.end;
