@@ -47,7 +47,10 @@ fn worker() {
     let parts: Vec<&str> = order.split('|').collect();
     let [place, told, first, start, count, pool] = parts[..] else { panic!("{order}") };
     let [first, start, count, pool] = [first, start, count, pool].map(|n| n.parse::<usize>().expect("a number"));
-    let mut store = store::open(place, HASH, 3).expect("a store");
+    // A server that was just killed is back in a moment.
+    let mut tries =
+        (0..200).map(|_| store::open(place, HASH, 3).inspect_err(|_| std::thread::sleep(Duration::from_millis(100))));
+    let mut store = tries.find(Result::is_ok).expect("200 tries").expect("a store");
     // How long a busy machine takes is no matter here.
     store.set_patience(Duration::from_secs(900)).expect("a store");
     let mut told = File::create(told).expect("a file");

@@ -180,7 +180,7 @@ fn table(report: &SweepReport) -> String {
         }
         let _ = write!(
             out,
-            "<td>{}</td><td>{}</td><td>{:.4}</td><td>{:.1}&nbsp;s</td></tr>",
+            "<td>{}</td><td>{}</td><td>{:.4}</td><td>{:.1} s</td></tr>",
             whole(f.max_bucket),
             perplexity.join(" / "),
             f.entropy_ratio,

@@ -31,7 +31,8 @@ impl Server {
         let mut server = Self { client, connection: None, shown, patience };
         match server.connect() {
             Ok(connection) => server.connection = Some(connection),
-            Err(e) if e.is_io_error() => {
+            // One that hangs up is there, and on its way down or up.
+            Err(e) if e.is_io_error() && !e.is_connection_dropped() => {
                 return Err(Error::Store(format!("`{}`: {e}; is a Redis server running there?", server.shown)));
             }
             Err(e) if passes(&e) => {}
