@@ -74,5 +74,5 @@ pub use codec::{Codec, EncodeOptions, Encoded, Encoder, Manifest};
 pub use compute::{Device, DeviceInfo, DeviceKind, Metric};
 pub use data::{BadRows, Codes, Matrix, MatrixView, RowSource, Screened, Sequences};
 pub use error::{Error, Result};
-pub use fit::{EmptyPolicy, Init, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
+pub use fit::{Balance, EmptyPolicy, Init, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
 pub use progress::{Event, LevelSummary, Observer};

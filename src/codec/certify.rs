@@ -9,6 +9,8 @@ use crate::compute::{LevelCodes, Metric};
 pub struct Limits {
     /// Largest codeword norm of each level.
     codewords: Vec<f64>,
+    /// Largest price of each level, either way; 0 without prices.
+    prices: Vec<f64>,
     /// Frobenius norm of S·P (`√Σ scale²` without components); 0 where nothing is projected.
     frobenius: f64,
     /// Bound on the spectral norm of S·P: the components are orthonormal, so the largest scale.
@@ -30,12 +32,15 @@ impl Limits {
             .iter()
             .map(|b| (0..b.rows()).map(|j| norm(b.row(j).iter().copied())).fold(0.0, f64::max))
             .collect();
+        let highest = |level| chain.prices(level).iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+        let prices = (0..chain.codebooks.len()).map(highest).collect();
         let scale = |c: usize| chain.scales.get(c).copied().unwrap_or(1.0);
         let scaled = chain.components.iter().enumerate().map(|(i, v)| v * scale(i / chain.dims.max(1)));
         let largest = chain.scales.iter().fold(0.0f64, |m, s| m.max(f64::from(s.abs())));
         let spectral = if chain.scales.is_empty() { 1.0 } else { largest };
         Self {
             codewords,
+            prices,
             frobenius: if chain.components.is_empty() { 0.0 } else { norm(scaled) },
             // Stored components are orthonormal up to f32 rounding.
             spectral: spectral * 1.001,
@@ -69,16 +74,16 @@ impl Limits {
     #[must_use]
     pub fn greedy(&self, chain: &Chain, a: &Arithmetic, mut delta: f64, found: &LevelCodes, i: usize) -> bool {
         let levels = self.codewords.len();
-        for (level, codeword) in self.codewords.iter().enumerate() {
+        for (level, (codeword, price)) in self.codewords.iter().zip(&self.prices).enumerate() {
             let at = i * levels + level;
             let mut norm = f64::from(found.norm[at]);
             if chain.normalize_residuals {
                 delta = a.normalized_error(delta, norm);
                 norm = 1.0;
             }
-            let error = a.score_error(self.cosine, norm, delta, *codeword);
+            let error = a.score_error(self.cosine, norm, delta, *codeword, *price);
             // Written so that NaN proves nothing; the second test keeps every product inside f32's range.
-            let proven = f64::from(found.margin[at]) > 2.0 * error && (norm + codeword) * codeword < 1e36;
+            let proven = f64::from(found.margin[at]) > 2.0 * error && (norm + codeword) * codeword + price < 1e36;
             if !proven {
                 return false;
             }
@@ -102,7 +107,8 @@ impl Limits {
     /// Whether a row's beam codes are proven, given its norm and δ at the first level and its smallest deciding gap.
     #[must_use]
     pub fn beam(&self, a: &Arithmetic, norm: f64, delta: f64, margin: f32) -> bool {
-        let codewords: f64 = self.codewords.iter().sum();
-        f64::from(margin) > 2.0 * a.beam_error(norm, delta, &self.codewords) && (norm + codewords) * codewords < 1e36
+        let (codewords, prices) = (self.codewords.iter().sum::<f64>(), self.prices.iter().sum::<f64>());
+        f64::from(margin) > 2.0 * a.beam_error(norm, delta, &self.codewords, &self.prices)
+            && (norm + codewords) * codewords + prices < 1e36
     }
 }

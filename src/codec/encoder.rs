@@ -78,7 +78,14 @@ impl<B: TensorBackend> Resident<B> {
         let codebooks = chain
             .codebooks
             .iter()
-            .map(|b| backend.codebook(b.rows(), b.dims(), b.as_slice(), chain.metric))
+            .enumerate()
+            .map(|(level, b)| {
+                let mut book = backend.codebook(b.rows(), b.dims(), b.as_slice(), chain.metric)?;
+                if !chain.prices(level).is_empty() {
+                    backend.set_prices(&mut book, chain.prices(level))?;
+                }
+                Ok(book)
+            })
             .collect::<Result<Vec<_>>>()?;
         let gram = if beam > 1 {
             parts.gram().iter().map(|t| t.iter().map(|v| *v as f32).collect()).collect()

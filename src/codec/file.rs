@@ -1,7 +1,7 @@
 //! The codec's file: one `.safetensors`, tensors plus a JSON manifest under the metadata key `sememe`.
 //!
 //! Tensors: `codebook.{level}` `[k, e]`, or `codebook.shared` where all levels have one; and where used `preprocess.mean` `[d]`,
-//! `preprocess.components` `[p, d]`, `preprocess.scales` `[p]`, `residual_norms` `[levels]`; `encoder.{i}.weight` `[o, i]`, `.bias`,
+//! `prices.{level}` `[k]` for each of the manifest's priced levels, `preprocess.components` `[p, d]`, `preprocess.scales` `[p]`, `residual_norms` `[levels]`; `encoder.{i}.weight` `[o, i]`, `.bias`,
 //! `.norm.gain`, `.norm.bias` `[o]`, the same under `decoder`, and `probe.rows` `[m, d]`; all f32, little endian. Loading parses and
 //! checks; it never runs anything.
 
@@ -61,6 +61,10 @@ fn tensors(parts: &Parts) -> Tensors {
             let stored = Stored::new(vec![book.rows(), book.dims()], book.as_slice());
             out.insert(format!("codebook.{level}"), stored);
         }
+    }
+    for level in &parts.manifest.priced_levels {
+        let prices = chain.prices(*level);
+        out.insert(format!("prices.{level}"), Stored::new(vec![prices.len()], prices));
     }
     let mut optional = |name: &str, shape: Vec<usize>, values: &[f32]| {
         if !values.is_empty() {
@@ -130,6 +134,7 @@ pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32
             return Err(damaged(format!("`codebook.{level}` is empty")));
         }
     }
+    validate_prices(chain, manifest)?;
     if manifest.shared_codebook && chain.codebooks.iter().any(|b| *b != chain.codebooks[0]) {
         return Err(damaged("the levels of a shared codebook differ"));
     }
@@ -153,6 +158,26 @@ pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32
     finite("preprocess.scales".into(), &chain.scales)?;
     finite("residual_norms".into(), residual_norms)?;
     finite("mean_norm".into(), &[manifest.mean_norm])
+}
+
+fn validate_prices(chain: &Chain, manifest: &Manifest) -> Result<()> {
+    let levels = chain.codebooks.len();
+    let priced = &manifest.priced_levels;
+    if manifest.format_version < 3 && !priced.is_empty() {
+        return Err(damaged(format!("format version {} has no prices", manifest.format_version)));
+    }
+    if !priced.is_sorted_by(|a, b| a < b) || priced.last().is_some_and(|l| *l >= levels) {
+        return Err(damaged(format!("expected priced levels in ascending order below {levels}, got {priced:?}")));
+    }
+    if chain.prices.len() > levels {
+        return Err(damaged(format!("prices for {} levels, but {levels} levels", chain.prices.len())));
+    }
+    for (level, book) in chain.codebooks.iter().enumerate() {
+        let (prices, name) = (chain.prices(level), format!("prices.{level}"));
+        agree("codewords", if priced.contains(&level) { book.rows() } else { 0 }, prices.len(), &name)?;
+        finite(name, prices)?;
+    }
+    Ok(())
 }
 
 fn validate_networks(chain: &Chain, manifest: &Manifest, probes: &Matrix) -> Result<()> {
@@ -209,6 +234,22 @@ fn codebooks(manifest: &Manifest, found: &mut Tensors) -> Result<Vec<Matrix>> {
         return Err(damaged(problem));
     }
     Ok(vec![shared; sizes.len()])
+}
+
+/// The prices of all levels, empty for those without; none at all where no level has any.
+fn prices(manifest: &Manifest, found: &mut Tensors) -> Result<Vec<Vec<f32>>> {
+    let mut out = Vec::new();
+    for level in &manifest.priced_levels {
+        let name = format!("prices.{level}");
+        let stored = found.remove(&name).ok_or_else(|| damaged(format!("`{name}` is missing")))?;
+        agree("axes", 1, stored.shape.len(), &name)?;
+        if *level >= manifest.codebook_sizes.len() {
+            return Err(damaged(format!("prices of level {level} of {}", manifest.codebook_sizes.len())));
+        }
+        out.resize(manifest.codebook_sizes.len(), Vec::new());
+        out[*level] = stored.values();
+    }
+    Ok(out)
 }
 
 impl Codec {
@@ -274,6 +315,7 @@ impl Codec {
         let codebooks = codebooks(&manifest, &mut found)?;
         let encoder = network::load("encoder", manifest.encoder.as_ref(), &mut found)?;
         let decoder = network::load("decoder", manifest.decoder.as_ref(), &mut found)?;
+        let prices = prices(&manifest, &mut found)?;
         let mut take = |name: &str, rank: usize| -> Result<Option<Stored>> {
             let Some(stored) = found.remove(name) else { return Ok(None) };
             agree("axes", rank, stored.shape.len(), name)?;
@@ -293,6 +335,7 @@ impl Codec {
             encoder,
             decoder,
             codebooks,
+            prices,
             metric: manifest.metric,
             normalize_residuals: manifest.normalize_residuals,
         };

@@ -6,8 +6,8 @@ use crate::fit::{Fitted, TrainingSummary};
 use serde::{Deserialize, Serialize};
 
 /// Newest version of the file format that this release reads; it reads all before too. A codec is written in the oldest version
-/// that can hold it, for the sake of older releases: 1, or 2 with a network or a shared codebook.
-pub const FORMAT_VERSION: u32 = 2;
+/// that can hold it, for the sake of older releases: 1, or 2 with a network or a shared codebook, or 3 with prices.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The JSON document in a codec file's metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Manifest {
     pub config: serde_json::Value,
     /// What training did.
     pub training: TrainingSummary,
-    /// The network in front of the levels. These three are not written where they say nothing, so that a manifest of version 1 keeps
+    /// The network in front of the levels. These four are not written where they say nothing, so that a manifest of version 1 keeps
     /// its bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<NetworkShape>,
@@ -53,6 +53,9 @@ pub struct Manifest {
     /// Content hash of the codec whose names this one's codewords took, see [`ids::align`](crate::ids::align()).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aligned_to: Option<String>,
+    /// Levels whose codewords have prices, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub priced_levels: Vec<usize>,
     /// SHA-256 of everything else in the file.
     pub content_hash: String,
 }
@@ -65,8 +68,10 @@ impl Manifest {
         let [encoder, decoder] =
             [&fitted.chain.encoder, &fitted.chain.decoder].map(|n| n.as_ref().map(NetworkShape::of));
         let plain = encoder.is_none() && decoder.is_none() && !fitted.shared_codebook;
+        let levels = 0..fitted.chain.codebooks.len();
+        let priced_levels: Vec<usize> = levels.filter(|level| !fitted.chain.prices(*level).is_empty()).collect();
         Self {
-            format_version: if plain { 1 } else { 2 },
+            format_version: if !priced_levels.is_empty() { 3 } else { 1 + u32::from(!plain) },
             sememe_version: env!("CARGO_PKG_VERSION").into(),
             method: method.into(),
             dims: fitted.chain.dims,
@@ -84,6 +89,7 @@ impl Manifest {
             decoder,
             shared_codebook: fitted.shared_codebook,
             aligned_to: None,
+            priced_levels,
             content_hash: String::new(),
         }
     }

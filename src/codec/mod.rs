@@ -97,6 +97,33 @@ impl Codec {
         Self::from_fitted(fitted, "rq-kmeans", config.seed, settings)
     }
 
+    /// As [`train`](Self::train), with the codes `[n, levels]` that training gave the source's rows. Under a
+    /// [capacity](crate::Balance::capacity) these keep the bounds exactly; [`encode`](Self::encode) gives the same codes but for the few rows
+    /// that [`LevelBalance::moved_rows`](crate::progress::LevelBalance::moved_rows) counts.
+    ///
+    /// # Errors
+    /// As [`RqKMeans::fit`]; [`Error::Config`] for refinement, which changes codes after they were assigned, and for a sample of the rows.
+    pub fn train_assigned(
+        source: &(impl RowSource + Sized),
+        config: &RqKMeans,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<(Self, Codes)> {
+        if config.refine.is_some() {
+            let problem = "refinement changes codes after they were assigned; encode the rows instead";
+            return Err(Error::config("refine", problem));
+        }
+        if let Some(most) = config.max_training_rows.filter(|most| *most < source.rows()) {
+            let problem =
+                format!("{most} of {} rows train, the others are not assigned; encode the rows instead", source.rows());
+            return Err(Error::config("max_training_rows", problem));
+        }
+        let (fitted, codes) = config.fit_assigned(source, device, observer)?;
+        let settings =
+            serde_json::to_value(config).map_err(|e| Error::Codec(format!("cannot record settings: {e}")))?;
+        Ok((Self::from_fitted(fitted, "rq-kmeans", config.seed, settings)?, codes))
+    }
+
     /// Trains an RQ-VAE on a source's rows; see [`RqVaeTrainer`](crate::fit::rqvae::RqVaeTrainer) for checkpoints, going on and what
     /// is told.
     ///

@@ -45,6 +45,10 @@ impl Codec {
             }
             *book = moved;
         }
+        for (prices, order) in chain.prices.iter_mut().zip(permutations) {
+            let before = prices.clone();
+            before.iter().zip(order).for_each(|(price, to)| prices[*to as usize] = *price);
+        }
         let manifest = Manifest {
             aligned_to: aligned_to.map(str::to_owned),
             content_hash: String::new(),

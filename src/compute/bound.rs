@@ -14,7 +14,10 @@
 //!
 //! `|s̃_j − s_j| ≤ δ + (2η + 4u)‖r̃‖`.
 //!
-//! Both grow with `‖c_j‖`, so the largest codeword's bound E serves for all, and a winner that leads by more than
+//! A price λ_j is added to `b_j` in f64 before that is rounded, and passes through the rounding of the difference: at most
+//! `2u·|λ_j|` more in either case.
+//!
+//! All grow with `‖c_j‖` and `|λ_j|`, so the largest codeword's and price's bound E serves for all, and a winner that leads by more than
 //! 2E is the reference's winner: for every other j, `s_j − s_1 ≥ (s̃_j − s̃_1) − 2E > 0`.
 //! The reference itself works in f64 with error below `2⁻⁴⁰` of the same magnitudes, which [`SLACK`] covers along
 //! with the rounding of this file's own arithmetic and the norms' (relative 10⁻³) inaccuracy.
@@ -49,9 +52,9 @@ impl Arithmetic {
     }
 
     /// E: how far any score of a level may be off, for a residual of computed norm `norm` that may itself be off by `delta`,
-    /// and codewords of norm at most `codeword`.
+    /// and codewords of norm at most `codeword` and price at most `price` either way.
     #[must_use]
-    pub fn score_error(&self, cosine: bool, norm: f64, delta: f64, codeword: f64) -> f64 {
+    pub fn score_error(&self, cosine: bool, norm: f64, delta: f64, codeword: f64, price: f64) -> f64 {
         let norm = norm * 1.001;
         let main = if cosine {
             delta + (2.0 * self.dot + 4.0 * self.unit) * norm
@@ -61,8 +64,8 @@ impl Arithmetic {
                 + (self.dot + 2.0 * self.unit) * 0.5 * codeword * codeword
         };
         // The computed margin is a rounded difference of two scores.
-        let margin = self.unit * 2.0 * (norm * codeword + 0.5 * codeword * codeword);
-        SLACK * (main + margin) + self.subnormal(norm, codeword)
+        let margin = self.unit * 2.0 * (norm * codeword + 0.5 * codeword * codeword + price);
+        SLACK * (main + margin + 2.0 * self.unit * price) + self.subnormal(norm, codeword)
     }
 
     /// δ after a level: the new residual is `fl(r̃ − c)`, one rounding a value.
@@ -90,13 +93,15 @@ impl Arithmetic {
     }
 
     /// How far the cost of a whole prefix may be off in a beam search: one codeword a level, of norm at most `codewords[l]`, dot
-    /// products with a row of norm `norm` (off by `delta`), and a table of codeword products rounded to f32.
+    /// and of price at most `prices[l]`, products with a row of norm `norm` (off by `delta`), and a table of codeword products
+    /// rounded to f32.
     #[must_use]
-    pub fn beam_error(&self, norm: f64, delta: f64, codewords: &[f64]) -> f64 {
+    pub fn beam_error(&self, norm: f64, delta: f64, codewords: &[f64], prices: &[f64]) -> f64 {
         let depth = codewords.len() as f64;
-        let singles: f64 = codewords.iter().map(|c| self.score_error(false, norm, delta, *c)).sum();
+        let pairs = codewords.iter().zip(prices);
+        let singles: f64 = pairs.map(|(c, p)| self.score_error(false, norm, delta, *c, *p)).sum();
         let sum: f64 = codewords.iter().sum();
-        let terms = norm * 1.001 * sum + 0.5 * sum * sum;
+        let terms = norm * 1.001 * sum + 0.5 * sum * sum + prices.iter().sum::<f64>();
         // A cost is a sum of depth·(depth + 3)/2 terms, each rounded once more in the table.
         singles + SLACK * gamma(0.5 * depth * (depth + 3.0) + 1.0, self.unit) * terms
     }
@@ -115,11 +120,14 @@ mod tests {
     #[test]
     fn errors_grow_with_every_argument() {
         let a = Arithmetic { dot: 1e-6, projection: 1e-6, unit: 6e-8, dims: 8 };
-        let base = a.score_error(false, 1.0, 1e-7, 1.0);
-        assert!(a.score_error(false, 2.0, 1e-7, 1.0) > base);
-        assert!(a.score_error(false, 1.0, 1e-6, 1.0) > base);
-        assert!(a.score_error(false, 1.0, 1e-7, 2.0) > base);
-        assert!(a.beam_error(1.0, 1e-7, &[1.0; 3]) > 3.0 * base);
+        let base = a.score_error(false, 1.0, 1e-7, 1.0, 0.0);
+        assert!(a.score_error(false, 2.0, 1e-7, 1.0, 0.0) > base);
+        assert!(a.score_error(false, 1.0, 1e-6, 1.0, 0.0) > base);
+        assert!(a.score_error(false, 1.0, 1e-7, 2.0, 0.0) > base);
+        assert!(a.score_error(false, 1.0, 1e-7, 1.0, 1.0) > base);
+        assert!(a.score_error(true, 1.0, 1e-7, 1.0, 1.0) > a.score_error(true, 1.0, 1e-7, 1.0, 0.0));
+        assert!(a.beam_error(1.0, 1e-7, &[1.0; 3], &[0.0; 3]) > 3.0 * base);
+        assert!(a.beam_error(1.0, 1e-7, &[1.0; 3], &[1.0; 3]) > a.beam_error(1.0, 1e-7, &[1.0; 3], &[0.0; 3]));
         assert!(a.projection_error(1.0, 0.0, 2.0, 1.0) > 2e-6);
         assert!(a.normalized_error(1e-7, 0.0).is_infinite());
     }

@@ -7,7 +7,8 @@
 //!
 //! Every kernel that compares codewords uses `s_j = b_j − w_j · (r·c_j)`: for squared L2 `w_j = 1` and
 //! `b_j = ½‖c_j‖²` (half the squared L2 less a constant of the row), for cosine `w_j = 1/‖c_j‖` and `b_j = 0`.
-//! The smallest score wins, the lowest index on a tie.
+//! The smallest score wins, the lowest index on a tie. A codeword may have a price λ_j, which is added to `b_j`: balanced codebooks have
+//! prices that even the loads out.
 
 pub mod bound;
 pub mod cpu;
@@ -42,6 +43,15 @@ pub struct Assigned {
     /// Sum over the rows of the best score, added in a fixed order. With [`Backend::sum_squares`] it gives the
     /// inertia under squared L2: `Σ‖r‖² + 2·Σ s`.
     pub score_sum: f64,
+}
+
+/// What one [`Backend::loads`] pass found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loads {
+    /// As [`Assigned::score_sum`].
+    pub score_sum: f64,
+    /// `[k]` rows of each codeword under the soft assignment; they sum to n.
+    pub loads: Vec<f64>,
 }
 
 /// Labels and scores read back from a partition.
@@ -161,6 +171,10 @@ pub trait Backend: Send + Sync {
     /// Overwrites single codewords (reseeding) and derives their `w` and `b` again.
     fn set_codewords(&self, codebook: &mut Self::Codebook, changes: &[(u32, Vec<f32>)]) -> Result<()>;
 
+    /// Gives the codewords prices `[k]`, which are added to their `b`. Whatever moves codewords afterwards (`update`,
+    /// `set_codewords`) may forget the prices: set them again then. O(k·d).
+    fn set_prices(&self, codebook: &mut Self::Codebook, prices: &[f32]) -> Result<()>;
+
     /// An unassigned partition for `n` rows.
     fn partition(&self, n: usize) -> Result<Self::Partition>;
     /// A partition with given labels (scores zero), not yet tallied.
@@ -174,6 +188,18 @@ pub trait Backend: Send + Sync {
     /// Nearest codeword of every row with best and second score; N×K is never written. Kernel `assign`. O(n·k·d).
     fn assign(&self, rows: &Self::Rows, codebook: &Self::Codebook, partition: &mut Self::Partition)
     -> Result<Assigned>;
+
+    /// As [`assign`](Self::assign), and each codeword's share of the rows if every row were spread over the codewords by
+    /// `exp(−s_j/epsilon)`, normalised; N×K is never written. Kernels `assign` and `loads`. O(n·k·d).
+    ///
+    /// It is what an iteration of Sinkhorn's algorithm needs: with prices λ, the new ones are `λ_j + ε·ln(loads_j/wanted_j)`.
+    fn loads(
+        &self,
+        rows: &Self::Rows,
+        codebook: &Self::Codebook,
+        epsilon: f32,
+        partition: &mut Self::Partition,
+    ) -> Result<Loads>;
 
     /// Counts the labels below `k` and sorts the rows by label, stably. Returns `[k]` counts. Kernel `tally`. O(n + k).
     fn tally(&self, partition: &mut Self::Partition, k: usize) -> Result<Vec<u32>>;

@@ -25,6 +25,8 @@ params! {
     AssignSplit { n, first_tile, stride4, column_tiles, depth, codeword_exponents, row_tiles, zero }
     /// What `exponent.wgsl` reads.
     Exponent { n, stride4, first, unused }
+    /// What `loads.wgsl` reads.
+    Loads { n, first_tile, stride4, column_tiles, depth, row_tiles, columns4, slot, scale, cut }
     /// What `distance.wgsl` reads.
     Distance { n, first_row, stride4, column_tiles, depth, k, row_tiles, zero }
     /// What `project.wgsl` reads.

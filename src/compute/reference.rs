@@ -38,6 +38,8 @@ pub struct Chain {
     pub decoder: Option<Mlp>,
     /// One `[k, e]` codebook a level.
     pub codebooks: Vec<Matrix>,
+    /// What a codeword's score is raised by, `[k]` a level: an empty level has no prices, and an empty list none at all.
+    pub prices: Vec<Vec<f32>>,
     /// How codewords are compared.
     pub metric: Metric,
     /// Divide every level's input by its norm (GRID's `normalize_residuals`).
@@ -65,6 +67,12 @@ impl Chain {
             && self.scales.is_empty()
             && !self.normalize_rows
             && self.encoder.is_none()
+    }
+
+    /// The prices of a level's codewords, empty where there are none.
+    #[must_use]
+    pub fn prices(&self, level: usize) -> &[f32] {
+        self.prices.get(level).map_or(&[], Vec::as_slice)
     }
 
     /// Codewords of every level.
@@ -203,7 +211,7 @@ impl Reference {
     pub fn new(chain: &Chain) -> Self {
         let mut weights = Vec::new();
         let mut biases = Vec::new();
-        for book in &chain.codebooks {
+        for (level, book) in chain.codebooks.iter().enumerate() {
             let squares: Vec<f64> = (0..book.rows())
                 .map(|j| {
                     let wide: Vec<f64> = book.row(j).iter().map(|v| f64::from(*v)).collect();
@@ -220,14 +228,29 @@ impl Reference {
                     biases.push(vec![0.0; book.rows()]);
                 }
             }
+            let priced = biases[level].iter_mut().zip(chain.prices(level));
+            priced.for_each(|(bias, price)| *bias += f64::from(*price));
         }
         Self { weights, biases }
     }
 
-    /// ½‖c‖² (or 0 under cosine) of every codeword of a level.
+    /// ½‖c‖² (or 0 under cosine) plus the price of every codeword of a level.
     #[must_use]
     pub fn biases(&self, level: usize) -> &[f64] {
         &self.biases[level]
+    }
+
+    /// Scores of codewords `which` of a level for a row that has reached it, in f64. O(which·e).
+    pub fn scores(&self, chain: &Chain, level: usize, row: &[f64], which: &[u32], out: &mut [f64]) {
+        for (slot, j) in out.iter_mut().zip(which.iter().map(|j| *j as usize)) {
+            *slot = self.biases[level][j] - self.weights[level][j] * dot(row, chain.codebooks[level].row(j));
+        }
+    }
+
+    /// What a codeword's dot product with a row is multiplied with: 1, or 1/‖c‖ under cosine.
+    #[must_use]
+    pub fn weights(&self, level: usize) -> &[f64] {
+        &self.weights[level]
     }
 
     /// Preprocesses `x` into `scratch`, returning p values.

@@ -20,6 +20,7 @@ pub enum EmptyPolicy {
 }
 
 /// One level's settings.
+#[derive(Clone)]
 pub struct Settings {
     pub k: usize,
     pub iterations: usize,
@@ -90,10 +91,18 @@ fn apply<B: Backend>(backend: &B, rows: &B::Rows, codebook: &mut B::Codebook, mo
 }
 
 /// What a score sum means: inertia under squared L2, `Σ ‖r‖(1 − cos)` under cosine.
-fn objective(metric: Metric, constant: f64, score_sum: f64) -> f64 {
+pub fn objective(metric: Metric, constant: f64, score_sum: f64) -> f64 {
     match metric {
         Metric::SquaredL2 => (constant + 2.0 * score_sum).max(0.0),
         Metric::Cosine => (constant + score_sum).max(0.0),
+    }
+}
+
+/// What every objective over `rows` starts from: their squared norms under squared L2, their norms under cosine.
+pub fn constant<B: Backend>(backend: &B, rows: &B::Rows, metric: Metric) -> Result<f64> {
+    match metric {
+        Metric::SquaredL2 => backend.sum_squares(rows),
+        Metric::Cosine => Ok(backend.row_norms(rows)?.into_iter().map(|v| f64::from(v).sqrt()).sum()),
     }
 }
 
@@ -104,81 +113,83 @@ pub fn fit<B: Backend>(
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Outcome<B>> {
-    let (n, d) = backend.shape(rows);
-    let constant = match settings.metric {
-        Metric::SquaredL2 => backend.sum_squares(rows)?,
-        Metric::Cosine => backend.row_norms(rows)?.into_iter().map(|v| f64::from(v).sqrt()).sum(),
-    };
-    let ones = vec![1.0f32; settings.k];
+    let constant = constant(backend, rows, settings.metric)?;
     let mut best: Option<Outcome<B>> = None;
     for start in 0..settings.starts {
-        let mut random = stream(settings.seed, "kmeans.start", (settings.level as u64) << 32 | start as u64);
-        let first = match &settings.first {
-            Some(first) => first.clone(),
-            None => init(backend, rows, settings.k, settings.init, &mut random)?,
-        };
-        let mut codebook = backend.codebook(settings.k, d, &first, settings.metric)?;
-        let mut partition = backend.partition(n)?;
-        let (mut previous, mut reseeded, mut converged, mut done) = (f64::INFINITY, 0u64, false, 0);
-        let mut jumped = false;
-        for iteration in 1..=settings.iterations {
-            check(observer)?;
-            let assigned = backend.assign(rows, &codebook, &mut partition)?;
-            let counts = backend.tally(&mut partition, settings.k)?;
-            let now = objective(settings.metric, constant, assigned.score_sum);
-            let changes = match settings.empty {
-                EmptyPolicy::Farthest => reseed(backend, rows, &partition, &counts)?,
-                EmptyPolicy::Keep => Vec::new(),
-            };
-            let share = if settings.exchange { exchange::share(iteration, settings.iterations) } else { 0.0 };
-            let moves = if share > 0.0 && changes.is_empty() {
-                let host = backend.read_partition(&partition)?;
-                exchange::choose(&host, &backend.row_norms(rows)?, settings.k, settings.metric, share, &mut random)
-            } else {
-                Vec::new()
-            };
-            backend.update(rows, &mut partition, &mut codebook, &ones)?;
-            if !changes.is_empty() {
-                backend.set_codewords(&mut codebook, &changes)?;
-                reseeded += changes.len() as u64;
-            }
-            if !moves.is_empty() {
-                apply(backend, rows, &mut codebook, &moves)?;
-            }
-            done = iteration;
-            observer.event(Event::Iteration {
-                level: settings.level,
-                start,
-                iteration,
-                inertia: now,
-                reseeded: changes.len(),
-            });
-            // A codeword that jumped, now or before this assignment, makes two objectives incomparable; and while exchanges are
-            // still to come, only one that found nothing to move may end the level.
-            let quiet = changes.is_empty() && moves.is_empty();
-            let waiting = settings.exchange && share == 0.0 && exchange::comes_after(iteration, settings.iterations);
-            let comparable = quiet && !jumped && !waiting && previous.is_finite();
-            jumped = !quiet;
-            if comparable && settings.tolerance > 0.0 && previous - now <= settings.tolerance * previous {
-                converged = true;
-                break;
-            }
-            previous = now;
-        }
-        let assigned = backend.assign(rows, &codebook, &mut partition)?;
-        let counts = backend.tally(&mut partition, settings.k)?;
-        let reached = objective(settings.metric, constant, assigned.score_sum);
-        if best.as_ref().is_none_or(|b| reached < b.objective) {
-            best = Some(Outcome {
-                codebook,
-                partition,
-                counts,
-                objective: reached,
-                iterations: done,
-                converged,
-                reseeded,
-            });
+        let found = one(backend, rows, settings, constant, start, observer)?;
+        if best.as_ref().is_none_or(|b| found.objective < b.objective) {
+            best = Some(found);
         }
     }
     best.ok_or_else(|| crate::Error::config("starts", "expected at least 1, got 0"))
+}
+
+/// Fits one codebook from the start of that number. O(iterations·n·k·d).
+pub fn one<B: Backend>(
+    backend: &B,
+    rows: &B::Rows,
+    settings: &Settings,
+    constant: f64,
+    start: usize,
+    observer: &dyn Observer,
+) -> Result<Outcome<B>> {
+    let (n, d) = backend.shape(rows);
+    let ones = vec![1.0f32; settings.k];
+    let mut random = stream(settings.seed, "kmeans.start", (settings.level as u64) << 32 | start as u64);
+    let first = match &settings.first {
+        Some(first) => first.clone(),
+        None => init(backend, rows, settings.k, settings.init, &mut random)?,
+    };
+    let mut codebook = backend.codebook(settings.k, d, &first, settings.metric)?;
+    let mut partition = backend.partition(n)?;
+    let (mut previous, mut reseeded, mut converged, mut done) = (f64::INFINITY, 0u64, false, 0);
+    let mut jumped = false;
+    for iteration in 1..=settings.iterations {
+        check(observer)?;
+        let assigned = backend.assign(rows, &codebook, &mut partition)?;
+        let counts = backend.tally(&mut partition, settings.k)?;
+        let now = objective(settings.metric, constant, assigned.score_sum);
+        let changes = match settings.empty {
+            EmptyPolicy::Farthest => reseed(backend, rows, &partition, &counts)?,
+            EmptyPolicy::Keep => Vec::new(),
+        };
+        let share = if settings.exchange { exchange::share(iteration, settings.iterations) } else { 0.0 };
+        let moves = if share > 0.0 && changes.is_empty() {
+            let host = backend.read_partition(&partition)?;
+            exchange::choose(&host, &backend.row_norms(rows)?, settings.k, settings.metric, share, &mut random)
+        } else {
+            Vec::new()
+        };
+        backend.update(rows, &mut partition, &mut codebook, &ones)?;
+        if !changes.is_empty() {
+            backend.set_codewords(&mut codebook, &changes)?;
+            reseeded += changes.len() as u64;
+        }
+        if !moves.is_empty() {
+            apply(backend, rows, &mut codebook, &moves)?;
+        }
+        done = iteration;
+        observer.event(Event::Iteration {
+            level: settings.level,
+            start,
+            iteration,
+            inertia: now,
+            reseeded: changes.len(),
+        });
+        // A codeword that jumped, now or before this assignment, makes two objectives incomparable; and while exchanges are
+        // still to come, only one that found nothing to move may end the level.
+        let quiet = changes.is_empty() && moves.is_empty();
+        let waiting = settings.exchange && share == 0.0 && exchange::comes_after(iteration, settings.iterations);
+        let comparable = quiet && !jumped && !waiting && previous.is_finite();
+        jumped = !quiet;
+        if comparable && settings.tolerance > 0.0 && previous - now <= settings.tolerance * previous {
+            converged = true;
+            break;
+        }
+        previous = now;
+    }
+    let assigned = backend.assign(rows, &codebook, &mut partition)?;
+    let counts = backend.tally(&mut partition, settings.k)?;
+    let reached = objective(settings.metric, constant, assigned.score_sum);
+    Ok(Outcome { codebook, partition, counts, objective: reached, iterations: done, converged, reseeded })
 }

@@ -503,6 +503,7 @@ impl MiniBatchTrainer {
                 utilisation: counts.iter().filter(|c| **c > 0).count() as f64 / k as f64,
                 perplexity: perplexity(&counts),
                 reseeded: state.reseeded,
+                balance: None,
                 seconds: 0.0,
             });
         }

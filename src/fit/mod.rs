@@ -1,5 +1,7 @@
 //! Algorithms, each written once over [`Backend`](crate::compute::Backend).
 
+mod balance;
+mod capacity;
 mod exchange;
 mod init;
 mod kmeans;
@@ -9,10 +11,12 @@ mod refine;
 pub(crate) mod residual;
 pub mod rqvae;
 mod training_rows;
+mod transport;
 
+pub use balance::{Balance, Loads};
 pub use init::Init;
 pub use kmeans::EmptyPolicy;
 pub use minibatch::{MiniBatchRqKMeans, MiniBatchTrainer};
 pub use preprocess::{Pca, Preprocess};
 pub use refine::Refine;
-pub use residual::{Fitted, NetworkSummary, RqKMeans, TrainingSummary};
+pub use residual::{Fitted, NetworkSummary, RqKMeans, TrainingSummary, perplexity};

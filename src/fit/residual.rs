@@ -1,5 +1,6 @@
 //! RQ-KMeans: k-means on the rows, then on what is left of them, level by level.
 
+use super::balance::{self, Balance};
 use super::init::{Init, sample_size};
 use super::kmeans::{self, EmptyPolicy, Settings};
 use super::preprocess::{self, Learned, Preprocess};
@@ -7,7 +8,7 @@ use super::refine::{self, Refine};
 use super::training_rows::TrainingRows;
 use crate::compute::reference::Chain;
 use crate::compute::{Backend, Device, Metric, on_device};
-use crate::data::{Matrix, RowSource};
+use crate::data::{Codes, Matrix, RowSource};
 use crate::error::{Error, Result, check_shape};
 use crate::progress::{Event, LevelSummary, Observer};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct RqKMeans {
     pub empty: EmptyPolicy,
     /// Between iterations, move codewords that hardly matter to where the error is.
     pub exchange: bool,
+    /// Even out the loads of codewords, at all or some levels; the codec keeps the prices that do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
     /// What happens to rows before the first level.
     pub preprocess: Preprocess,
     /// Divide every level's input by its L2 norm (GRID). Decoding multiplies by the training rows' mean norm of that level.
@@ -66,6 +70,7 @@ impl Default for RqKMeans {
             init: Init::KMeansPlusPlus,
             empty: EmptyPolicy::Farthest,
             exchange: true,
+            balance: None,
             preprocess: Preprocess::default(),
             normalize_residuals: false,
             refine: None,
@@ -155,6 +160,14 @@ impl RqKMeans {
             return Err(Error::config("max_training_rows", "expected at least 1, got 0"));
         }
         self.preprocess.validate()?;
+        if let Some(balance) = &self.balance {
+            balance.validate(&self.codebook_sizes)?;
+            if self.refine.is_some() {
+                let problem = "refinement moves codewords and codes of all levels together and would undo the balance; leave one of \
+                               them out";
+                return Err(Error::config("balance", problem));
+            }
+        }
         if let Some(refine) = &self.refine {
             refine.validate()?;
             if self.metric == Metric::Cosine || self.normalize_residuals {
@@ -176,7 +189,22 @@ impl RqKMeans {
     /// device errors; [`Error::Interrupted`].
     pub fn fit(&self, source: &dyn RowSource, device: &Device, observer: &dyn Observer) -> Result<Fitted> {
         self.validate()?;
-        self.fit_rows(source, None, device, observer)
+        Ok(self.fit_rows(source, None, false, device, observer)?.0)
+    }
+
+    /// As [`fit`](Self::fit), with the codes `[n, levels]` that training gave its rows: under a [capacity](Balance::capacity), those
+    /// that keep the bounds exactly. Without refinement and without a sample, they are in the order of the source.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn fit_assigned(
+        &self,
+        source: &dyn RowSource,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<(Fitted, Codes)> {
+        self.validate()?;
+        self.fit_rows(source, None, true, device, observer)
     }
 
     /// Fits the model on from another one, for a catalogue that has grown: rows go through the preprocessing of `start`, and every
@@ -216,26 +244,32 @@ impl RqKMeans {
         if self.starts != 1 {
             return Err(Error::config("starts", format!("expected 1, as all would begin alike, got {}", self.starts)));
         }
-        self.fit_rows(source, Some((start, mean_norm)), device, observer)
+        Ok(self.fit_rows(source, Some((start, mean_norm)), false, device, observer)?.0)
     }
 
     fn fit_rows(
         &self,
         source: &dyn RowSource,
         start: Option<(&Chain, f32)>,
+        keep: bool,
         device: &Device,
         observer: &dyn Observer,
-    ) -> Result<Fitted> {
+    ) -> Result<(Fitted, Codes)> {
         let most = self.codebook_sizes.iter().copied().max().unwrap_or(0);
         let rows = TrainingRows::choose(source, most, self.max_training_rows, self.seed, observer)?;
         let used = rows.len();
+        if let Some(balance) = &self.balance {
+            // Before any row is read.
+            let mut levels = self.codebook_sizes.iter().enumerate().filter(|(level, _)| balance.applies(*level));
+            levels.try_for_each(|(_, k)| balance.bounds(used, *k).map(|_| ()))?;
+        }
         if start.is_none() && self.init == Init::KMeansPlusPlus && sample_size(used, most) < used {
             observer.event(Event::Note(&format!(
                 "k-means++ chooses the first codewords from {} of the {used} training rows; all rows train",
                 sample_size(used, most)
             )));
         }
-        on_device!(device, backend => fit_on(backend, self, &rows, start, observer))
+        on_device!(device, backend => fit_on(backend, self, &rows, start, keep, observer))
     }
 }
 
@@ -264,8 +298,9 @@ fn fit_on<B: Backend>(
     config: &RqKMeans,
     input: &TrainingRows<'_>,
     start: Option<(&Chain, f32)>,
+    keep: bool,
     observer: &dyn Observer,
-) -> Result<Fitted> {
+) -> Result<(Fitted, Codes)> {
     let rows = input.upload(backend, observer)?;
     let normalize = start.map_or(config.preprocess.normalize, |(chain, _)| chain.normalize_rows);
     let (mut rows, learned) = match start {
@@ -289,6 +324,8 @@ fn fit_on<B: Backend>(
     };
     let levels = config.codebook_sizes.len();
     let mut books: Vec<Matrix> = Vec::with_capacity(levels);
+    let mut prices: Vec<Vec<f32>> = Vec::with_capacity(levels);
+    let mut codes = Codes::zeros(if keep { n } else { 0 }, levels);
     let mut residual_norms = Vec::new();
     // Under residual normalisation: what each row's residual was divided by so far, to report errors in the rows' own unit.
     let mut scale: Vec<f64> = Vec::new();
@@ -314,7 +351,19 @@ fn fit_on<B: Backend>(
             empty: config.empty,
             exchange: config.exchange,
         };
-        let outcome = kmeans::fit::<B>(backend, &rows, &settings, observer)?;
+        let applies = config.balance.as_ref().filter(|balance| balance.applies(level) && k > 1);
+        let (outcome, level_prices, report) = match applies {
+            Some(balance) => {
+                let found = balance::fit::<B>(backend, &rows, &settings, balance, observer)?;
+                (found.outcome, found.prices, Some(found.report))
+            }
+            None => (kmeans::fit::<B>(backend, &rows, &settings, observer)?, Vec::new(), None),
+        };
+        prices.push(level_prices);
+        if keep {
+            let labels = backend.read_partition(&outcome.partition)?.labels;
+            labels.iter().enumerate().for_each(|(i, label)| codes.as_mut_slice()[i * levels + level] = *label);
+        }
         backend.residual(&mut rows, &outcome.codebook, &outcome.partition)?;
         let inertia = squared_error(backend, &rows, &scale)?;
         let used = outcome.counts.iter().filter(|c| **c > 0).count();
@@ -328,6 +377,7 @@ fn fit_on<B: Backend>(
             utilisation: used as f64 / k as f64,
             perplexity: perplexity(&outcome.counts),
             reseeded: outcome.reseeded,
+            balance: report,
             seconds: begun.elapsed().as_secs_f64(),
         };
         observer.event(Event::Level(&level_summary));
@@ -342,6 +392,7 @@ fn fit_on<B: Backend>(
         scales,
         normalize_rows: normalize,
         codebooks: books,
+        prices: if prices.iter().any(|p| !p.is_empty()) { prices } else { Vec::new() },
         metric: config.metric,
         normalize_residuals: config.normalize_residuals,
         ..Chain::default()
@@ -355,7 +406,7 @@ fn fit_on<B: Backend>(
         beam = settings.beam;
     }
     let (shared_codebook, probes) = (false, Matrix::default());
-    Ok(Fitted { chain, mean_norm, residual_norms, beam, shared_codebook, probes, summary })
+    Ok((Fitted { chain, mean_norm, residual_norms, beam, shared_codebook, probes, summary }, codes))
 }
 
 /// Sum of the residuals' squared norms, each times the square of what its row was divided by (`scale` empty: nothing).

@@ -27,9 +27,34 @@ pub struct LevelSummary {
     pub perplexity: f64,
     /// Codewords that ran empty and were moved to the farthest rows, over all iterations of the best start.
     pub reseeded: u64,
+    /// How even the loads of a balanced level are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<LevelBalance>,
     /// Wall-clock seconds.
     #[serde(skip)]
     pub seconds: f64,
+}
+
+/// The loads of a balanced level: as training assigned its rows, and as prices alone assign them, which is what encoding does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LevelBalance {
+    /// Fewest rows a codeword was to have.
+    pub minimum: u64,
+    /// Most rows a codeword was to have.
+    pub maximum: u64,
+    /// Whether the assignment had to keep these bounds exactly.
+    pub exact: bool,
+    /// Fewest rows of a codeword, as assigned.
+    pub least_load: u64,
+    /// Most rows of a codeword, as assigned.
+    pub largest_load: u64,
+    /// Fewest rows of a codeword by prices alone.
+    pub least_priced_load: u64,
+    /// Most rows of a codeword by prices alone.
+    pub largest_priced_load: u64,
+    /// Rows that prices alone give another code than the assignment: rows between two codewords, such as duplicates.
+    pub moved_rows: u64,
 }
 
 /// Something worth showing.

@@ -231,6 +231,44 @@ fn json_is_one_object() {
 }
 
 #[test]
+fn capacities_are_kept_told_and_refused() {
+    let desk = Desk::new();
+    desk.items("items.npy", 301);
+    let train = "train items.npy -o codec.safetensors --levels 2 --codebook-size 8 --balance capacity";
+    let run = desk.run(&format!("{train} --assigned codes.csv")).ok();
+    assert!(run.stderr.contains("loads 37 to 38"), "{}", run.stderr);
+    let text = fs::read_to_string(desk.path("codes.csv")).expect("codes");
+    let mut counts = [[0u32; 8]; 2];
+    for line in text.lines().skip(1) {
+        let numbers: Vec<usize> = line.split(',').map(|v| v.parse().expect("a number")).collect();
+        let codes = &numbers[numbers.len() - 2..];
+        (counts[0][codes[0]], counts[1][codes[1]]) = (counts[0][codes[0]] + 1, counts[1][codes[1]] + 1);
+    }
+    assert!(counts.iter().flatten().all(|c| (37..=38).contains(c)), "{counts:?}");
+    let show = desk.run("show codec.safetensors").ok().stdout;
+    assert!(show.contains("balanced, level 2") && show.contains("within 37 to 38"), "{show}");
+    let json = desk.run("show codec.safetensors --json").ok().json();
+    assert_eq!(json["priced_levels"], serde_json::json!([0, 1]));
+    assert_eq!(json["training"]["levels"][1]["balance"]["largest_load"], 38);
+    assert_eq!(json["config"]["balance"]["loads"]["capacity"]["minimum"], Value::Null);
+    let dry = desk.run(&format!("{train} --capacity 30..40 --balance-levels 1 --dry-run")).ok().stdout;
+    assert!(dry.contains("at least 30 rows and at most 40 rows a codeword at level 1"), "{dry}");
+    for also in ["", " --dry-run"] {
+        desk.refuses(&format!("{train} --capacity ..37{also}"), 2, &["--capacity", "301 rows", "least that can is 38"]);
+        desk.refuses(
+            &format!("{train} --capacity 38..{also}"),
+            2,
+            &["--capacity", "301 rows", "most that can be is 37"],
+        );
+    }
+    let even = "train items.npy -o even.safetensors --codebook-size 8 --balance sinkhorn --balance-levels 0,2 --json";
+    let json = desk.run(even).ok().json();
+    assert!(json["training"]["levels"][0]["balance"]["exact"] == false, "{json:#}");
+    assert!(json["training"]["levels"][1].get("balance").is_none(), "{json:#}");
+    desk.run("encode even.safetensors items.npy -o even.csv").ok();
+}
+
+#[test]
 fn the_demo_shows_items_under_their_prefixes() {
     let desk = Desk::new();
     let run = desk.run("demo").ok();
@@ -321,6 +359,23 @@ fn usage_errors_come_before_any_reading() {
         ("encode c.safetensors missing.npy -o codes.npy --batch-rows 0", vec!["--batch-rows", "got 0"]),
         ("doctor --threads 0", vec!["--threads", "got 0"]),
         (&format!("{train} --levels 0"), vec!["--levels", "1 to 64", "got 0"]),
+        (&format!("{train} --balance-levels 0"), vec!["--balance-levels", "--balance sinkhorn"]),
+        (&format!("{train} --capacity 3..4"), vec!["--capacity", "needs `--balance capacity`"]),
+        (&format!("{train} --balance sinkhorn --capacity 3..4"), vec!["--capacity", "--balance capacity"]),
+        (&format!("{train} --balance sinkhorn --assigned c.npy"), vec!["--assigned", "--balance capacity"]),
+        (&format!("{train} --balance capacity --capacity 3-4"), vec!["--capacity 3-4", "40..60"]),
+        (&format!("{train} --balance capacity --capacity .."), vec!["--capacity ..", "40..60"]),
+        (&format!("{train} --balance capacity --capacity 5..4"), vec!["--capacity", "minimum of 5", "got 4"]),
+        (&format!("{train} --balance sinkhorn --balance-levels 3"), vec!["--balance-levels", "level 3 of 3"]),
+        (&format!("{train} --balance sinkhorn --balance-epsilon 0"), vec!["--balance-epsilon", "got 0"]),
+        (&format!("{train} --balance capacity --refine"), vec!["--balance", "refinement"]),
+        (&format!("{train} --balance capacity --assigned codes.txt"), vec![".npy, .parquet, .jsonl or .csv"]),
+        (
+            &format!("{train} --balance capacity --assigned codes.npy --max-training-rows 9"),
+            vec!["--assigned", "--max-training-rows"],
+        ),
+        (&format!("{train} --method minibatch --balance sinkhorn"), vec!["--balance", "--method kmeans"]),
+        (&format!("{train} --method rqvae --balance sinkhorn"), vec!["--balance", "--method kmeans"]),
         (&format!("{train} --levels 65"), vec!["--levels", "got 65"]),
         (&format!("{train} --levels 2 --codebook-size 8,8,8"), vec!["lists 3 levels", "--levels` says 2"]),
         (&format!("{train} --codebook-size 0"), vec!["--codebook-size", "got 0"]),

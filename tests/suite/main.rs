@@ -1,5 +1,6 @@
 //! The one integration binary; each module is a kind of promise.
 
+mod balance;
 #[cfg(feature = "cli")]
 mod cli;
 mod codec;

@@ -151,6 +151,69 @@ fn case_assign_ties<B: Backend>(backend: &B) {
     }
 }
 
+/// Loads under prices against f64; a pass of Sinkhorn's algorithm brings an f64 oracle's marginals the same way.
+fn case_loads<B: Backend>(backend: &B) {
+    for metric in [Metric::SquaredL2, Metric::Cosine] {
+        for (n, k, d) in SHAPES {
+            let (data, words) = (rows("loads", *n, *d), codewords("loads words", *k, *d));
+            let prices: Vec<f32> = (0..*k).map(|j| (j % 7) as f32 * 0.05 - 0.1).collect();
+            let resident = upload(backend, &data, *n, *d);
+            let mut codebook = backend.codebook(*k, *d, &words, metric).expect("codebook");
+            backend.set_prices(&mut codebook, &prices).expect("prices");
+            let scores: Vec<Vec<f64>> = data
+                .chunks_exact(*d)
+                .map(|row| {
+                    let plain = scores(row, &words, metric, 0.0, 0.0);
+                    plain.iter().zip(&prices).map(|((s, _), p)| s + f64::from(*p)).collect()
+                })
+                .collect();
+            let size = scores.iter().flatten().fold(1e-3f64, |m, s| m.max(s.abs()));
+            let epsilon = (0.2 * size) as f32;
+            let soft = |epsilon: f64| {
+                let mut loads = vec![0.0f64; *k];
+                for row in &scores {
+                    let best = row.iter().copied().fold(f64::INFINITY, f64::min);
+                    let weights: Vec<f64> = row.iter().map(|s| ((best - s) / epsilon).exp()).collect();
+                    let sum: f64 = weights.iter().sum();
+                    loads.iter_mut().zip(&weights).for_each(|(l, w)| *l += w / sum);
+                }
+                loads
+            };
+            let mut partition = backend.partition(*n).expect("partition");
+            let found = backend.loads(&resident, &codebook, epsilon, &mut partition).expect("loads");
+            assert_eq!(found.loads.len(), *k);
+            assert_close("loads", &found.loads, &soft(f64::from(epsilon)), 1e-5, 1e-3);
+            assert_close("rows", &[found.loads.iter().sum()], &[*n as f64], 1e-9, 1e-4);
+            if *n > 8 && *k > 2 && *d > 2 {
+                assert!(differs(&found.loads, &soft(1.5 * f64::from(epsilon)), 1e-5, 1e-3), "epsilon went unnoticed");
+            }
+            // The labels are those of `assign` under the same prices.
+            let labels = backend.read_partition(&partition).expect("read").labels;
+            backend.assign(&resident, &codebook, &mut partition).expect("assign");
+            assert_eq!(labels, backend.read_partition(&partition).expect("read").labels);
+            let mut clear = 0;
+            for (label, row) in labels.iter().zip(&scores) {
+                let best = argmin(row.iter().copied());
+                let second =
+                    row.iter().enumerate().filter(|(j, _)| *j != best).map(|(_, s)| *s).fold(f64::MAX, f64::min);
+                if second - row[best] > 1e-4 * size {
+                    assert_eq!(*label as usize, best, "{n}×{d}, k = {k}: a price went unnoticed");
+                    clear += 1;
+                }
+            }
+            assert!(*d == 1 || clear * 10 >= *n * 8, "{n}×{d}, k = {k}: {clear} rows are clear");
+        }
+    }
+    // Far apart in units of epsilon: every row is wholly its best codeword's.
+    let (data, words) = (rows("far", 300, 6), codewords("far words", 9, 6));
+    let (resident, mut partition) = (upload(backend, &data, 300, 6), backend.partition(300).expect("partition"));
+    let mut codebook = backend.codebook(9, 6, &words, Metric::SquaredL2).expect("codebook");
+    let found = backend.loads(&resident, &codebook, 1e-9, &mut partition).expect("loads");
+    let counts = backend.tally(&mut partition, 9).expect("tally");
+    assert_close("hard loads", &found.loads, &counts.iter().map(|c| f64::from(*c)).collect::<Vec<_>>(), 1e-3, 1e-3);
+    assert!(backend.set_prices(&mut codebook, &[0.0; 8]).is_err());
+}
+
 fn case_assign_perturbed<B: Backend>(backend: &B) {
     let (n, k, d) = (150, 20, 24);
     let (data, mut words) = (rows("perturbed", n, d), codewords("perturbed words", k, d));
@@ -683,6 +746,7 @@ cases! {
     case_distances,
     case_assign,
     case_assign_ties,
+    case_loads,
     case_assign_perturbed,
     case_dot_error_is_kept,
     case_zero_codeword_under_cosine,

@@ -74,6 +74,15 @@ fn renaming_changes_nothing_but_names() {
 }
 
 #[test]
+fn prices_go_with_their_codewords() {
+    let rows = packages(600);
+    let balance = Some(sememe::Balance::sinkhorn());
+    let codec = train(&rows, &RqKMeans { balance, ..config(&[8, 6], 3) });
+    assert_eq!(codec.manifest().priced_levels, [0, 1]);
+    renames(&codec, &rows, &[shuffled(8, 11), shuffled(6, 12)]);
+}
+
+#[test]
 fn a_shared_codebook_has_one_renaming() {
     let rows = packages(400);
     let mut settings = RqVae::preset("animind").unwrap();

@@ -1,9 +1,11 @@
 //! Raw flags as typed; `plan` turns them into something that can be run.
 
+mod balance;
 mod eval;
 mod ids;
 mod sweep;
 
+pub use balance::*;
 pub use eval::*;
 pub use ids::*;
 pub use sweep::*;
@@ -193,6 +195,8 @@ pub struct Train {
     pub on: OnDevice,
     #[command(flatten)]
     pub codebooks: Codebooks,
+    #[command(flatten)]
+    pub balance: BalanceFlags,
     #[command(flatten)]
     pub preprocess: PreprocessFlags,
     #[command(flatten)]

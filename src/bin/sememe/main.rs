@@ -4,6 +4,7 @@ mod align;
 mod args;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 mod assign;
+mod balance;
 mod churn;
 mod completions;
 mod config;

@@ -25,6 +25,8 @@ pub struct TrainPlan {
     pub config: RqKMeans,
     /// A codec of RQ-KMeans to start from, and whether its codebook sizes are the ones to take.
     pub from: Option<(PathBuf, bool)>,
+    /// Where the codes go that training gave its rows.
+    pub assigned: Option<PathBuf>,
     pub minibatch: Option<MiniBatchPlan>,
     pub network: Option<NetworkPlan>,
     pub device: DeviceChoice,
@@ -68,17 +70,35 @@ pub struct DemoPlan {
 pub fn train(flags: Train) -> Result<TrainPlan> {
     let network = crate::network::plan(&flags)?;
     let mut config = config(&flags.codebooks, &flags.preprocess)?;
+    config.balance = crate::balance::plan(&flags.balance, flags.minibatch.method)?;
+    config.validate().map_err(in_flags)?;
+    let assigned = flags.balance.assigned.clone();
+    if let Some(name) = [
+        (config.refine.is_some(), "--refine"),
+        (config.max_training_rows.is_some(), "--max-training-rows"),
+        (flags.codebooks.from.is_some(), "--from"),
+    ]
+    .into_iter()
+    .find(|(given, _)| *given && assigned.is_some())
+    {
+        return Err(usage(format!("`--assigned` does not go with `{}`; leave one of them out", name.1)));
+    }
     let from = if network.is_none() { from(&flags, &mut config)? } else { None };
     let input = rows(flags.input, flags.rows);
     let mut inputs = vec![input.path.as_path()];
     inputs.extend(from.iter().map(|(codec, _)| codec.as_path()));
     output(&flags.output, &["safetensors"], "a codec is written as", &inputs, !flags.dry_run)?;
+    if let Some(codes) = &assigned {
+        let kinds = ["npy", "parquet", "jsonl", "csv"];
+        output(codes, &kinds, "codes are written as", &[&input.path, &flags.output], !flags.dry_run)?;
+        writes_parquet(codes)?;
+    }
     let minibatch = minibatch(&flags.minibatch, &flags.codebooks, &flags.preprocess, &config)?;
     if let Some(state) = minibatch.as_ref().and_then(|m| m.checkpoint.as_deref()) {
         output(state, &["json"], "a training state is written as", &[&input.path, &flags.output], !flags.dry_run)?;
     }
     let (output, device, dry_run) = (flags.output, flags.on.device, flags.dry_run);
-    Ok(TrainPlan { input, output, config, from, minibatch, network, device, dry_run })
+    Ok(TrainPlan { input, output, config, from, assigned, minibatch, network, device, dry_run })
 }
 
 /// Where k-means starts, if from a codec, with what that decides refused as an option.
@@ -324,6 +344,10 @@ pub fn in_flags(error: Error) -> anyhow::Error {
             );
         }
         "refine.beam" | "beam" => "--beam",
+        "balance.levels" => "--balance-levels",
+        "balance.epsilon" => "--balance-epsilon",
+        "balance.minimum" | "balance.maximum" => "--capacity",
+        "balance" => "--balance",
         "batch_rows" => "--batch-rows",
         "epochs" => "--epochs",
         name if name.starts_with("codebook_sizes") => "--codebook-size",

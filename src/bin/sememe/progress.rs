@@ -224,8 +224,9 @@ impl State {
 
     fn level_line(&self, l: &LevelSummary) -> String {
         let reseeded = if l.reseeded > 0 { format!(", {} reseeded", whole(l.reseeded)) } else { String::new() };
+        let loads = l.balance.as_ref().map_or_else(String::new, |b| format!(", {}", crate::balance::loads(b)));
         format!(
-            "level {}/{}  K {:<4}  inertia {:.4e}  R² {:.4}  perplexity {:<5.1}  used {:<6}  {:>6}, {} of {} iterations{reseeded}",
+            "level {}/{}  K {:<4}  inertia {:.4e}  R² {:.4}  perplexity {:<5.1}  used {:<6}  {:>6}, {} of {} iterations{reseeded}{loads}",
             l.level + 1,
             self.levels,
             l.codebook_size,

@@ -75,6 +75,12 @@ fn facts(m: &Manifest) -> Vec<Vec<String>> {
     if m.training.kept_variance < 1.0 {
         out.push(fact("PCA keeps", format!("{} of the variance", percent(m.training.kept_variance))));
     }
+    for l in &m.training.levels {
+        if let Some(b) = &l.balance {
+            let exact = if b.exact { format!(" within {} to {}", b.minimum, b.maximum) } else { String::new() };
+            out.push(fact(&format!("balanced, level {}", l.level + 1), format!("{}{exact}", crate::balance::loads(b))));
+        }
+    }
     out.push(fact("encodes", if m.beam == 1 { "greedily".into() } else { format!("with a beam of {}", m.beam) }));
     out.push(fact("trained on", format!("{trained}, seed {}", m.seed)));
     if let [before, .., after] = m.training.refined_r2.as_slice() {

@@ -10,8 +10,10 @@ use crate::progress::Progress;
 use crate::text::{count, metric, percent, size, sizes, table, time, whole};
 use anyhow::Result;
 use sememe::eval::{EvalOptions, Evaluation, advice, evaluate};
+use sememe::io::CodesWriter;
 use sememe::{Codec, Codes, Device, EncodeOptions, Error, Pca, RowSource as _, RqKMeans};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Instant;
 
 /// Up to so many rows the IDs of the training file are measured when it is done, which takes about as long as one
@@ -39,9 +41,10 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
         (None, Some(minibatch)) => crate::minibatch::train(minibatch, &input, &device, progress)?,
         (None, None) => {
             progress.expect_levels(config.codebook_sizes.len(), config.starts);
-            match &start {
-                Some(start) => Codec::train_from(start, &input, config, &device, progress).map_err(in_flags)?,
-                None => Codec::train(&input, config, &device, progress)?,
+            match (&start, &plan.assigned) {
+                (Some(start), _) => Codec::train_from(start, &input, config, &device, progress).map_err(in_flags)?,
+                (None, Some(path)) => assigned(path, &input, config, &device, progress)?,
+                (None, None) => Codec::train(&input, config, &device, progress).map_err(in_flags)?,
             }
         }
     };
@@ -111,6 +114,16 @@ fn started(plan: &TrainPlan, start: Option<&Codec>, input: &Input) -> Result<RqK
     Ok(config)
 }
 
+/// Trains, and writes the codes that training gave the rows.
+fn assigned(path: &Path, input: &Input, config: &RqKMeans, device: &Device, progress: &Progress) -> Result<Codec> {
+    let (codec, codes) = Codec::train_assigned(input, config, device, progress).map_err(in_flags)?;
+    let mut writer = CodesWriter::create(path, codes.rows(), codes.levels(), &codec.codebook_sizes())?;
+    let numbers: Vec<u64> = (0..codes.rows()).map(|i| input.original(i)).collect();
+    writer.write_with_rows(&numbers, codes.as_slice())?;
+    writer.finish()?;
+    Ok(codec)
+}
+
 /// Says which rows were left out.
 pub fn report_dropped(input: &Input, progress: &Progress) {
     if let [first, ..] = input.dropped() {
@@ -167,6 +180,7 @@ fn summary(
     json!({
         "output": plan.output.display().to_string(),
         "output_bytes": std::fs::metadata(&plan.output).map_or(0, |m| m.len()),
+        "assigned": plan.assigned.as_ref().map(|path| path.display().to_string()),
         "content_hash": codec.content_hash(),
         "dims": codec.dims(),
         "inner_dims": manifest.inner_dims,
@@ -202,6 +216,12 @@ fn dry_run(
         && used < 2
     {
         return Err(usage(format!("`--pca`: {} of variance cannot be found in {used} rows", pca.keep_variance)));
+    }
+    if let Some(balance) = &config.balance {
+        let levels = config.codebook_sizes.iter().enumerate().filter(|(level, _)| balance.applies(*level));
+        for (_, size) in levels {
+            balance.bounds(used, *size).map_err(in_flags)?;
+        }
     }
     if progress.json {
         return print_json(&json!({
@@ -249,10 +269,16 @@ fn describe(plan: &TrainPlan, config: &RqKMeans, input: &Input, used: usize, dev
         Some(minibatch) => rows.push(row("mini-batches", crate::minibatch::describe(minibatch))),
         None => rows.push(row("k-means", kmeans(config))),
     }
+    if let Some(balance) = &config.balance {
+        rows.push(row("balance", crate::balance::describe(balance)));
+    }
     if let Some(refine) = config.refine {
         rows.push(row("refine", format!("{} with a beam of {}", count(refine.rounds as u64, "round"), refine.beam)));
     }
     rows.push(row("device", device::name(&device.info())));
+    if let Some(codes) = &plan.assigned {
+        rows.push(row("would write", format!("{}, the codes that training gives its rows", codes.display())));
+    }
     let replaces = if plan.output.exists() { ", replacing the one there" } else { "" };
     rows.push(row("would write", format!("{}{replaces}", plan.output.display())));
     format!("{}nothing was written (--dry-run)\n", table(&rows, &[0, 1]))

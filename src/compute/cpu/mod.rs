@@ -16,6 +16,7 @@ mod ema;
 mod half_norms;
 pub(crate) mod isa;
 mod layer_norm;
+mod loads;
 pub(crate) mod math;
 mod matmul;
 mod nearest;
@@ -40,7 +41,7 @@ pub use isa::Isa;
 pub use seeding::Seeding;
 pub use tensor::{Index, Tensor};
 
-use super::{Assigned, Backend, BeamCodes, DeviceInfo, DeviceKind, HostPartition, LevelCodes, Metric, Steps};
+use super::{Assigned, Backend, BeamCodes, DeviceInfo, DeviceKind, HostPartition, LevelCodes, Loads, Metric, Steps};
 use crate::data::MatrixView;
 use crate::error::{Error, Result, check_shape};
 use std::sync::OnceLock;
@@ -89,12 +90,14 @@ pub struct Codebook {
     /// `values` times the weights, under cosine only.
     scaled: Option<Vec<f32>>,
     pub(super) bias: Vec<f32>,
+    /// What is added to the biases; empty for nothing.
+    prices: Vec<f32>,
     pub(super) packed: Option<amx::Packed>,
 }
 
 impl Codebook {
     fn new(k: usize, d: usize, values: Vec<f32>, metric: Metric) -> Self {
-        let mut book = Self { k, d, values, metric, scaled: None, bias: Vec::new(), packed: None };
+        let mut book = Self { k, d, values, metric, scaled: None, bias: Vec::new(), prices: Vec::new(), packed: None };
         book.derive();
         book
     }
@@ -107,13 +110,16 @@ impl Codebook {
     /// Weights, biases and packing from the values. O(k·d).
     pub(super) fn derive(&mut self) {
         let squares = self.values.chunks_exact(self.d).map(|c| c.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>());
+        let price = |j: usize| self.prices.get(j).copied().map_or(0.0, f64::from);
         match self.metric {
-            Metric::SquaredL2 => self.bias = squares.map(|s| (0.5 * s) as f32).collect(),
+            Metric::SquaredL2 => {
+                self.bias = squares.enumerate().map(|(j, s)| (0.5 * s + price(j)) as f32).collect();
+            }
             Metric::Cosine => {
                 let weights: Vec<f64> = squares.map(|s| if s > 0.0 { 1.0 / s.sqrt() } else { 0.0 }).collect();
                 let scale = |(c, w): (&[f32], &f64)| c.iter().map(|v| (f64::from(*v) * w) as f32).collect::<Vec<_>>();
                 self.scaled = Some(self.values.chunks_exact(self.d).zip(&weights).flat_map(scale).collect());
-                self.bias = vec![0.0; self.k];
+                self.bias = (0..self.k).map(|j| price(j) as f32).collect();
             }
         }
         // Tiles pay once there is a tile's worth of work.
@@ -275,6 +281,13 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn set_prices(&self, codebook: &mut Codebook, prices: &[f32]) -> Result<()> {
+        check_shape("k", codebook.k, prices.len(), "prices")?;
+        codebook.prices = prices.to_vec();
+        codebook.derive();
+        Ok(())
+    }
+
     fn partition(&self, n: usize) -> Result<Partition> {
         Ok(Partition { labels: vec![0; n], best: vec![0.0; n], second: vec![0.0; n], ..Partition::default() })
     }
@@ -298,6 +311,12 @@ impl Backend for Cpu {
         // What was tallied described other labels.
         partition.starts.clear();
         Ok(assign::assign(rows, codebook, partition))
+    }
+
+    fn loads(&self, rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Result<Loads> {
+        agree(rows, Some(codebook), Some(partition))?;
+        partition.starts.clear();
+        Ok(loads::loads(rows, codebook, epsilon, partition))
     }
 
     fn tally(&self, partition: &mut Partition, k: usize) -> Result<Vec<u32>> {

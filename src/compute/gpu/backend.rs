@@ -5,7 +5,7 @@ use super::dispatch::Span;
 use super::resident::{Codebook, Part, Partition, Rows, Seeding};
 use super::variant::split_error;
 use super::{Gpu, levels};
-use crate::compute::{Assigned, Backend, BeamCodes, DeviceInfo, HostPartition, LevelCodes, Metric, params};
+use crate::compute::{Assigned, Backend, BeamCodes, DeviceInfo, HostPartition, LevelCodes, Loads, Metric, params};
 use crate::error::{Error, Result};
 
 /// Rows of one block of `row_norm`'s, `column_sum`'s and `seeding`'s partial sums.
@@ -95,6 +95,10 @@ impl Backend for Gpu {
         self.set_codewords(codebook, changes)
     }
 
+    fn set_prices(&self, codebook: &mut Codebook, prices: &[f32]) -> Result<()> {
+        self.set_prices(codebook, prices)
+    }
+
     fn partition(&self, n: usize) -> Result<Partition> {
         self.partition(n)
     }
@@ -113,6 +117,10 @@ impl Backend for Gpu {
 
     fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {
         self.assign(rows, codebook, partition)
+    }
+
+    fn loads(&self, rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Result<Loads> {
+        self.loads(rows, codebook, epsilon, partition)
     }
 
     fn tally(&self, partition: &mut Partition, k: usize) -> Result<Vec<u32>> {

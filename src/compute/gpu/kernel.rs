@@ -211,6 +211,7 @@ kernels! {
     AssignMatrix: "assign_split" Matrix "assign", [SPLIT_FINISH, SPLIT_MATRIX], AssignSplit, BLOCKS,
         ["main" 128 [1 R, 2 R, 3 R, 4 W, 5 W, 6 W, 7 W, 8 R]];
     Exponent: "exponent" Core "row_norm", [], Exponent, ONE, ["main" 256 [1 R, 2 W]];
+    Loads: "loads" Core "loads", [TILE], Loads, SINGLE, ["main" 0 [1 R, 2 R, 3 R, 4 R, 5 W], "totals" 256 [5 W, 6 W]];
     Distance: "distance" Core "distance", [TILE], Distance, SINGLE, ["main" 0 [1 R, 2 R, 3 W]];
     Project: "project" Core "project", [TILE], Project, TILES,
         ["main" 0 [1 R, 2 R, 3 R, 4 R, 5 W], "scale_rows" 256 [1 R, 3 R, 4 R, 5 W]];

@@ -22,6 +22,7 @@ mod device;
 mod dispatch;
 pub mod kernel;
 mod levels;
+mod loads;
 mod matmul;
 mod pipeline;
 mod project;

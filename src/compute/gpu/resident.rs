@@ -94,13 +94,14 @@ pub struct Codebook {
     pub(super) scale_bias: wgpu::Buffer,
 }
 
-/// `(w, b)` of a codeword, in f64, rounded once.
-pub(super) fn scale_bias(codeword: &[f32], metric: Metric) -> [f32; 2] {
+/// `(w, b)` of a codeword of a price, in f64, rounded once.
+pub(super) fn scale_bias(codeword: &[f32], metric: Metric, price: f32) -> [f32; 2] {
+    let price = f64::from(price);
     let squared: f64 = codeword.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
     match metric {
-        Metric::SquaredL2 => [1.0, (0.5 * squared) as f32],
-        Metric::Cosine if squared > 0.0 => [(1.0 / squared.sqrt()) as f32, 0.0],
-        Metric::Cosine => [0.0, 0.0],
+        Metric::SquaredL2 => [1.0, (0.5 * squared + price) as f32],
+        Metric::Cosine if squared > 0.0 => [(1.0 / squared.sqrt()) as f32, price as f32],
+        Metric::Cosine => [0.0, price as f32],
     }
 }
 
@@ -117,7 +118,7 @@ impl Codebook {
         lines.resize(padded * stride, 0.0);
         let mut pairs: Vec<f32> = Vec::with_capacity(2 * padded);
         for j in 0..k {
-            pairs.extend(scale_bias(&values[j * d..(j + 1) * d], metric));
+            pairs.extend(scale_bias(&values[j * d..(j + 1) * d], metric, 0.0));
         }
         for _ in k..padded {
             pairs.extend([0.0, f32::MAX]);

@@ -105,7 +105,7 @@ impl Gpu {
             }
             pad(values, codebook.d, codebook.stride, &mut line);
             line.resize(codebook.stride, 0.0);
-            let pair = scale_bias(values, codebook.metric);
+            let pair = scale_bias(values, codebook.metric, 0.0);
             self.core.write(
                 &codebook.values,
                 u64::from(*j) * (codebook.stride * 4) as u64,

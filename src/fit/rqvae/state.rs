@@ -233,6 +233,7 @@ impl RqVaeTrainer {
             normalize_rows: self.config.preprocess.normalize,
             encoder: Some(layout.mlp(&self.config, &layout.encoder, params)?),
             codebooks,
+            prices: Vec::new(),
             metric: Metric::SquaredL2,
             normalize_residuals: false,
             decoder: Some(layout.mlp(&self.config, &layout.decoder, params)?),
@@ -247,6 +248,7 @@ impl RqVaeTrainer {
             utilisation: l.utilisation,
             perplexity: l.perplexity,
             reseeded: 0,
+            balance: None,
             seconds: 0.0,
         });
         let summary = TrainingSummary {
