@@ -121,6 +121,20 @@ fn kernels(criterion: &mut Criterion, gpu: &Gpu, kernel: AssignKernel, full: boo
             }
         }
         if full {
+            let mut calls = 0u32;
+            let begun = Instant::now();
+            group.bench_function(BenchmarkId::new("assign and soft loads", &shape), |bench| {
+                bench.iter(|| {
+                    let found = gpu.loads(&resident, &codebook, 0.1 * d as f32, &mut partition).expect("loads");
+                    calls += 1;
+                    let sum: f64 = found.loads.iter().sum();
+                    assert!((sum - n as f64).abs() <= 1e-3 * n as f64, "{sum} rows of {n}");
+                });
+            });
+            if calls > 0 {
+                let seconds = begun.elapsed().as_secs_f64() / f64::from(calls);
+                println!("RESULT Sinkhorn iteration {shape}: {:.3} ms, without an N×K buffer", 1e3 * seconds);
+            }
             group.bench_function(BenchmarkId::new("tally and update", &shape), |bench| {
                 let weights = vec![1.0; k];
                 bench.iter(|| {
