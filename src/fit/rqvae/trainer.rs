@@ -291,6 +291,11 @@ impl RqVaeTrainer {
         let aligned = data.aligned.as_ref().map(|a| a.dims);
         let mut session = Session::new(backend, &config, &layout, aligned, config.batch_rows.min(data.rows()).max(1))?;
         self.upload(&mut session)?;
+        let progress = &self.progress;
+        if progress.step == 0 && progress.epoch > 0 && self.best_epoch() == Some(progress.epoch) {
+            // A kill may have come between `last` and `best`, which hold the same at the end of a best epoch.
+            recorder.checkpoint(CheckpointKind::Best, self)?;
+        }
         let outcome = self.epochs_on(&mut session, &data, observer, recorder);
         if matches!(outcome, Err(Error::Interrupted(_))) {
             self.download(&session)?;

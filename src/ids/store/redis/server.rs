@@ -32,7 +32,7 @@ impl Server {
         match server.connect() {
             Ok(connection) => server.connection = Some(connection),
             // One that hangs up is there, and on its way down or up.
-            Err(e) if e.is_io_error() && !e.is_connection_dropped() => {
+            Err(e) if e.is_connection_refusal() || e.is_io_error() && !e.is_connection_dropped() => {
                 return Err(Error::Store(format!("`{}`: {e}; is a Redis server running there?", server.shown)));
             }
             Err(e) if passes(&e) => {}
