@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 /// Steps of the prices before the first and before every other iteration.
 const FIRST_STEPS: usize = 20;
 const STEPS: usize = 8;
+/// The same where loads are made exact afterwards, which forgives prices that are a little off.
+const EXACT_STEPS: usize = 4;
 /// Rows a codeword of the sample that these steps look at.
 const SAMPLE: usize = 32;
 
@@ -241,7 +243,8 @@ impl<B: Backend> Run<'_, B> {
         for iteration in plain + 1..=settings.iterations {
             // Codewords that move under stale prices chase rows that the next prices take away: on all of an iteration's
             // loads a single step a time diverges.
-            for _ in 0..if iteration == plain + 1 { FIRST_STEPS } else { STEPS } {
+            let steps = if self.balance.is_exact() { EXACT_STEPS } else { STEPS };
+            for _ in 0..if iteration == plain + 1 { FIRST_STEPS } else { steps } {
                 self.pass(few, &mut codebook, &mut few_partition, &mut prices, epsilon)?;
             }
             let (now, worst) = self.pass(rows, &mut codebook, &mut partition, &mut prices, epsilon)?;
@@ -257,7 +260,7 @@ impl<B: Backend> Run<'_, B> {
             previous = now;
         }
         // Exact loads are made from any prices; good ones only save work.
-        let most = if self.balance.is_exact() { self.balance.iterations.min(STEPS) } else { self.balance.iterations };
+        let most = if self.balance.is_exact() { self.balance.iterations.min(EXACT_STEPS) } else { self.balance.iterations };
         for _ in 0..most {
             let (_, worst) = self.pass(rows, &mut codebook, &mut partition, &mut prices, epsilon)?;
             if worst <= self.balance.tolerance {
