@@ -18,6 +18,8 @@ fn python(args: &[&str]) -> Option<String> {
         .arg(script)
         .args(args)
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        // The models are tiny; threads would only wait for each other on a busy machine.
+        .env("OMP_NUM_THREADS", "1")
         .output()
         .expect("a Python that runs");
     let (stdout, stderr) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
