@@ -231,6 +231,36 @@ fn a_sweep_goes_on_where_it_was_and_notices_what_changed() {
 }
 
 #[test]
+fn a_killed_sweep_loses_no_finished_cell() {
+    let desk = Desk::fitted();
+    let args = "sweep items.npy -o grid --levels 3 --codebook-size 16,24,32,40,48,56 --refine 0,3 --quiet";
+    let mut child = desk.command(args).spawn().expect("start");
+    let finished = || {
+        let files = fs::read_dir(desk.path("grid")).into_iter().flatten().filter_map(Result::ok);
+        files.filter(|file| file.file_name().to_string_lossy().starts_with("cell-")).count()
+    };
+    while finished() < 2 && child.try_wait().expect("wait").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    let kept = finished() as u64;
+    let again = desk.run(&args.replace("--quiet", "--json")).json();
+    assert_eq!(again["kept"], kept);
+    assert!(kept >= 2, "{kept}");
+    let fresh = desk.run(&args.replace("grid", "fresh").replace("--quiet", "--json")).json();
+    assert_eq!((&fresh["kept"], &fresh["failed"]), (&0.into(), &0.into()));
+    for (a, b) in again["cells"].as_array().expect("cells").iter().zip(fresh["cells"].as_array().expect("cells")) {
+        for name in ["key", "on_front", "levels"] {
+            assert_eq!(a[name], b[name]);
+        }
+        for name in ["r2", "collision_rate", "perplexity"] {
+            assert_eq!(a["outcome"]["done"][name], b["outcome"]["done"][name], "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_sweep_keeps_codecs_and_refuses_early() {
     let desk = Desk::fitted();
     let args = "sweep items.npy -o grid --levels 2 --codebook-size 8 --refine 0,2 --iterations 2 --queries 20";
