@@ -260,7 +260,8 @@ impl<B: Backend> Run<'_, B> {
             previous = now;
         }
         // Exact loads are made from any prices; good ones only save work.
-        let most = if self.balance.is_exact() { self.balance.iterations.min(EXACT_STEPS) } else { self.balance.iterations };
+        let most =
+            if self.balance.is_exact() { self.balance.iterations.min(EXACT_STEPS) } else { self.balance.iterations };
         for _ in 0..most {
             let (_, worst) = self.pass(rows, &mut codebook, &mut partition, &mut prices, epsilon)?;
             if worst <= self.balance.tolerance {
