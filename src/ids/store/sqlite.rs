@@ -81,6 +81,21 @@ fn failed(place: &str, e: &rusqlite::Error) -> Error {
     Error::Store(format!("`{place}`: {e}{hint}"))
 }
 
+/// Tries again for as long as the file is locked and patience lasts.
+fn patiently<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let begun = std::time::Instant::now();
+    loop {
+        match work() {
+            Err(e)
+                if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && begun.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
 impl SqliteStore {
     /// Opens a store, or makes one for a codec's IDs.
     ///
@@ -96,8 +111,9 @@ impl SqliteStore {
         db.busy_timeout(PATIENCE).map_err(|e| bad(&e))?;
         let version = check_version(&db, &place)?;
         if version.is_none() {
-            db.pragma_update(None, "journal_mode", "WAL").map_err(|e| bad(&e))?;
-            create(&mut db, codec_hash, levels).map_err(|e| bad(&e))?;
+            // SQLite does not wait for a lock that changing the journal's mode asks for, as the first ones to open a new file do.
+            patiently(|| db.pragma_update(None, "journal_mode", "WAL")).map_err(|e| bad(&e))?;
+            patiently(|| create(&mut db, codec_hash, levels)).map_err(|e| bad(&e))?;
         }
         let mut store = Self::over(db, place)?;
         check_codec(&store.place, (&store.codec_hash, store.levels), (codec_hash, levels))?;
