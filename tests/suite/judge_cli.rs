@@ -231,6 +231,22 @@ fn a_sweep_goes_on_where_it_was_and_notices_what_changed() {
 }
 
 #[test]
+fn a_sweep_tries_ways_to_balance() {
+    let desk = Desk::fitted();
+    let args = "sweep items.npy -o grid --levels 2 --codebook-size 8 --balance none,sinkhorn,capacity --refine 0,2";
+    let value = desk.run(&format!("{args} --json")).json();
+    let cells = value["cells"].as_array().expect("cells");
+    assert_eq!((cells.len(), &value["failed"]), (6, &2.into()), "refinement and balance exclude each other");
+    assert_eq!(cells[1]["balance"], "sinkhorn");
+    let evenness = |cell: &Value| number(cell, "/outcome/done/perplexity/0");
+    assert!(evenness(&cells[1]) > evenness(&cells[0]) && evenness(&cells[2]) > 7.9, "{cells:#?}");
+    let text = desk.run(args).ok();
+    assert!(text.stdout.contains("capacity") && text.stdout.contains("4 from earlier"), "{}", text.stdout);
+    assert!(text.stderr.contains("2 × 8, refined 2, sinkhorn failed: `balance`"), "{}", text.stderr);
+    desk.refuses("sweep items.npy -o none --balance none,none", 2, &["--balance", "twice"]);
+}
+
+#[test]
 fn a_killed_sweep_loses_no_finished_cell() {
     let desk = Desk::fitted();
     let args = "sweep items.npy -o grid --levels 3 --codebook-size 16,24,32,40,48,56 --refine 0,3 --quiet";

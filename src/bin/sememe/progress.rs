@@ -119,9 +119,14 @@ impl Progress {
     /// Something the user should know: a line now, or an entry of the JSON's `notes`.
     pub fn note(&self, note: &str) {
         let mut state = self.state();
-        if self.json {
+        if state.terse && state.notes.iter().any(|told| told == note) {
+            // Every training of a row of them would say so again.
+            return;
+        }
+        if self.json || state.terse {
             state.notes.push(note.to_owned());
-        } else {
+        }
+        if !self.json {
             say(self.mode, &state, &format!("note: {note}"));
         }
     }

@@ -1,6 +1,6 @@
 //! `sememe sweep`.
 
-use crate::args::{DeviceChoice, Sweep as Flags};
+use crate::args::{BalanceChoice, DeviceChoice, Sweep as Flags};
 use crate::device;
 use crate::failure::usage;
 use crate::input::Input;
@@ -12,7 +12,7 @@ use crate::train::report_dropped;
 use anyhow::Result;
 use sememe::io::write_bytes_atomic;
 use sememe::pipeline::sweep::{Cell, Outcome, Sweep, SweepOptions, SweepReport, render_page, run as sweep};
-use sememe::{Error, Refine, RowSource as _, RqKMeans};
+use sememe::{Balance, Error, Refine, RowSource as _, RqKMeans};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -49,12 +49,22 @@ pub fn plan(flags: Flags) -> Result<SweepPlan> {
         codebook_sizes: axis("--codebook-size", &flags.codebook_size)?,
         refine_rounds,
         beam: flags.beam.unwrap_or_else(|| Refine::default().beam),
+        balance: flags
+            .balance
+            .iter()
+            .map(|how| match how {
+                BalanceChoice::None => None,
+                BalanceChoice::Sinkhorn => Some(Balance::sinkhorn()),
+                BalanceChoice::Capacity => Some(Balance::capacity()),
+            })
+            .collect(),
     };
     sweep.cells().map_err(|e| match e {
         Error::Config { field, problem } => {
             let flag = match field.as_str() {
                 "levels" => "--levels",
                 "refine_rounds" => "--refine",
+                "balance" => "--balance",
                 _ => "--codebook-size",
             };
             usage(format!("`{flag}`: {problem}"))
@@ -175,9 +185,13 @@ pub fn run(plan: &SweepPlan, progress: &Progress) -> Result<()> {
 fn as_text(report: &SweepReport) -> String {
     let recall = report.cells.iter().any(|cell| cell.figures().is_some_and(|f| f.recall_at_10.is_some()));
     let refined = report.cells.iter().any(|cell| cell.refine_rounds > 0);
+    let balanced = report.cells.iter().any(|cell| cell.balance != "none");
     let mut head = vec!["", "levels", "K"];
     if refined {
         head.push("refined");
+    }
+    if balanced {
+        head.push("balance");
     }
     head.extend(["vocabulary", "R²", "collisions", "largest", "perplexity/K", "train"]);
     if recall {
@@ -192,6 +206,9 @@ fn as_text(report: &SweepReport) -> String {
         ];
         if refined {
             row.push(cell.refine_rounds.to_string());
+        }
+        if balanced {
+            row.push(cell.balance.to_owned());
         }
         row.push(cell.vocabulary.to_string());
         match cell.figures() {

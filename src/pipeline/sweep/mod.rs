@@ -15,7 +15,7 @@ pub use run::{SweepOptions, run};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::fit::{Refine, RqKMeans};
+use crate::fit::{Balance, Loads, Refine, RqKMeans};
 
 /// A grid of settings: every combination of the axes, on top of the settings that all cells have.
 ///
@@ -27,7 +27,7 @@ use crate::fit::{Refine, RqKMeans};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sweep {
-    /// What all cells have; its `codebook_sizes` and `refine` are replaced by the axes.
+    /// What all cells have; its `codebook_sizes`, `refine` and `balance` are replaced by the axes.
     pub base: RqKMeans,
     /// Levels.
     pub levels: Vec<usize>,
@@ -37,6 +37,8 @@ pub struct Sweep {
     pub refine_rounds: Vec<usize>,
     /// Prefixes a row that refinement keeps.
     pub beam: usize,
+    /// How loads are evened out; `None` is not at all.
+    pub balance: Vec<Option<Balance>>,
 }
 
 impl Default for Sweep {
@@ -47,6 +49,7 @@ impl Default for Sweep {
             codebook_sizes: vec![128, 256, 512],
             refine_rounds: vec![0],
             beam: Refine::default().beam,
+            balance: vec![None],
         }
     }
 }
@@ -73,10 +76,16 @@ impl Sweep {
                 return Err(Error::config(name, format!("{} is there twice", values[twice])));
             }
         }
+        if self.balance.is_empty() {
+            return Err(Error::config("balance", "no value to try; give at least 1"));
+        }
+        if (1..self.balance.len()).any(|at| self.balance[..at].contains(&self.balance[at])) {
+            return Err(Error::config("balance", "one way to balance is there twice"));
+        }
         if let Some(levels) = self.levels.iter().find(|levels| !(1..=64).contains(*levels)) {
             return Err(Error::config("levels", format!("expected 1 to 64, got {levels}")));
         }
-        let count = axes.iter().fold(1usize, |product, (_, values)| product.saturating_mul(values.len()));
+        let count = axes.iter().fold(self.balance.len(), |product, (_, values)| product.saturating_mul(values.len()));
         if count > MOST_CELLS {
             return Err(Error::config("levels", format!("{count} cells, expected at most {MOST_CELLS}")));
         }
@@ -85,7 +94,12 @@ impl Sweep {
             for &size in &self.codebook_sizes {
                 for &rounds in &self.refine_rounds {
                     let refine = (rounds > 0).then_some(Refine { rounds, beam: self.beam });
-                    cells.push(RqKMeans { codebook_sizes: vec![size; levels], refine, ..self.base.clone() });
+                    cells.extend(self.balance.iter().map(|balance| RqKMeans {
+                        codebook_sizes: vec![size; levels],
+                        refine,
+                        balance: balance.clone(),
+                        ..self.base.clone()
+                    }));
                 }
             }
         }
@@ -112,6 +126,8 @@ pub struct Cell {
     pub codebook_size: usize,
     /// Rounds of refinement.
     pub refine_rounds: usize,
+    /// How loads were evened out: `none`, `sinkhorn` or `capacity`.
+    pub balance: &'static str,
     /// Codewords of all levels: tokens that its vocabulary grows by.
     pub vocabulary: usize,
     /// Names the cell's file in the folder.
@@ -130,6 +146,11 @@ impl Cell {
             levels: config.codebook_sizes.len(),
             codebook_size: config.codebook_sizes.first().copied().unwrap_or(0),
             refine_rounds: config.refine.map_or(0, |refine| refine.rounds),
+            balance: match config.balance.as_ref().map(|balance| balance.loads) {
+                None => "none",
+                Some(Loads::Even) => "sinkhorn",
+                Some(Loads::Capacity { .. }) => "capacity",
+            },
             vocabulary: config.codebook_sizes.iter().sum(),
             key,
             kept: false,
@@ -151,7 +172,8 @@ impl Cell {
     #[must_use]
     pub fn name(&self) -> String {
         let refined = if self.refine_rounds > 0 { format!(", refined {}", self.refine_rounds) } else { String::new() };
-        format!("{} × {}{refined}", self.levels, self.codebook_size)
+        let balanced = if self.balance == "none" { String::new() } else { format!(", {}", self.balance) };
+        format!("{} × {}{refined}{balanced}", self.levels, self.codebook_size)
     }
 }
 

@@ -87,13 +87,14 @@ fn plot(report: &SweepReport, done: &[(&Cell, &Figures)]) -> String {
     let mut trails = String::new();
     let (mut marks, mut spoken) = (String::new(), Vec::new());
     for level in &levels {
-        let mut rounds: Vec<usize> =
-            done.iter().filter(|(cell, _)| cell.levels == *level).map(|(cell, _)| cell.refine_rounds).collect();
-        rounds.sort_unstable();
-        rounds.dedup();
-        for refined in rounds {
+        let kind = |cell: &Cell| (cell.refine_rounds, cell.balance);
+        let mut kinds: Vec<(usize, &str)> =
+            done.iter().filter(|(cell, _)| cell.levels == *level).map(|(cell, _)| kind(cell)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        for wanted in kinds {
             let mut line: Vec<&(&Cell, &Figures)> =
-                done.iter().filter(|(cell, _)| cell.levels == *level && cell.refine_rounds == refined).collect();
+                done.iter().filter(|(cell, _)| cell.levels == *level && kind(cell) == wanted).collect();
             line.sort_by_key(|(cell, _)| cell.codebook_size);
             let path: Vec<String> =
                 line.iter().map(|(_, f)| format!("{:.2} {:.2}", across(f.r2) * 10.0, down(f.collision_rate))).collect();
@@ -112,10 +113,15 @@ fn plot(report: &SweepReport, done: &[(&Cell, &Figures)]) -> String {
             shape(cell)
         );
         let side = if x > 70.0 { " left" } else { "" };
-        let refined = if cell.refine_rounds > 0 { "+" } else { "" };
+        let how = match (cell.refine_rounds > 0, cell.balance) {
+            (true, _) => "+",
+            (_, "sinkhorn") => " s",
+            (_, "capacity") => " c",
+            _ => "",
+        };
         let _ = write!(
             marks,
-            "<span class=\"t{side}\" style=\"left:{x:.2}%;top:{y:.2}%\">{}{refined}</span>",
+            "<span class=\"t{side}\" style=\"left:{x:.2}%;top:{y:.2}%\">{}{how}</span>",
             cell.codebook_size
         );
         spoken.push(what);
@@ -146,7 +152,12 @@ fn plot(report: &SweepReport, done: &[(&Cell, &Figures)]) -> String {
          aria-hidden=\"true\">{axis}</div><p class=\"soft under\">Across: R², variance explained. Up: collision rate, the share \
          of items beyond the first on their ID, in logarithms. Numbers at the points are codewords a level{}.</p></figure>",
         spoken.join("; "),
-        if done.iter().any(|(cell, _)| cell.refine_rounds > 0) { ", + where refined" } else { "" }
+        match (done.iter().any(|(c, _)| c.refine_rounds > 0), done.iter().any(|(c, _)| c.balance != "none")) {
+            (true, true) => ", + where refined, s and c where balanced by Sinkhorn and by capacity",
+            (true, false) => ", + where refined",
+            (false, true) => ", s and c where balanced by Sinkhorn and by capacity",
+            (false, false) => "",
+        }
     )
 }
 

@@ -1,6 +1,6 @@
 //! Flags of `sememe sweep`.
 
-use super::{OnDevice, PreprocessFlags, Rows};
+use super::{BalanceChoice, OnDevice, PreprocessFlags, Rows};
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ const EXAMPLES: &str = "\
 Examples:
   sememe sweep items.npy -o sweep --levels 2..4 --codebook-size 128,256,512
   sememe sweep items.npy -o sweep --levels 3 --codebook-size 256 --refine 0,5,10 --keep-codecs
+  sememe sweep items.npy -o sweep --levels 3 --codebook-size 256,512 --balance none,sinkhorn,capacity
 
 Run again after a stop, or with further values, it trains only what the folder does not hold.";
 
@@ -32,6 +33,10 @@ pub struct Sweep {
     /// Prefixes a row that refinement keeps [default: 8]
     #[arg(long, value_name = "N")]
     pub beam: Option<usize>,
+    /// Ways to even out the loads to try: none, sinkhorn, capacity
+    #[arg(long, value_enum, value_name = "HOW,HOW", value_delimiter = ',', default_value = "none")]
+    #[arg(hide_possible_values = true)]
+    pub balance: Vec<BalanceChoice>,
     /// Iterations a level, at most [default: 25]
     #[arg(long, value_name = "N")]
     pub iterations: Option<usize>,
