@@ -42,6 +42,23 @@ pub use codes_writer::CodesWriter;
 pub use events::{EventItem, EventsFile, read_events};
 pub use ids_reader::{IdLine, read_ids};
 pub use ids_writer::IdsWriter;
+pub(crate) use lines::{csv_bad, json_bad};
+pub(crate) use open::extension;
 pub use open::{OpenOptions, open};
+#[cfg(feature = "parquet")]
+pub(crate) use parquet_text::ParquetTexts;
 pub use rows_writer::RowsWriter;
+pub(crate) use titles::each_json_line;
 pub use titles::{read_keys, read_labels, read_titles};
+pub(crate) use window::Window;
+
+/// Calls `row` with the number and the texts of every row of a parquet file, lists joined by `separator`; the first field is a key.
+#[cfg(feature = "parquet")]
+pub(crate) fn each_parquet_row(
+    path: &std::path::Path,
+    wanted: &[&str],
+    separator: &str,
+    row: &mut dyn FnMut(u64, &mut [String]) -> crate::Result<()>,
+) -> crate::Result<()> {
+    parquet_text::each(&Window::open(path)?, wanted, Some(separator), row)
+}

@@ -30,7 +30,7 @@ pub(crate) struct ParquetCodes {
     levels: i32,
 }
 
-fn refused(path: &Path, e: ParquetError) -> Error {
+pub(super) fn refused(path: &Path, e: ParquetError) -> Error {
     let cause = match e {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
             Ok(io) => *io,

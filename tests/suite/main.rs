@@ -37,6 +37,7 @@ mod network_codec;
 mod network_file;
 #[cfg(feature = "gpu")]
 mod parity;
+mod prep;
 #[cfg(feature = "gpu")]
 mod quantisers;
 mod real;

@@ -3,11 +3,13 @@
 mod balance;
 mod eval;
 mod ids;
+mod prep;
 mod sweep;
 
 pub use balance::*;
 pub use eval::*;
 pub use ids::*;
+pub use prep::*;
 pub use sweep::*;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -56,6 +58,8 @@ pub struct Common {
 pub enum Verb {
     /// Train on 4,149 Debian packages, show their IDs, write a report: needs no file and no network
     Demo(Demo),
+    /// Turn the rows of a catalogue into one clean line of text an item
+    Prep(Box<Prep>),
     /// Fit a codec to embeddings
     Train(Box<Train>),
     /// Turn embeddings into codes

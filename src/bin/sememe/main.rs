@@ -30,6 +30,7 @@ mod network_run;
 mod output;
 mod parse;
 mod plan;
+mod prep;
 mod progress;
 mod resolve;
 mod retrain;

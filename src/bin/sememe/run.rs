@@ -4,7 +4,7 @@ use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
 use crate::progress::Progress;
 use crate::{
-    align, churn, completions, config, decode, demo, doctor, encode, eval, export, format, judged, parse, plan,
+    align, churn, completions, config, decode, demo, doctor, encode, eval, export, format, judged, parse, plan, prep,
     resolve, retrain, show, spelling, sweep, train, trie,
 };
 #[cfg(any(feature = "sqlite", feature = "redis"))]
@@ -37,6 +37,7 @@ pub fn run() -> Result<()> {
     let progress = Progress::new(&common)?;
     match verb {
         Verb::Demo(flags) => demo::run(&plan::demo(flags)?, &progress),
+        Verb::Prep(flags) => prep::run(&prep::plan(*flags)?, &progress),
         Verb::Train(flags) => train::run(&plan::train(*flags)?, &progress),
         Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),
         Verb::Decode(flags) => decode::run(&plan::decode(flags)?, &progress),
