@@ -145,8 +145,8 @@ enum Markup {
 }
 
 fn markup(text: &str) -> Markup {
-    if text.starts_with("<!--") {
-        return text[4..].find("-->").map_or(Markup::Open, |end| Markup::Skip { length: end + 7, blank: true });
+    if let Some(inside) = text.strip_prefix("<!--") {
+        return inside.find("-->").map_or(Markup::Open, |end| Markup::Skip { length: end + 7, blank: true });
     }
     let head = text.as_bytes().get(..9).unwrap_or_default();
     if head.eq_ignore_ascii_case(b"<!doctype") {
