@@ -44,7 +44,7 @@
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
-//! | [`pipeline`] | whole runs: texts out of a catalogue; a sweep over settings, kept in a folder |
+//! | [`pipeline`] | whole runs: from a catalogue to tokens as one file says; a sweep over settings |
 //! | [`compute`] | the CPU and GPU backends behind [`Device`] |
 //! | [`progress`] | [`Observer`]: what long work tells, and how it is stopped |
 //!
@@ -55,6 +55,7 @@
 //! | `gpu` | yes | the WGSL backend for Vulkan, Metal and DX12; without it the crate is CPU only |
 //! | `cli` | yes | what the program `sememe` needs; a library user leaves it out |
 //! | `sqlite` | yes | stores of IDs in SQLite files; items from and texts to SQLite databases |
+//! | `pipeline` | yes | whole runs from one TOML file; brings `sqlite` |
 //! | `redis` | no | stores of IDs in a Redis server |
 //! | `parquet` | no | embeddings from and codes to parquet files |
 

@@ -30,6 +30,37 @@ pub struct DeviceInfo {
     pub api: String,
 }
 
+/// Below so many rows [`DeviceChoice::Auto`] means the CPU: starting a GPU takes longer than the work.
+pub const AUTO_GPU_ROWS: usize = 50_000;
+
+/// Which device to open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceChoice {
+    /// A hardware GPU if there is one and there are [`AUTO_GPU_ROWS`] rows, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU, one in software included.
+    Gpu,
+}
+
+impl DeviceChoice {
+    /// Opens the device for work over `rows` rows.
+    ///
+    /// # Errors
+    /// As [`Device::gpu`], if a GPU was named.
+    pub fn open(self, rows: usize) -> Result<Device> {
+        match self {
+            DeviceChoice::Cpu => Ok(Device::cpu()),
+            DeviceChoice::Gpu => Device::gpu(),
+            DeviceChoice::Auto if rows < AUTO_GPU_ROWS => Ok(Device::cpu()),
+            DeviceChoice::Auto => Ok(Device::auto()),
+        }
+    }
+}
+
 /// A device to fit and encode on.
 ///
 /// ```

@@ -21,7 +21,7 @@ pub mod reference;
 pub mod tensor;
 
 pub(crate) use device::on_device;
-pub use device::{Device, DeviceInfo, DeviceKind};
+pub use device::{AUTO_GPU_ROWS, Device, DeviceChoice, DeviceInfo, DeviceKind};
 
 use crate::data::{MatrixView, RowSource as _};
 use crate::error::Result;

@@ -93,6 +93,16 @@ fn duplicates_and_collisions(e: &Evaluation, notes: &mut Vec<String>) {
 }
 
 fn unused_codewords(e: &Evaluation, notes: &mut Vec<String>) {
+    if let Some(used) = e.shared_utilisation {
+        // What one level leaves is for the others.
+        if used < 0.8 {
+            notes.push(format!(
+                "all levels together use {} of their one codebook: choose a smaller `--codebook-size`",
+                percent(used)
+            ));
+        }
+        return;
+    }
     for (depth, level) in e.levels.iter().enumerate().filter(|(_, level)| level.codes.utilisation < 0.8) {
         let codes = &level.codes;
         let cure = if codes.codebook_size * 4 > e.rows {

@@ -60,6 +60,8 @@ pub struct EvalOptions {
     pub co_interaction: CoInteractionOptions,
     /// How next items are ranked; its seed is replaced by the one above.
     pub next_item: NextItemOptions,
+    /// Whether all levels choose from one codebook, as AniMind's do: then its use is that of all levels together.
+    pub shared_codebook: bool,
 }
 
 impl Default for EvalOptions {
@@ -70,6 +72,7 @@ impl Default for EvalOptions {
             seed: 0,
             co_interaction: CoInteractionOptions::default(),
             next_item: NextItemOptions::default(),
+            shared_codebook: false,
         }
     }
 }
@@ -109,6 +112,9 @@ pub struct Evaluation {
     pub max_bucket: usize,
     /// H(IDs) / ln ∏K.
     pub entropy_ratio: f64,
+    /// Share of the codewords that any level uses, where all levels choose from one codebook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_utilisation: Option<f64>,
     /// How the rows come back from full IDs; `None` for codes without rows or without the codec that made them.
     #[serde(flatten)]
     pub reconstruction: Option<FullError>,

@@ -113,6 +113,7 @@ pub fn judge(subject: &Subject<'_>, options: &EvalOptions) -> Result<Evaluation>
         colliding_item_rate: measured.colliding_item_rate,
         max_bucket: measured.max_bucket,
         entropy_ratio: measured.entropy_ratio,
+        shared_utilisation: options.shared_codebook.then(|| shared_utilisation(codes, subject.codebook_sizes)),
         reconstruction: full,
         neighbours,
         seed: options.seed,
@@ -120,6 +121,13 @@ pub fn judge(subject: &Subject<'_>, options: &EvalOptions) -> Result<Evaluation>
         labels: by_label,
         behaviour,
     })
+}
+
+/// Codewords of one codebook that any level uses.
+fn shared_utilisation(codes: &Codes, codebook_sizes: &[usize]) -> f64 {
+    let mut used = vec![false; codebook_sizes.iter().copied().max().unwrap_or(0)];
+    codes.as_slice().iter().for_each(|code| used[*code as usize] = true);
+    used.iter().filter(|used| **used).count() as f64 / used.len().max(1) as f64
 }
 
 /// The measures of behaviour; what the events are too few for is left out.

@@ -189,6 +189,33 @@ impl Drop for AtomicFile {
     }
 }
 
+/// Removes what killed processes left of files that were never whole. Only for a folder that nobody else writes to now.
+///
+/// # Errors
+/// If the folder cannot be listed or a file not be removed.
+#[cfg(feature = "pipeline")]
+pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(|e| Error::io("read", folder, e))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", folder, e))?;
+        let name = entry.file_name();
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let ours = name
+            .to_str()
+            .and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.'))
+            .is_some_and(|(_, numbers)| {
+                numbers.split_once('-').is_some_and(|(process, serial)| number(process) && number(serial))
+            });
+        if ours {
+            fs::remove_file(entry.path()).map_err(|e| Error::io("remove", entry.path(), e))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes `bytes` to `path`, whole or not at all.
 ///
 /// # Errors

@@ -35,6 +35,8 @@ pub mod track;
 mod window;
 
 pub(crate) use arrays::{Array, Values, write_arrays};
+#[cfg(feature = "pipeline")]
+pub(crate) use atomic::remove_leftovers;
 pub use atomic::{AtomicFile, read_bytes_capped, write_bytes_atomic};
 pub(crate) use bytes::Bytes;
 pub use codes_reader::{CodesFile, read_codes, read_codes_file};

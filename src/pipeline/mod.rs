@@ -1,4 +1,9 @@
 //! Whole runs: what the rooms below do one at a time, put together, kept in a folder and gone on with after a stop.
 
+#[cfg(feature = "pipeline")]
+pub mod config;
 pub mod prep;
+#[cfg(feature = "pipeline")]
+pub mod run;
 pub mod sweep;
+pub mod train;

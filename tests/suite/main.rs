@@ -37,6 +37,10 @@ mod network_codec;
 mod network_file;
 #[cfg(feature = "gpu")]
 mod parity;
+#[cfg(feature = "pipeline")]
+mod pipeline_config;
+#[cfg(all(feature = "cli", feature = "pipeline"))]
+mod pipeline_run;
 mod prep;
 #[cfg(feature = "gpu")]
 mod quantisers;

@@ -3,12 +3,16 @@
 mod balance;
 mod eval;
 mod ids;
+#[cfg(feature = "pipeline")]
+mod pipeline;
 mod prep;
 mod sweep;
 
 pub use balance::*;
 pub use eval::*;
 pub use ids::*;
+#[cfg(feature = "pipeline")]
+pub use pipeline::*;
 pub use prep::*;
 pub use sweep::*;
 
@@ -58,6 +62,12 @@ pub struct Common {
 pub enum Verb {
     /// Train on 4,149 Debian packages, show their IDs, write a report: needs no file and no network
     Demo(Demo),
+    /// Go from a catalogue to tokens and reports as one TOML file says; does only what is not up to date
+    #[cfg(feature = "pipeline")]
+    Run(Run),
+    /// Write a commented configuration for `run`
+    #[cfg(feature = "pipeline")]
+    Init(InitFile),
     /// Turn the rows of a catalogue into one clean line of text an item
     Prep(Box<Prep>),
     /// Fit a codec to embeddings
@@ -93,7 +103,7 @@ pub enum Verb {
     Export(Box<Export>),
     /// Say what may follow a prefix in a trie, and which items it names
     Trie(TrieArgs),
-    /// Show settings: `config print lc-rec`
+    /// Check a configuration, or show settings: `config check sememe.toml`, `config print lc-rec`
     Config(Config),
     /// Say what a codec is and how it was trained
     Show(Show),
@@ -277,6 +287,9 @@ pub struct Config {
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigAction {
+    /// Check a configuration of `run` without running it, and say what it comes to
+    #[cfg(feature = "pipeline")]
+    Check(CheckConfig),
     /// Print the settings of an RQ-VAE in full, as TOML for `train --config`
     Print {
         /// sememe, tiger, lc-rec, animind or residual-vq

@@ -8,7 +8,11 @@ use serde_json::Value;
 
 /// Prints settings in full.
 pub fn run(flags: &Config, json: bool) -> Result<()> {
-    let ConfigAction::Print { preset } = &flags.action;
+    let preset = match &flags.action {
+        ConfigAction::Print { preset } => preset,
+        #[cfg(feature = "pipeline")]
+        ConfigAction::Check(flags) => return crate::pipeline::check(flags, json),
+    };
     let settings = RqVae::preset(preset)?;
     if json {
         return print_json(&serde_json::to_value(&settings)?);
@@ -18,10 +22,15 @@ pub fn run(flags: &Config, json: bool) -> Result<()> {
 
 /// Settings as TOML; what is not set stands in a comment, since TOML has no word for it.
 fn text(preset: &str, settings: &RqVae) -> Result<String> {
-    let mut value = serde_json::to_value(settings)?;
+    let (text, unset) = toml(serde_json::to_value(settings)?)?;
+    Ok(format!("# RQ-VAE settings `{preset}`\n# not set: {}\n\n{text}", unset.join(", ")))
+}
+
+/// A tree of settings as TOML, and the names of those that are not set.
+pub fn toml(mut value: Value) -> Result<(String, Vec<String>)> {
     let mut unset = Vec::new();
     prune("", &mut value, &mut unset);
-    Ok(format!("# RQ-VAE settings `{preset}`\n# not set: {}\n\n{}", unset.join(", "), toml::to_string(&value)?))
+    Ok((toml::to_string(&value)?, unset))
 }
 
 /// Takes nulls out and names them.

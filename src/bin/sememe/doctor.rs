@@ -1,11 +1,12 @@
 //! `sememe doctor`.
 
-use crate::device::{self, AUTO_GPU_ROWS};
+use crate::device;
 use crate::output::{print, print_json};
 #[cfg(feature = "gpu")]
 use crate::text::size;
 use crate::text::{table, whole};
 use anyhow::Result;
+use sememe::compute::AUTO_GPU_ROWS;
 use sememe::{Device, DeviceInfo, DeviceKind};
 use serde_json::json;
 

@@ -48,7 +48,8 @@ pub fn measure(
     let decode = |codes: &Codes| {
         if stopped() { Err(Error::Interrupted(String::new())) } else { codec.decode(codes) }
     };
-    evaluate(rows, codes, &codec.codebook_sizes(), &decode, options)
+    let options = EvalOptions { shared_codebook: codec.manifest().shared_codebook, ..*options };
+    evaluate(rows, codes, &codec.codebook_sizes(), &decode, &options)
 }
 
 /// Codes that are judged, with what is known of their origin.
@@ -75,7 +76,8 @@ impl Judged {
             sequences: beside.sequences.as_ref(),
             ..Subject::new(&self.codes, &self.sizes)
         };
-        judge(&subject, options)
+        let shared_codebook = codec.is_some_and(|codec| codec.manifest().shared_codebook);
+        judge(&subject, &EvalOptions { shared_codebook, ..*options })
     }
 }
 

@@ -26,9 +26,10 @@ mod judged;
 mod lookup;
 mod minibatch;
 mod network;
-mod network_run;
 mod output;
 mod parse;
+#[cfg(feature = "pipeline")]
+mod pipeline;
 mod plan;
 mod prep;
 mod progress;

@@ -6,6 +6,7 @@ use crate::plan::{RowsPlan, rows};
 use anyhow::Result;
 use sememe::Error;
 use sememe::fit::rqvae::RqVae;
+use sememe::pipeline::train::{LAST, Resume};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -17,13 +18,6 @@ pub struct NetworkPlan {
     pub resume: Option<Resume>,
     pub from: Option<PathBuf>,
     pub align: Option<RowsPlan>,
-}
-
-/// Which checkpoint to go on from.
-pub enum Resume {
-    Last,
-    Best,
-    File(PathBuf),
 }
 
 /// The plan, if the method is an RQ-VAE; its options are refused with other methods, and theirs with it.
@@ -97,19 +91,20 @@ pub fn plan(flags: &Train) -> Result<Option<NetworkPlan>> {
 
 /// A checkpoint of an earlier run.
 fn kept(folder: &Path) -> Option<PathBuf> {
-    Some(folder.join(crate::network_run::LAST)).filter(|path| path.exists())
+    Some(folder.join(LAST)).filter(|path| path.exists())
 }
 
 /// Preset, then file, then single settings, then flags.
 fn config(own: &NetworkFlags, books: &Codebooks, epochs: Option<usize>, batch: Option<usize>) -> Result<RqVae> {
     let preset = own.network.as_deref().unwrap_or("sememe");
-    let mut value = serde_json::to_value(RqVae::preset(preset).map_err(|e| refused("--network", e))?)?;
+    RqVae::preset(preset).map_err(|e| refused("--network", e))?;
+    let mut patches = Vec::new();
     if let Some(path) = &own.config {
         let bytes = sememe::io::read_bytes_capped(path, 1 << 20)?;
         let text = String::from_utf8_lossy(&bytes);
         let patch: Value =
             toml::from_str(&text).map_err(|e| usage(format!("`{}`: {}", path.display(), e.to_string().trim())))?;
-        merge(&mut value, patch);
+        patches.push(patch);
     }
     for set in &own.set {
         let (key, text) = set.split_once('=').ok_or_else(|| usage(format!("`--set {set}`: expected KEY=VALUE")))?;
@@ -127,9 +122,12 @@ fn config(own: &NetworkFlags, books: &Codebooks, epochs: Option<usize>, batch: O
         for part in key.rsplit('.') {
             patch = Value::Object([(part.to_owned(), patch)].into_iter().collect());
         }
-        merge(&mut value, patch);
+        patches.push(patch);
     }
-    let mut config: RqVae = serde_json::from_value(value).map_err(|e| usage(format!("settings: {e}")))?;
+    let mut config = RqVae::preset_with(preset, patches).map_err(|e| match e {
+        Error::Config { problem, .. } => usage(format!("settings: {problem}")),
+        other => other.into(),
+    })?;
     let sizes = config.codebook_sizes.clone();
     config.codebook_sizes = match (books.levels, books.codebook_size.as_deref()) {
         (None, None) => sizes,
@@ -154,27 +152,4 @@ fn config(own: &NetworkFlags, books: &Codebooks, epochs: Option<usize>, batch: O
 
 fn refused(what: &str, error: Error) -> anyhow::Error {
     usage(format!("{what}: {error}"))
-}
-
-/// Lays one tree of settings over another. Where a choice among kinds changes its kind, the fields of the old one go; the optimiser
-/// and the schedule have the same fields for every kind and keep them.
-fn merge(base: &mut Value, patch: Value) {
-    match (base, patch) {
-        (Value::Object(base), Value::Object(patch)) => {
-            let changed = patch.get("kind").is_some_and(|kind| base.get("kind") != Some(kind));
-            let uniform = base.contains_key("decoder_factor") || base.contains_key("warmup_steps");
-            if changed && !uniform {
-                base.clear();
-            }
-            for (key, value) in patch {
-                match base.get_mut(&key) {
-                    Some(slot) => merge(slot, value),
-                    None => {
-                        base.insert(key, value);
-                    }
-                }
-            }
-        }
-        (base, patch) => *base = patch,
-    }
 }

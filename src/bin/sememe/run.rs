@@ -2,6 +2,8 @@
 
 use crate::args::{Cli, Common, Verb};
 use crate::failure::usage;
+#[cfg(feature = "pipeline")]
+use crate::pipeline;
 use crate::progress::Progress;
 use crate::{
     align, churn, completions, config, decode, demo, doctor, encode, eval, export, format, judged, parse, plan, prep,
@@ -23,6 +25,8 @@ pub fn run() -> Result<()> {
     }
     let json = common.json;
     match &verb {
+        #[cfg(feature = "pipeline")]
+        Verb::Init(flags) => return pipeline::init(flags, json),
         Verb::Show(flags) => return show::run(flags, json),
         Verb::Config(flags) => return config::run(flags, json),
         #[cfg(any(feature = "sqlite", feature = "redis"))]
@@ -37,6 +41,10 @@ pub fn run() -> Result<()> {
     let progress = Progress::new(&common)?;
     match verb {
         Verb::Demo(flags) => demo::run(&plan::demo(flags)?, &progress),
+        #[cfg(feature = "pipeline")]
+        Verb::Run(flags) => pipeline::run(&pipeline::plan(&flags)?, &progress),
+        #[cfg(feature = "pipeline")]
+        Verb::Init(_) => Ok(()),
         Verb::Prep(flags) => prep::run(&prep::plan(*flags)?, &progress),
         Verb::Train(flags) => train::run(&plan::train(*flags)?, &progress),
         Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),

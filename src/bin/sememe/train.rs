@@ -4,6 +4,7 @@ use crate::device;
 use crate::encode::check_dims;
 use crate::failure::usage;
 use crate::input::Input;
+use crate::network::NetworkPlan;
 use crate::output::{print, print_json};
 use crate::plan::{TrainPlan, in_flags};
 use crate::progress::Progress;
@@ -11,7 +12,8 @@ use crate::text::{count, metric, percent, size, sizes, table, time, whole};
 use anyhow::Result;
 use sememe::eval::{EvalOptions, Evaluation, advice, evaluate};
 use sememe::io::CodesWriter;
-use sememe::{Codec, Codes, Device, EncodeOptions, Error, Pca, RowSource as _, RqKMeans};
+use sememe::pipeline::train::NetworkRun;
+use sememe::{Codec, Codes, Device, EncodeOptions, Error, Pca, RowSource, RqKMeans};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -30,14 +32,18 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
     let used = input.rows().min(cap.unwrap_or(usize::MAX));
     let device = device::open(plan.device, used)?;
     if let (Some(network), true) = (&plan.network, plan.dry_run) {
-        return crate::network_run::dry_run(plan, network, &input, &device, progress);
+        return network_dry_run(plan, network, &input, &device, progress);
     }
     if plan.dry_run {
         return dry_run(plan, config, &input, used, &device, progress);
     }
     report_dropped(&input, progress);
     let codec = match (&plan.network, &plan.minibatch) {
-        (Some(network), _) => crate::network_run::train(network, &input, &device, progress)?,
+        (Some(network), _) => {
+            let aligned = network.align.as_ref().map(Input::open).transpose()?;
+            let other = aligned.as_ref().map(|rows| rows as &dyn RowSource);
+            network_run(network)?.train(&input, other, &device, progress).map_err(in_flags)?
+        }
         (None, Some(minibatch)) => crate::minibatch::train(minibatch, &input, &device, progress)?,
         (None, None) => {
             progress.expect_levels(config.codebook_sizes.len(), config.starts);
@@ -114,6 +120,48 @@ fn started(plan: &TrainPlan, start: Option<&Codec>, input: &Input) -> Result<RqK
     Ok(config)
 }
 
+fn network_run(plan: &NetworkPlan) -> Result<NetworkRun> {
+    Ok(NetworkRun {
+        config: plan.config.clone(),
+        folder: plan.folder.clone(),
+        resume: plan.resume.clone(),
+        start: plan.from.as_ref().map(Codec::load).transpose()?,
+    })
+}
+
+/// A small training in a folder of its own, every artifact of which is looked at.
+fn network_dry_run(
+    plan: &TrainPlan,
+    network: &NetworkPlan,
+    input: &Input,
+    device: &Device,
+    progress: &Progress,
+) -> Result<()> {
+    let aligned = network.align.as_ref().map(Input::open).transpose()?;
+    let other = aligned.as_ref().map(|rows| rows as &dyn RowSource);
+    let name = plan.output.file_name().unwrap_or_default().to_string_lossy();
+    let done = network_run(network)?.dry_run(&name, input, other, device, progress).map_err(in_flags)?;
+    progress.finish();
+    if progress.json {
+        return print_json(&json!({
+            "dry_run": true, "rows": done.rows, "epochs": done.epochs, "steps": done.steps, "folder": done.folder.display().to_string(),
+            "artifacts": done.artifacts, "config": network.config, "device": device.info(),
+        }));
+    }
+    let mut text = format!(
+        "dry run: {} of {} rows, {} of {} epochs, {} on the {}\n",
+        whole(done.rows as u64),
+        whole(input.rows() as u64),
+        done.epochs,
+        network.config.epochs,
+        count(done.steps, "step"),
+        device::name(&device.info())
+    );
+    done.artifacts.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    text.push_str(&format!("all is in {}; `{}` was not written\n", done.folder.display(), plan.output.display()));
+    print(&text)
+}
+
 /// Trains, and writes the codes that training gave the rows.
 fn assigned(path: &Path, input: &Input, config: &RqKMeans, device: &Device, progress: &Progress) -> Result<Codec> {
     let (codec, codes) = Codec::train_assigned(input, config, device, progress).map_err(in_flags)?;
@@ -150,7 +198,8 @@ fn measure(codec: &Codec, input: &Input, device: &Device, progress: &Progress) -
         Ok(())
     })?;
     progress.phase("measure", 0, "");
-    let options = EvalOptions { queries: 0, ..EvalOptions::default() };
+    let options =
+        EvalOptions { queries: 0, shared_codebook: codec.manifest().shared_codebook, ..EvalOptions::default() };
     evaluate(input, &codes, &codec.codebook_sizes(), &|codes| codec.decode(codes), &options).map(Some)
 }
 

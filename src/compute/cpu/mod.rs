@@ -38,6 +38,8 @@ mod tensor;
 mod total;
 
 pub use isa::Isa;
+#[cfg(feature = "sqlite")]
+pub(crate) use normalize::unit_rows;
 pub use seeding::Seeding;
 pub use tensor::{Index, Tensor};
 

@@ -12,6 +12,7 @@ mod presets;
 mod report;
 mod schedule;
 mod session;
+mod settings;
 mod state;
 mod step;
 mod trainer;

@@ -276,6 +276,20 @@ pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
     Ok(Prepared { items, report })
 }
 
+/// The key of every row of the source, in its order, rows without one included. Reads the source once.
+///
+/// # Errors
+/// As [`prepare`] for a source that cannot be read.
+pub fn source_keys(prep: &Prep) -> Result<Vec<String>> {
+    prep.validate()?;
+    let mut keys = Vec::new();
+    source::each(prep, &[prep.key.as_str()], &mut |_, values| {
+        keys.push(std::mem::take(&mut values[0]));
+        Ok(())
+    })?;
+    Ok(keys)
+}
+
 fn describe(items: &[Item], report: &mut PrepReport) {
     report.items = items.len();
     let mut by_text: HashMap<&str, Vec<&str>> = HashMap::with_capacity(items.len());

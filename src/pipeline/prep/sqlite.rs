@@ -82,7 +82,7 @@ pub(super) fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'stati
     if !select.readonly() || select.column_count() == 0 || select.parameter_count() > 0 {
         return Err(Error::config("query", "expected one SELECT without parameters"));
     }
-    let names: Vec<String> = select.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = select.column_names().map(str::to_owned).collect();
     let columns = columns(path, &names, wanted)?;
     let mut values = vec![String::new(); wanted.len()];
     let mut rows = select.query([]).map_err(bad)?;

@@ -1,0 +1,71 @@
+//! Flags of `sememe run`, `sememe init` and `sememe config check`.
+
+use clap::{Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  sememe init
+  sememe run
+  sememe run --config shop.toml --phase tokenize
+  sememe run --set train.levels=4 --set assign.policy=relocate
+  sememe run --rebuild train
+  sememe run --dry-run";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Run {
+    /// The configuration
+    #[arg(long, short, value_name = "FILE", default_value = "sememe.toml", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Phases to go through, in their order; the others stay as they are
+    #[arg(long, value_enum, value_name = "PHASES", value_delimiter = ',', default_value = "all")]
+    pub phase: Vec<PhaseChoice>,
+    /// Phases to run again, up to date or not
+    #[arg(long, value_enum, value_name = "PHASES", value_delimiter = ',')]
+    pub rebuild: Vec<PhaseChoice>,
+    /// Change one setting for this run: train.levels=4; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// Go through everything with few items and epochs in a folder of its own, and read every artifact back
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PhaseChoice {
+    /// Rows of the catalogue to texts
+    Prep,
+    /// Texts to vectors
+    Embed,
+    /// Vectors to a codec
+    Train,
+    /// Items to IDs
+    Assign,
+    /// IDs to tokens and the files around them
+    Tokenize,
+    /// Measures and the page
+    Report,
+    /// All of them
+    All,
+}
+
+#[derive(Debug, Args)]
+pub struct InitFile {
+    /// Where to write it
+    #[arg(value_name = "FILE", default_value = "sememe.toml", value_hint = ValueHint::FilePath)]
+    pub path: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckConfig {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = "sememe.toml", value_hint = ValueHint::FilePath)]
+    pub path: PathBuf,
+    /// A setting to lay over it, as for `run`
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+}

@@ -1,0 +1,385 @@
+//! From the rows of a catalogue to tokens and reports: phases that read what the one before wrote.
+//!
+//! [`run`] goes through the phases in order. A phase whose settings, inputs and outputs are what they were, by the hash of their content,
+//! is skipped; another one says why it runs. Whatever stops a run, a kill included, what was finished is kept, and the same call goes on
+//! to the same files.
+
+mod assign;
+mod embed;
+mod items;
+mod prep;
+mod report;
+mod state;
+mod summary;
+mod tokenize;
+mod train;
+mod verify;
+
+pub use state::{Artifact, Record};
+pub use verify::verify;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::config::{Config, Loaded};
+use crate::error::{Error, Result};
+use crate::io::remove_leftovers;
+use crate::progress::{Observer, check};
+use state::{Begun, Hashes, State, difference};
+
+/// A step of a run, in the order in which they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Rows of a catalogue to texts.
+    Prep,
+    /// Texts to vectors.
+    Embed,
+    /// Vectors to a codec.
+    Train,
+    /// Items to IDs.
+    Assign,
+    /// IDs to tokens and the files around them.
+    Tokenize,
+    /// Measures and the page.
+    Report,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Phase; 6] =
+        [Phase::Prep, Phase::Embed, Phase::Train, Phase::Assign, Phase::Tokenize, Phase::Report];
+
+    /// Its name on the command line, in files, and as a folder.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Prep => "prep",
+            Phase::Embed => "embed",
+            Phase::Train => "train",
+            Phase::Assign => "assign",
+            Phase::Tokenize => "tokenize",
+            Phase::Report => "report",
+        }
+    }
+}
+
+/// Which phases, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The phases to go through.
+    pub phases: Vec<Phase>,
+    /// Phases that run again, up to date or not.
+    pub rebuild: Vec<Phase>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { phases: Phase::ALL.to_vec(), rebuild: Vec::new() }
+    }
+}
+
+/// What a run tells as it goes.
+#[derive(Clone, Debug)]
+pub enum News<'a> {
+    /// A phase is up to date.
+    Skipped(Phase),
+    /// A phase begins, and why.
+    Begun(Phase, &'a str),
+    /// A phase has ended.
+    Done(&'a PhaseReport),
+}
+
+/// What became of a phase.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhaseReport {
+    /// Which.
+    pub phase: Phase,
+    /// Whether it ran; else it was up to date.
+    pub ran: bool,
+    /// Why it ran.
+    pub why: Option<String>,
+    /// How long it took, in this run.
+    pub seconds: f64,
+    /// What it found, in a line.
+    pub told: String,
+    /// What it found.
+    pub facts: Value,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunReport {
+    /// The folder.
+    pub output: PathBuf,
+    /// Every phase that was asked for, in order.
+    pub phases: Vec<PhaseReport>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What the phases share.
+struct Context<'a> {
+    config: &'a Config,
+    written: &'a Config,
+    #[expect(dead_code, reason = "secrets are the endpoint's")]
+    variables: &'a BTreeMap<String, String>,
+    folder: &'a Path,
+    observer: &'a dyn Observer,
+    state: State,
+    hashes: Hashes,
+    /// Whether the phase at work began before, with the same settings and inputs, and was stopped.
+    continues: bool,
+}
+
+/// What a phase leaves.
+struct Done {
+    /// Paths within the folder.
+    outputs: Vec<PathBuf>,
+    facts: Value,
+    told: String,
+}
+
+impl Context<'_> {
+    /// A path within the folder.
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The phase's own folder, made if it is not there.
+    fn room(&self, phase: Phase) -> Result<PathBuf> {
+        let folder = self.folder.join(phase.name());
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+        Ok(folder)
+    }
+
+    fn settings(&self, phase: Phase) -> Result<Value> {
+        match phase {
+            Phase::Prep => prep::settings(self),
+            Phase::Embed => embed::settings(self),
+            Phase::Train => train::settings(self),
+            Phase::Assign => assign::settings(self),
+            Phase::Tokenize => tokenize::settings(self),
+            Phase::Report => report::settings(self),
+        }
+    }
+
+    /// Names and places of what a phase reads.
+    fn inputs(&self, phase: Phase) -> Vec<(&'static str, PathBuf)> {
+        match phase {
+            Phase::Prep => prep::inputs(self),
+            Phase::Embed => embed::inputs(self),
+            Phase::Train => train::inputs(self),
+            Phase::Assign => assign::inputs(self),
+            Phase::Tokenize => tokenize::inputs(self),
+            Phase::Report => report::inputs(self),
+        }
+    }
+
+    fn execute(&mut self, phase: Phase) -> Result<Done> {
+        match phase {
+            Phase::Prep => prep::run(self),
+            Phase::Embed => embed::run(self),
+            Phase::Train => train::run(self),
+            Phase::Assign => assign::run(self),
+            Phase::Tokenize => tokenize::run(self),
+            Phase::Report => report::run(self),
+        }
+    }
+
+    /// The phase's inputs by hash; one that is missing names the phase that writes it.
+    fn hashed(&mut self, phase: Phase) -> Result<BTreeMap<String, Artifact>> {
+        let mut out = BTreeMap::new();
+        for (name, path) in self.inputs(phase) {
+            let Some(artifact) = self.hashes.of(&path)? else {
+                let before = Phase::ALL.iter().find(|other| path.starts_with(self.folder.join(other.name())));
+                return Err(match before {
+                    Some(before) => Error::Data(format!(
+                        "phase {} reads `{}`, which is not there; phase {} writes it: run it first, or run all phases",
+                        phase.name(),
+                        path.display(),
+                        before.name()
+                    )),
+                    None => Error::io("read", path, std::io::ErrorKind::NotFound.into()),
+                });
+            };
+            out.insert(name.to_owned(), artifact);
+        }
+        Ok(out)
+    }
+
+    /// Why a phase has to run; `None` if it is up to date.
+    fn stale(
+        &mut self,
+        phase: Phase,
+        settings: &Value,
+        inputs: &BTreeMap<String, Artifact>,
+        rebuild: bool,
+    ) -> Result<Option<String>> {
+        if rebuild {
+            return Ok(Some("asked for again".into()));
+        }
+        let Some(record) = self.state.phases.get(&phase).cloned() else {
+            return Ok(Some("it has not run yet".into()));
+        };
+        if let Some(difference) = difference(phase.name(), &record.settings, settings) {
+            return Ok(Some(format!("settings changed, {difference}")));
+        }
+        for (path, artifact) in &record.outputs {
+            match self.hashes.of(&self.folder.join(path))? {
+                None => return Ok(Some(format!("`{path}` is missing"))),
+                Some(found) if found != *artifact => return Ok(Some(format!("`{path}` is not as it was written"))),
+                Some(_) => {}
+            }
+        }
+        if phase == Phase::Train && train::keeps_codec(self) {
+            return Ok(None);
+        }
+        for (name, artifact) in inputs {
+            if record.inputs.get(name) != Some(artifact) {
+                let what = if record.inputs.contains_key(name) { "changed" } else { "is new" };
+                return Ok(Some(format!("{name} {what}")));
+            }
+        }
+        if let Some(name) = record.inputs.keys().find(|name| !inputs.contains_key(*name)) {
+            return Ok(Some(format!("{name} is no longer an input")));
+        }
+        match phase {
+            Phase::Assign => assign::stale(self),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Goes through the phases, in order, and leaves everything in the configuration's `output` folder.
+///
+/// A phase reads what the ones before it wrote and a run may begin at any. Every file is written whole or not at all, and a phase counts
+/// as done once all of them are there. The artifacts depend on data, settings and device alone, never on how often a run was stopped;
+/// only times differ. Memory: the rows once as f32, texts, IDs.
+///
+/// # Errors
+/// [`Error::Config`] for settings that cannot be; [`Error::Data`] for an input that an earlier phase should have written, and for a folder
+/// that another run is working in; what the phases return; [`Error::Interrupted`] if the observer asks.
+pub fn run(
+    loaded: &Loaded,
+    options: &RunOptions,
+    observer: &dyn Observer,
+    news: &mut dyn FnMut(News<'_>),
+) -> Result<RunReport> {
+    let begun = Instant::now();
+    let config = &loaded.config;
+    let folder = config.output.as_path();
+    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    let _lock = lock(folder)?;
+    remove_leftovers(folder)?;
+    for room in Phase::ALL.iter().map(|phase| phase.name()).chain(["train/rqvae", "train/rq-kmeans"]) {
+        remove_leftovers(&folder.join(room))?;
+    }
+    let mut context = Context {
+        config,
+        written: &loaded.written,
+        variables: &loaded.variables,
+        folder,
+        observer,
+        state: State::load(folder),
+        hashes: Hashes::default(),
+        continues: false,
+    };
+    let mut phases = Vec::new();
+    for phase in Phase::ALL {
+        if !options.phases.contains(&phase) {
+            continue;
+        }
+        check(observer).map_err(goes_on)?;
+        let report = one(&mut context, phase, options.rebuild.contains(&phase), news).map_err(goes_on)?;
+        news(if report.ran { News::Done(&report) } else { News::Skipped(phase) });
+        phases.push(report);
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let report = RunReport { output: folder.to_owned(), phases, seconds };
+    if report.phases.iter().any(|phase| phase.ran) {
+        summary::write(&context, &report)?;
+    }
+    Ok(report)
+}
+
+/// What was finished is kept.
+fn goes_on(error: Error) -> Error {
+    match error {
+        Error::Interrupted(text) if !text.contains("go on with") => {
+            Error::Interrupted(format!("{text}; what was finished is kept, go on with the same command"))
+        }
+        other => other,
+    }
+}
+
+fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn FnMut(News<'_>)) -> Result<PhaseReport> {
+    let settings = context.settings(phase)?;
+    let inputs = context.hashed(phase)?;
+    let Some(why) = context.stale(phase, &settings, &inputs, rebuild)? else {
+        let facts = context.state.phases.get(&phase).map_or(Value::Null, |record| record.facts.clone());
+        return Ok(PhaseReport { phase, ran: false, why: None, seconds: 0.0, told: String::new(), facts });
+    };
+    news(News::Begun(phase, &why));
+    let started = Begun { settings: settings.clone(), inputs: inputs.clone() };
+    context.continues = context.state.begun.get(&phase) == Some(&started);
+    if !context.continues {
+        context.state.begun.insert(phase, started);
+        context.state.save(context.folder)?;
+    }
+    let begun = Instant::now();
+    let Done { outputs, facts, told } = context.execute(phase)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let mut written = BTreeMap::new();
+    for path in outputs {
+        let whole = context.folder.join(&path);
+        context.hashes.forget(&whole);
+        let artifact = context.hashes.of(&whole)?;
+        let artifact = artifact.ok_or_else(|| Error::io("read", &whole, std::io::ErrorKind::NotFound.into()))?;
+        written.insert(path.to_string_lossy().replace('\\', "/"), artifact);
+    }
+    // What this phase wrote before and does not write any more would be taken for a part of this run.
+    for gone in context.state.phases.get(&phase).iter().flat_map(|record| record.outputs.keys()) {
+        let path = context.folder.join(gone);
+        if !written.contains_key(gone) && path.exists() {
+            std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+            context.hashes.forget(&path);
+        }
+    }
+    let record = Record {
+        version: env!("CARGO_PKG_VERSION").into(),
+        settings,
+        inputs,
+        outputs: written,
+        facts: facts.clone(),
+        seconds,
+        finished_at: now(),
+    };
+    context.state.phases.insert(phase, record);
+    context.state.begun.remove(&phase);
+    context.state.save(context.folder)?;
+    Ok(PhaseReport { phase, ran: true, why: Some(why), seconds, told, facts })
+}
+
+/// One run a folder.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("run.lock");
+    let file = File::create(&path).map_err(|e| Error::io("create", &path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Data(format!(
+            "another run is at work in `{}`; wait for it, or take another `output`",
+            folder.display()
+        ))),
+        Err(std::fs::TryLockError::Error(e)) => Err(Error::io("lock", &path, e)),
+    }
+}

@@ -1,0 +1,533 @@
+//! Whole runs: what they leave, what they skip, and that a kill changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use sememe::ids::{Style, TextFormat, Trie};
+use sememe::io::RowsWriter;
+use sememe::pipeline::config::{Overrides, load};
+use sememe::pipeline::run::{News, Phase, RunOptions, RunReport, run, verify};
+use sememe::{Codec, Result, rng};
+use serde_json::Value;
+
+use crate::cli::Desk;
+
+/// Items in twelve groups, `shift` of whose rows lie elsewhere; keys are not in the order of the file.
+struct Catalogue {
+    keys: Vec<String>,
+    titles: Vec<String>,
+    rows: Vec<Vec<f32>>,
+}
+
+const DIMS: usize = 8;
+
+impl Catalogue {
+    fn new(items: usize) -> Self {
+        let mut random = rng::stream(11, "catalogue", 0);
+        let mut centre = || (0..DIMS).map(|_| random.normal() as f32).collect::<Vec<_>>();
+        let centres: Vec<Vec<f32>> = (0..12).map(|_| centre()).collect();
+        let mut noise = rng::stream(12, "catalogue", 0);
+        let row = |i: usize, noise: &mut rng::Stream| {
+            // Every fifth item is a copy of the one before it: collisions.
+            centres[i % 12].iter().map(|v| v + 0.3 * noise.normal() as f32).collect::<Vec<f32>>()
+        };
+        let mut rows: Vec<Vec<f32>> = Vec::new();
+        for i in 0..items {
+            let next = if i % 5 == 4 { rows[i - 1].clone() } else { row(i, &mut noise) };
+            rows.push(next);
+        }
+        Self {
+            keys: (0..items).map(|i| format!("item-{:04}", i * 7919 % 10_000)).collect(),
+            titles: (0..items).map(|i| format!("Thing {i} of group {}", i % 12)).collect(),
+            rows,
+        }
+    }
+
+    fn write(&self, folder: &Path) {
+        let mut text = String::new();
+        for (key, title) in self.keys.iter().zip(&self.titles) {
+            text.push_str(&serde_json::json!({ "id": key, "title": title }).to_string());
+            text.push('\n');
+        }
+        fs::write(folder.join("items.jsonl"), text).expect("written");
+        let mut out = RowsWriter::create(folder.join("rows.npy"), self.rows.len(), DIMS).expect("created");
+        self.rows.iter().for_each(|row| out.write(row).expect("written"));
+        out.finish().expect("finished");
+    }
+}
+
+const CONFIG: &str = "name = \"things\"\noutput = \"out\"\ndevice = \"cpu\"\n[prep]\nsource = \"items.jsonl\"\ntitle = \"title\"\n\
+    template = \"{title}\"\n[embed]\nvectors = \"rows.npy\"\n[train]\nlevels = 2\ncodebook_size = 8\n[train.rq_kmeans]\niterations = 5\n\
+    [assign]\nbatch_items = 50\n";
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(items: usize) -> Self {
+        let place = Place(tempfile::tempdir().expect("folder"));
+        Catalogue::new(items).write(place.0.path());
+        fs::write(place.path("sememe.toml"), CONFIG).expect("written");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.path("out").join(name)
+    }
+
+    fn run_with(&self, set: &[&str], options: &RunOptions) -> Result<RunReport> {
+        let set = set.iter().map(|s| (*s).to_owned()).collect();
+        let loaded = load(self.path("sememe.toml"), &Overrides { set, ..Overrides::default() })?;
+        run(&loaded, options, &(), &mut |_: News<'_>| {})
+    }
+
+    fn run(&self, set: &[&str]) -> RunReport {
+        self.run_with(set, &RunOptions::default()).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn refused(&self, set: &[&str], parts: &[&str]) {
+        let error = self.run_with(set, &RunOptions::default()).expect_err("refused").to_string();
+        for part in parts {
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
+    }
+
+    fn lines(&self, name: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.out(name)).expect("read");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    fn content(&self) -> BTreeMap<String, Vec<u8>> {
+        content(&self.path("out"))
+    }
+
+    fn times(&self) -> BTreeMap<String, SystemTime> {
+        let modified = |path: &PathBuf| fs::metadata(path).expect("there").modified().expect("a time");
+        files(&self.path("out")).into_iter().map(|(name, path)| (name, modified(&path))).collect()
+    }
+}
+
+fn files(folder: &Path) -> Vec<(String, PathBuf)> {
+    let mut out = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).expect("listed") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                out.push((path.strip_prefix(folder).expect("within").to_string_lossy().into_owned(), path));
+            }
+        }
+    }
+    out
+}
+
+/// Every file of a run with its bytes, less what holds times: events, databases, the state and the summary.
+fn content(out: &Path) -> BTreeMap<String, Vec<u8>> {
+    let timed = |name: &str| {
+        let whole = ["state.json", "run_summary.json", "run.lock"].contains(&name);
+        whole || name.contains("tfevents") || name.contains(".sqlite")
+    };
+    let all = files(out).into_iter().filter(|(name, _)| !timed(name));
+    all.map(|(name, path)| (name, fs::read(path).expect("read"))).collect()
+}
+
+fn ran(report: &RunReport) -> Vec<&'static str> {
+    report.phases.iter().filter(|phase| phase.ran).map(|phase| phase.phase.name()).collect()
+}
+
+fn why(report: &RunReport, phase: Phase) -> String {
+    let found = report.phases.iter().find(|done| done.phase == phase);
+    found.and_then(|done| done.why.clone()).unwrap_or_default()
+}
+
+#[test]
+fn a_run_leaves_every_artifact_and_the_next_does_nothing() {
+    let place = Place::new(200);
+    let report = place.run(&[]);
+    assert_eq!(ran(&report), ["prep", "embed", "train", "assign", "tokenize", "report"]);
+    let checked = verify(place.path("out")).expect("verified");
+    for name in [
+        "prep/items.jsonl",
+        "embed/rows.npy",
+        "train/codec.safetensors",
+        "assign/ids.jsonl",
+        "tokenize/semantic_ids.jsonl",
+        "tokenize/semantic_vocab.json",
+        "tokenize/special_tokens.json",
+        "tokenize/semantic_lookup.tsv",
+        "tokenize/semantic_id_to_item.jsonl",
+        "tokenize/cluster_inspection.jsonl",
+        "tokenize/cluster_summary.json",
+        "report/evaluation.json",
+        "report/report.html",
+    ] {
+        assert!(checked.iter().any(|line| line.starts_with(&format!("{name}: "))), "{name} in {checked:#?}");
+    }
+    let (content, times) = (place.content(), place.times());
+    let again = place.run(&[]);
+    assert_eq!(ran(&again), [""; 0]);
+    assert_eq!(place.content(), content);
+    // Opening the lock and a database touches them; nothing else is.
+    let touched: Vec<String> =
+        place.times().into_iter().filter(|(name, at)| times.get(name) != Some(at)).map(|(name, _)| name).collect();
+    assert!(touched.iter().all(|name| name == "run.lock" || name.contains("assign/ids-")), "{touched:?}");
+    let summary: Value = serde_json::from_slice(&fs::read(place.out("run_summary.json")).expect("read")).expect("JSON");
+    let artifacts = summary["artifacts"].as_array().expect("a list");
+    let codec = Codec::load(place.out("train/codec.safetensors")).expect("codec");
+    for artifact in artifacts {
+        assert_eq!(artifact["sha256"].as_str().map(str::len), Some(64), "{artifact}");
+        assert!(artifact["inputs"].as_object().is_some_and(|inputs| !inputs.is_empty()), "{artifact}");
+        if artifact["phase"] == "tokenize" {
+            assert_eq!(artifact["codec"], codec.content_hash());
+        }
+    }
+    assert!(artifacts.len() >= 13);
+}
+
+#[test]
+fn every_id_is_its_items_own_and_parses_back() {
+    let place = Place::new(200);
+    place.run(&["tokenize.style=sem", "tokenize.special_tokens=[\"<watch>\"]", "tokenize.first_token_id=1000"]);
+    let ids = place.lines("tokenize/semantic_ids.jsonl");
+    let format = TextFormat::preset(Style::Sem, &[8, 8]).and_then(TextFormat::with_counter).expect("format");
+    let mut seen = std::collections::HashSet::new();
+    for line in &ids {
+        let text = line["semantic_id"].as_str().expect("text");
+        assert!(seen.insert(text.to_owned()), "{text} twice");
+        let mut expected: Vec<u64> =
+            line["codes"].as_array().expect("codes").iter().filter_map(Value::as_u64).collect();
+        expected.extend(line["counter"].as_u64());
+        let parsed: Vec<u64> = format.parse(text).expect("parsed").into_iter().map(u64::from).collect();
+        assert_eq!(parsed, expected);
+        assert!(line["title"].as_str().is_some_and(|title| title.starts_with("Thing ")));
+    }
+    assert_eq!(ids.len(), 200);
+    let keys: Vec<&str> = ids.iter().filter_map(|line| line["id"].as_str()).collect();
+    assert!(keys.is_sorted());
+    assert!(ids.iter().any(|line| line["counter"] != 0), "copies share their codes");
+    let vocabulary: Value =
+        serde_json::from_slice(&fs::read(place.out("tokenize/semantic_vocab.json")).expect("read")).expect("JSON");
+    let numbers = ["[SEM_START]", "[SEM_END]", "<watch>", "[SEM_0_0]"].map(|token| vocabulary[token].as_u64());
+    assert_eq!(numbers, [1000, 1001, 1002, 1003].map(Some), "special tokens come first");
+    // The spelling has an end of its own, so the trie is there and holds all.
+    let trie = Trie::load(place.out("tokenize/ids.trie")).expect("trie");
+    assert_eq!(trie.item_count(), 200);
+    let lookup = fs::read_to_string(place.out("tokenize/semantic_lookup.tsv")).expect("read");
+    assert_eq!(lookup.lines().count(), 201);
+    let clusters = place.lines("tokenize/cluster_inspection.jsonl");
+    let of_depth = |depth: u64| {
+        clusters.iter().filter(|c| c["depth"] == depth).map(|c| c["items"].as_u64().unwrap_or(0)).sum::<u64>()
+    };
+    assert_eq!((of_depth(1), of_depth(2)), (200, 200));
+}
+
+#[test]
+fn a_changed_setting_runs_what_depends_on_it() {
+    let place = Place::new(150);
+    place.run(&[]);
+    let report = place.run(&["tokenize.style=plain"]);
+    assert_eq!(ran(&report), ["tokenize"]);
+    assert!(
+        why(&report, Phase::Tokenize).contains("style: \"animind\" → \"plain\""),
+        "{}",
+        why(&report, Phase::Tokenize)
+    );
+    let report = place.run(&["tokenize.style=plain", "train.levels=3"]);
+    assert_eq!(ran(&report), ["train", "assign", "tokenize", "report"]);
+    assert!(why(&report, Phase::Assign).contains("the codec changed"), "{}", why(&report, Phase::Assign));
+    // The old codec's store is still there, beside the new one's.
+    let stores =
+        files(&place.path("out")).iter().filter(|(name, _)| name.ends_with(".sqlite") && name.contains("ids-")).count();
+    assert_eq!(stores, 2);
+    // Back to the first codec: the same IDs as then.
+    let report = place.run(&["tokenize.style=plain"]);
+    assert_eq!(ran(&report), ["train", "assign", "tokenize", "report"]);
+    let facts = &report.phases[3].facts;
+    assert_eq!((&facts["new"], &facts["known"]), (&Value::from(0), &Value::from(150)));
+    // How fast it goes is no reason to run.
+    assert_eq!(ran(&place.run(&["tokenize.style=plain", "assign.batch_items=7", "embed.concurrency=2"])), [""; 0]);
+    let options = RunOptions { rebuild: vec![Phase::Report], ..RunOptions::default() };
+    assert_eq!(ran(&place.run_with(&["tokenize.style=plain"], &options).expect("ran")), ["report"]);
+}
+
+#[test]
+fn an_artifact_that_is_gone_or_touched_is_made_again() {
+    let place = Place::new(150);
+    place.run(&[]);
+    let content = place.content();
+    fs::remove_file(place.out("tokenize/index.json")).expect("removed");
+    fs::write(place.out("embed/rows.npy"), b"not rows").expect("written");
+    let report = place.run(&[]);
+    assert_eq!(ran(&report), ["embed", "tokenize"]);
+    assert!(why(&report, Phase::Embed).contains("`embed/rows.npy` is not as it was written"));
+    assert!(why(&report, Phase::Tokenize).contains("`tokenize/index.json` is missing"));
+    assert_eq!(place.content(), content);
+    // A state that cannot be read is no state.
+    fs::write(place.out("state.json"), b"{").expect("written");
+    assert_eq!(ran(&place.run(&[])).len(), 6);
+    assert_eq!(place.content(), content);
+}
+
+#[test]
+fn one_changed_item_moves_no_other_id() {
+    for (policy, moves) in [("keep", false), ("move", true)] {
+        let place = Place::new(200);
+        let set = format!("assign.on_change={policy}");
+        place.run(&[&set]);
+        let before = place.lines("assign/ids.jsonl");
+        let codec = fs::read(place.out("train/codec.safetensors")).expect("read");
+        let mut catalogue = Catalogue::new(200);
+        // It becomes what an item of another group is.
+        let other = catalogue.rows[1].clone();
+        catalogue.titles[0] = "Another thing".into();
+        catalogue.rows[0] = other;
+        catalogue.write(place.0.path());
+        let report = place.run(&[&set]);
+        assert_eq!(ran(&report), ["prep", "embed", "assign", "tokenize", "report"], "the codec stays");
+        assert_eq!(fs::read(place.out("train/codec.safetensors")).expect("read"), codec);
+        let after = place.lines("assign/ids.jsonl");
+        let changed: Vec<(&Value, &Value)> = before.iter().zip(&after).filter(|(a, b)| a != b).collect();
+        assert_eq!(changed.len(), 1, "{changed:#?}");
+        let (a, b) = changed[0];
+        assert_eq!(a["id"], catalogue.keys[0].as_str());
+        assert_eq!(a["codes"] != b["codes"], moves);
+        if !moves {
+            assert!(b["encoded"].is_array(), "the codes that it has now stand beside its ID");
+        }
+        assert_eq!(report.phases[3].facts["new"], 0);
+    }
+}
+
+#[test]
+fn new_items_move_no_id_and_a_retrained_codec_is_asked_for() {
+    let place = Place::new(150);
+    place.run(&[]);
+    let before = place.lines("assign/ids.jsonl");
+    Catalogue::new(220).write(place.0.path());
+    let report = place.run(&[]);
+    assert_eq!(ran(&report), ["prep", "embed", "assign", "tokenize", "report"]);
+    let after: BTreeMap<String, Value> =
+        place.lines("assign/ids.jsonl").into_iter().map(|line| (line["id"].to_string(), line)).collect();
+    for line in &before {
+        assert_eq!(&after[&line["id"].to_string()], line);
+    }
+    assert_eq!(report.phases[3].facts["new"], 70);
+    let report = place.run(&["train.on_new_rows=retrain"]);
+    assert_eq!(ran(&report)[0], "train");
+    assert!(why(&report, Phase::Train).contains("the vectors changed"), "{}", why(&report, Phase::Train));
+}
+
+#[test]
+fn policies_and_spellings() {
+    let place = Place::new(200);
+    let report = place.run(&[
+        "assign.policy=extra-level",
+        "tokenize.style=lc-rec",
+        "tokenize.end_token_id=2",
+        "tokenize.first_token_id=10",
+    ]);
+    let ids = place.lines("tokenize/semantic_ids.jsonl");
+    assert!(
+        ids.iter().all(|line| line["semantic_id"].as_str().is_some_and(|text| text.matches('<').count() == 3)),
+        "{}",
+        ids[0]
+    );
+    assert_eq!(report.phases[4].facts["trie"], true);
+    let report = place.run(&["assign.policy=relocate", "train.codebook_size=32", "tokenize.style=plain"]);
+    let ids = place.lines("tokenize/semantic_ids.jsonl");
+    assert!(ids.iter().all(|line| line["counter"] == 0), "all have places of their own");
+    assert!(report.phases[3].facts["cost"]["moved"].as_u64().is_some_and(|moved| moved > 0));
+    assert!(!place.out("tokenize/semantic_vocab.json").exists(), "`12` is no token of one level");
+    place.refused(
+        &["assign.policy=relocate", "train.codebook_size=32", "tokenize.style=plain", "tokenize.end_token_id=2"],
+        &["`tokenize.end_token_id`"],
+    );
+    place.refused(&["assign.policy=error"], &["share"]);
+}
+
+#[test]
+fn the_store_is_asked_too() {
+    let place = Place::new(120);
+    place.run(&["assign.store=shared.sqlite"]);
+    let codec = Codec::load(place.out("train/codec.safetensors")).expect("codec");
+    let mut store = sememe::ids::store::open(place.path("shared.sqlite"), codec.content_hash(), 2).expect("store");
+    assert_eq!(ran(&place.run(&["assign.store=shared.sqlite"])), [""; 0]);
+    let first = place.lines("assign/ids.jsonl")[0]["id"].as_str().expect("a key").to_owned();
+    store.delete(&[&first]).expect("deleted");
+    drop(store);
+    let report = place.run(&["assign.store=shared.sqlite"]);
+    assert!(why(&report, Phase::Assign).contains(&first), "{}", why(&report, Phase::Assign));
+    // A named store belongs to one codec.
+    place.refused(&["assign.store=shared.sqlite", "train.levels=3"], &["store", codec.content_hash()]);
+}
+
+#[test]
+fn phases_by_themselves_name_what_they_miss() {
+    let place = Place::new(120);
+    let only = |phase| RunOptions { phases: vec![phase], ..RunOptions::default() };
+    let error = place.run_with(&[], &only(Phase::Tokenize)).expect_err("refused").to_string();
+    assert!(error.contains("phase tokenize reads") && error.contains("phase prep writes it"), "{error}");
+    for phase in Phase::ALL {
+        assert_eq!(ran(&place.run_with(&[], &only(phase)).expect("ran")), [phase.name()]);
+    }
+    assert_eq!(ran(&place.run(&[])), [""; 0]);
+}
+
+#[test]
+fn vectors_and_items_that_do_not_fit_are_refused() {
+    let place = Place::new(120);
+    let mut catalogue = Catalogue::new(120);
+    catalogue.rows.pop();
+    let mut out = RowsWriter::create(place.path("short.npy"), 119, DIMS).expect("created");
+    catalogue.rows.iter().for_each(|row| out.write(row).expect("written"));
+    out.finish().expect("finished");
+    place.refused(&["embed.vectors=short.npy"], &["119 rows", "120 items", "embed.keys"]);
+    fs::write(place.path("keys.csv"), format!("id\n{}\n", catalogue.keys[..119].join("\n"))).expect("written");
+    place.refused(
+        &["embed.vectors=short.npy", "embed.keys=keys.csv"],
+        &["1 of 120 items have no row", &catalogue.keys[119]],
+    );
+    catalogue.rows[3][2] = f32::NAN;
+    let mut out = RowsWriter::create(place.path("nan.npy"), 119, DIMS).expect("created");
+    catalogue.rows.iter().for_each(|row| out.write(row).expect("written"));
+    out.finish().expect("finished");
+    place.refused(&["embed.vectors=nan.npy", "embed.keys=keys.csv", "prep.limit=119"], &["no row"]);
+    place.refused(&["embed.vectors=gone.npy"], &["gone.npy"]);
+    place.refused(&["prep.source=gone.jsonl"], &["gone.jsonl"]);
+    place.refused(&["train.codebook_size=500"], &["500"]);
+    // Nothing of a phase that failed counts as done.
+    let report = place.run(&[]);
+    assert!(ran(&report).contains(&"train"));
+}
+
+#[test]
+fn vectors_may_be_in_an_order_of_their_own() {
+    let place = Place::new(150);
+    place.run(&[]);
+    let content = place.content();
+    let mut catalogue = Catalogue::new(150);
+    catalogue.keys.reverse();
+    catalogue.rows.reverse();
+    catalogue.titles.reverse();
+    let other = Place::new(150);
+    catalogue.write(other.0.path());
+    fs::copy(other.path("items.jsonl"), other.path("keys.jsonl")).expect("copied");
+    // The source in its first order again: rows go by `keys`.
+    let rows = fs::read(other.path("rows.npy")).expect("read");
+    Catalogue::new(150).write(other.0.path());
+    fs::write(other.path("rows.npy"), rows).expect("written");
+    other.run(&["embed.keys=keys.jsonl"]);
+    assert_eq!(other.content(), content);
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let place = Place::new(120);
+    place.run(&[]);
+    let lock = fs::File::create(place.out("run.lock")).expect("created");
+    lock.try_lock().expect("locked");
+    place.refused(&[], &["another run is at work"]);
+    drop(lock);
+    place.run(&[]);
+}
+
+fn desk(items: usize, config: &str) -> Desk {
+    let desk = Desk::new();
+    Catalogue::new(items).write(&desk.path(""));
+    desk.file("sememe.toml", config.as_bytes());
+    desk
+}
+
+#[test]
+fn the_program_runs_checks_and_writes_configurations() {
+    let desk = desk(150, CONFIG);
+    let run = desk.run("run").ok();
+    assert!(run.stdout.contains("6 phases run, 0 up to date"), "{}", run.stdout);
+    assert!(run.stderr.contains("train     runs: it has not run yet"), "{}", run.stderr);
+    let value = desk.run("run --json").json();
+    assert_eq!(value["phases"].as_array().map(Vec::len), Some(6));
+    assert!(value["phases"].as_array().expect("a list").iter().all(|phase| phase["ran"] == false));
+    let value = desk.run("run --json --phase tokenize,report --rebuild report").json();
+    assert_eq!(value["phases"].as_array().map(Vec::len), Some(2));
+    desk.run("run --config none.toml").fails(2, &["none.toml", "sememe init"]);
+    desk.run("run --set train.levls=3").fails(2, &["did you mean `levels`?"]);
+    desk.refuses("init", 2, &["sememe.toml", "--force"]);
+    desk.run("init other.toml").ok();
+    let check = desk.run("config check other.toml").ok();
+    assert!(check.stdout.contains("[train.rq_kmeans]"), "{}", check.stdout);
+    let value = desk.run("config check --json --set train.levels=5").json();
+    assert_eq!(value["train"]["levels"], 5);
+    // What is printed in full is a configuration itself.
+    let full = desk.run("config check").ok().stdout;
+    desk.file("full.toml", full.as_bytes());
+    let value = desk.run("run --json --config full.toml").json();
+    assert!(value["phases"].as_array().expect("a list").iter().all(|phase| phase["ran"] == false), "{value:#}");
+    desk.file("broken.toml", b"[train]\nlevls = 3\n");
+    desk.run("config check broken.toml").fails(3, &["broken.toml", "line 2, column 1", "did you mean `levels`?"]);
+}
+
+#[test]
+fn a_dry_run_is_small_and_apart() {
+    let network = format!("{CONFIG}[dry_run]\nitems = 60\nepochs = 1\n")
+        .replace("[train]\n", "[train]\nmethod = \"rqvae\"\n")
+        + "[train.rqvae]\nhidden = [8]\ncode_dims = 4\nbatch_rows = 16\nautoencoder_epochs = 0\nepochs = 50\n";
+    let desk = desk(150, &network);
+    let value = desk.run("run --dry-run --json").json();
+    let checked: Vec<&str> = value["checked"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert!(checked.contains(&"prep/items.jsonl: 60 lines"), "{checked:#?}");
+    assert!(checked.iter().any(|line| line.starts_with("train/rqvae/last.safetensors")), "{checked:#?}");
+    assert!(desk.path("out/dry-run/report/report.html").exists());
+    assert!(!desk.path("out/prep").exists() && !desk.path("out/state.json").exists());
+}
+
+/// Kills the program at moments spread over a run, runs it to its end, and wants the artifacts of a run that nothing stopped.
+fn killed(config: &str, items: usize, default_kills: usize) {
+    let kills = std::env::var("SEMEME_KILLS").map_or(default_kills, |text| text.parse().expect("a number"));
+    let whole = desk(items, config);
+    let begun = Instant::now();
+    whole.run("run --quiet").ok();
+    let length = begun.elapsed();
+    let expected = content(&whole.path("out"));
+    let mut random = rng::stream(5, "kills", 0);
+    let broken = desk(items, config);
+    let mut stopped = 0;
+    for _ in 0..kills {
+        let mut child = broken.command("run --quiet").spawn().expect("started");
+        // What is left of a run is shorter than all of it.
+        std::thread::sleep(length.mul_f64(0.7 * random.uniform()).max(Duration::from_millis(1)));
+        let at_work = child.try_wait().expect("asked").is_none();
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        stopped += usize::from(at_work);
+        if !at_work {
+            fs::remove_dir_all(broken.path("out")).expect("removed");
+        }
+    }
+    broken.run("run --quiet").ok();
+    let got = content(&broken.path("out"));
+    assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, bytes) in &expected {
+        assert!(got[name] == *bytes, "{name} differs after {stopped} kills");
+    }
+    assert!(stopped > 0, "no run was stopped before its end");
+    println!("{stopped} of {kills} rounds were stopped at work");
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_artifacts() {
+    killed(CONFIG, 400, 8);
+}
+
+#[test]
+fn a_killed_run_with_a_network_goes_on_to_the_same_artifacts() {
+    let config = CONFIG.replace("[train]\n", "[train]\nmethod = \"rqvae\"\n")
+        + "[train.rqvae]\nhidden = [16]\ncode_dims = 4\nbatch_rows = 32\nautoencoder_epochs = 1\nepochs = 12\ncheckpoint_steps = 5\n";
+    killed(&config, 300, 6);
+}
