@@ -72,7 +72,7 @@ pub struct Balance {
 
 impl Default for Balance {
     fn default() -> Self {
-        Self { loads: Loads::Even, levels: None, epsilon: 0.05, iterations: 30, tolerance: 0.01 }
+        Self { loads: Loads::Even, levels: None, epsilon: 0.045, iterations: 30, tolerance: 0.01 }
     }
 }
 

@@ -312,7 +312,7 @@ pub struct Codebooks {
     /// Codewords a level: one number for all, or one a level as in 512,256,128 [default: 256]
     #[arg(long, value_name = "K", value_delimiter = ',', num_args = 1)]
     pub codebook_size: Option<Vec<usize>>,
-    /// Iterations a level, at most [default: 25]
+    /// Iterations a level, at most [default: 25; 40 with `--balance sinkhorn`, which settles slowly]
     #[arg(long, value_name = "N")]
     pub iterations: Option<usize>,
     /// Stop a level once an iteration gains no more than this share; 0 runs all of them [default: 1e-5]

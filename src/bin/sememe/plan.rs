@@ -1,6 +1,6 @@
 //! Raw flags → what will be done, checked before any row is read.
 
-use crate::args::{Codebooks, EmptyChoice, Method, MiniBatchFlags};
+use crate::args::{BalanceChoice, Codebooks, EmptyChoice, Method, MiniBatchFlags};
 use crate::args::{
     Decode, Demo, DeviceChoice, Encode, InitChoice, MetricChoice, OnBad, PreprocessFlags, Preset, Rows, Train,
 };
@@ -71,6 +71,10 @@ pub fn train(flags: Train) -> Result<TrainPlan> {
     let network = crate::network::plan(&flags)?;
     let mut config = config(&flags.codebooks, &flags.preprocess)?;
     config.balance = crate::balance::plan(&flags.balance, flags.minibatch.method)?;
+    if flags.balance.balance == BalanceChoice::Sinkhorn && flags.codebooks.iterations.is_none() {
+        // A third of them go without prices, and even loads settle slowly: R² is still rising at 25.
+        config.iterations = config.iterations.max(40);
+    }
     config.validate().map_err(in_flags)?;
     let assigned = flags.balance.assigned.clone();
     if let Some(name) = [

@@ -25,7 +25,7 @@ pub struct BalanceFlags {
     /// Levels to balance, counted from 0, as in 0,1 [default: all]
     #[arg(long, value_name = "LEVELS", value_delimiter = ',', num_args = 1)]
     pub balance_levels: Option<Vec<usize>>,
-    /// ε in units of a level's mean squared L2 to the nearest codeword; smaller is more even [default: 0.05]
+    /// ε in units of a level's mean squared L2 to the nearest codeword; smaller is more even [default: 0.045]
     #[arg(long, value_name = "E")]
     pub balance_epsilon: Option<f64>,
     /// Iterations of Sinkhorn's algorithm with the final codewords, at most [default: 30]
