@@ -50,11 +50,17 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
     ]
 }
 
-/// The store's place: the configuration's, or a file of the codec's own, so that another codec begins anew beside it.
+/// The store's place: the configuration's, or a file of the codec's own, so that another codec begins anew beside it, as do IDs that
+/// are relocated and IDs that are not.
 fn place(context: &Context<'_>, codec: &Codec) -> PathBuf {
-    match &context.config.assign.store {
+    let settings = &context.config.assign;
+    let how = match settings.policy {
+        Policy::Relocate => format!("-relocate-{}", settings.capacity),
+        Policy::Suffix | Policy::ExtraLevel | Policy::Error => String::new(),
+    };
+    match &settings.store {
         Some(store) => store.into(),
-        None => context.at(&format!("assign/ids-{}.sqlite", super::train::short(codec))),
+        None => context.at(&format!("assign/ids-{}{how}.sqlite", super::train::short(codec))),
     }
 }
 

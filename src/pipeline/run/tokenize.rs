@@ -246,7 +246,9 @@ fn map(
         json.push(b'\n');
         ids.put(&json)?;
         row.clear();
-        let plain: Vec<String> = codes.row(i).iter().map(u32::to_string).collect();
+        // As in `12-5-33`, `12-5-33-1`: a counter of 0 is not written.
+        let width = codes.levels() - usize::from(format.has_counter() && line.counter == 0);
+        let plain: Vec<String> = codes.row(i)[..width].iter().map(u32::to_string).collect();
         let title = title.unwrap_or_default().replace(breaks, " ");
         let key = line.id.replace(breaks, " ");
         let _ = writeln!(row, "{key}\t{text}\t{}\t{title}", plain.join("-"));
