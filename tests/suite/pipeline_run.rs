@@ -497,8 +497,9 @@ fn killed(config: &str, items: usize, default_kills: usize) {
     let expected = content(&whole.path("out"));
     let mut random = rng::stream(5, "kills", 0);
     let broken = desk(items, config);
-    let mut stopped = 0;
-    for _ in 0..kills {
+    let (mut stopped, mut rounds) = (0, 0);
+    while stopped < kills && rounds < 5 * kills {
+        rounds += 1;
         let mut child = broken.command("run --quiet").spawn().expect("started");
         // What is left of a run is shorter than all of it.
         std::thread::sleep(length.mul_f64(0.7 * random.uniform()).max(Duration::from_millis(1)));
@@ -516,8 +517,8 @@ fn killed(config: &str, items: usize, default_kills: usize) {
     for (name, bytes) in &expected {
         assert!(got[name] == *bytes, "{name} differs after {stopped} kills");
     }
-    assert!(stopped > 0, "no run was stopped before its end");
-    println!("{stopped} of {kills} rounds were stopped at work");
+    assert!(stopped * 2 >= kills, "only {stopped} of {rounds} runs were stopped before their end");
+    println!("{stopped} kills at work in {rounds} rounds");
 }
 
 #[test]
