@@ -21,6 +21,10 @@ struct Datum {
 pub(super) fn vectors(body: &[u8], texts: usize) -> Result<Matrix, String> {
     let answer: Answer = serde_json::from_slice(body).map_err(|e| match words(body) {
         Some(said) => format!("answered without vectors: {said}"),
+        None if overflowed(body, &e) => format!(
+            "answered with values that are no finite numbers ({e}); a model that runs in half precision may need float32: {}",
+            start(body)
+        ),
         None => format!("answered with something else than vectors ({e}): {}", start(body)),
     })?;
     let got = answer.data.len();
@@ -42,6 +46,15 @@ pub(super) fn vectors(body: &[u8], texts: usize) -> Result<Matrix, String> {
         matrix.row_mut(row).copy_from_slice(&datum.embedding);
     }
     Ok(matrix)
+}
+
+/// Whether an answer is no vectors because of what servers make of NaN and infinity: `NaN`, `Infinity`, null or a huge number.
+fn overflowed(body: &[u8], e: &serde_json::Error) -> bool {
+    let (said, text) = (e.to_string(), String::from_utf8_lossy(body));
+    said.contains("out of range")
+        || said.contains("null, expected f32")
+        || text.contains("NaN")
+        || text.contains("Infinity")
 }
 
 /// The message of an error as servers word it: OpenAI and vLLM in `error.message`, TEI and Ollama in `error`, FastAPI in `detail`.
@@ -82,13 +95,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let cases: [(&str, &str); 8] = [
+        let cases: [(&str, &str); 11] = [
             (r#"{"data":[{"embedding":[1]}]}"#, "returned 1 vectors for 2 texts"),
             (r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[1]}]}"#, "`index` 0 out of turn"),
             (r#"{"data":[{"index":0,"embedding":[1]},{"index":7,"embedding":[1]}]}"#, "`index` 7 out of turn"),
             (r#"{"data":[{"embedding":[1]},{"embedding":[1,2]}]}"#, "of 1 and of 2 values"),
             (r#"{"data":[{"embedding":[]},{"embedding":[]}]}"#, "of 0 and of 0 values"),
-            (r#"{"data":[{"embedding":[null]},{"embedding":[1]}]}"#, "something else than vectors"),
+            (r#"{"data":[{"embedding":[null]},{"embedding":[1]}]}"#, "no finite numbers"),
+            (r#"{"data":[{"embedding":[1]},{"embedding":[1e99]}]}"#, "no finite numbers"),
+            (r#"{"data":[{"embedding":[1]},{"embedding":[-Infinity]}]}"#, "no finite numbers"),
+            (r#"{"data":[{"embedding":[1]},{"embedding":"AACAPw=="}]}"#, "something else than vectors"),
             (r#"{"error":{"message":"no such model","code":null}}"#, "answered without vectors: no such model"),
             ("<html>\n<h1>502", "<html> <h1>502"),
         ];

@@ -332,6 +332,10 @@ impl Embedder for EndpointEmbedder {
         }
     }
 
+    fn fault(&self, problem: String) -> Error {
+        Error::Endpoint(problem)
+    }
+
     fn give_up(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }

@@ -111,7 +111,7 @@ impl TextSource {
         keys.truncate(limit);
         texts.truncate(limit);
         let prepared_at = vec![None; keys.len()];
-        Ok(Texts { keys, texts, prepared_at, numbers: false, skipped: 0 })
+        Ok(Texts { keys, texts, prepared_at, numbers: false, skipped: 0, limited: self.limit.is_some() })
     }
 
     fn read_database(&self) -> Result<Texts> {
@@ -130,7 +130,14 @@ impl TextSource {
         let (key, text) = (quoted(&self.key), quoted(&self.text));
         let limit = self.limit.map_or(-1, |n| i64::try_from(n).unwrap_or(-1));
         let sql = format!("SELECT {key}, {text}, {prepared_at} FROM {} ORDER BY {key} LIMIT {limit}", quoted(&table));
-        let mut out = Texts { keys: Vec::new(), texts: Vec::new(), prepared_at: Vec::new(), numbers: true, skipped: 0 };
+        let mut out = Texts {
+            keys: Vec::new(),
+            texts: Vec::new(),
+            prepared_at: Vec::new(),
+            numbers: true,
+            skipped: 0,
+            limited: self.limit.is_some(),
+        };
         let mut statement = db.prepare(&sql).map_err(bad)?;
         let mut rows = statement.query([]).map_err(bad)?;
         while let Some(row) = rows.next().map_err(bad)? {
@@ -226,6 +233,8 @@ pub struct Texts {
     /// Whether all keys were numbers in a database.
     pub(super) numbers: bool,
     pub(super) skipped: usize,
+    /// Whether these may not be all items: nothing can be said then of vectors that belong to none of them.
+    pub(super) limited: bool,
 }
 
 impl Texts {
@@ -243,7 +252,7 @@ impl Texts {
             return Err(Error::Data("no item to embed".into()));
         }
         let prepared_at = vec![None; keys.len()];
-        Ok(Self { keys, texts, prepared_at, numbers: false, skipped: 0 })
+        Ok(Self { keys, texts, prepared_at, numbers: false, skipped: 0, limited: false })
     }
 
     /// Keys, in order.

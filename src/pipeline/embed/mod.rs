@@ -26,7 +26,7 @@ pub use run::{EmbedOptions, EmbedReport, embed};
 pub use table::VectorTable;
 
 use crate::data::Matrix;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Turns texts into vectors. Called from several threads at once.
 ///
@@ -67,6 +67,11 @@ pub trait Embedder: Sync {
     /// # Errors
     /// Whatever keeps it from that; the run ends with it and keeps what was done before.
     fn embed(&self, texts: &[&str]) -> Result<Matrix>;
+
+    /// The error for vectors that cannot be used: too few, not finite, of another dimension than before.
+    fn fault(&self, problem: String) -> Error {
+        Error::Data(problem)
+    }
 
     /// The run ends: calls that are waiting should return at once, with any error.
     fn give_up(&self) {}

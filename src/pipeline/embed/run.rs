@@ -29,7 +29,7 @@ pub struct EmbedOptions {
     pub prefix: String,
     /// Take nothing in the table for up to date.
     pub rebuild: bool,
-    /// Take vectors out of the table whose items are not there any more.
+    /// Take vectors out of the table whose items are not there any more; not with a part of the items.
     pub prune: bool,
     /// Only say what would be done.
     pub dry_run: bool,
@@ -80,7 +80,7 @@ pub struct EmbedReport {
     pub adopted: usize,
     /// Items that got the vector of another item with the same text.
     pub copied: usize,
-    /// Rows of the table whose item is not there any more.
+    /// Rows of the table whose item is not there any more; not counted where only a part of the items was read.
     pub gone: usize,
     /// How many of those were taken out.
     pub removed: usize,
@@ -96,9 +96,10 @@ pub struct EmbedReport {
 /// number of calls at once, nor on how often a run was stopped. Memory: texts and hashes, and the vectors of `concurrency` batches.
 ///
 /// # Errors
-/// What the embedder returns, with what is kept and how to go on; [`Error::Endpoint`] for as many vectors as there are not texts, NaN,
-/// infinity, vectors of zeros that are to be normalised, and another dimension than before; [`Error::Store`] or [`Error::Format`] for a
-/// table that cannot be used, [`Error::Interrupted`] when the observer asks; [`Error::Config`] as [`EmbedOptions::validate`].
+/// What the embedder returns, with what is kept and how to go on; its [`Embedder::fault`] for another number of vectors than of
+/// texts, NaN, infinity, vectors of zeros that are to be normalised, and another dimension than before; [`Error::Store`] or [`Error::Format`] for a
+/// table that cannot be used, [`Error::Interrupted`] when the observer asks; [`Error::Config`] as [`EmbedOptions::validate`], and for
+/// pruning by a part of the items.
 pub fn embed(
     texts: &Texts,
     embedder: &dyn Embedder,
@@ -107,9 +108,18 @@ pub fn embed(
     observer: &dyn Observer,
 ) -> Result<EmbedReport> {
     options.validate()?;
+    if options.prune && texts.limited {
+        return Err(Error::config(
+            "prune",
+            "would take out the vectors of all items beyond `limit`; leave one of them out",
+        ));
+    }
     let contents = contents(texts, &Hasher::new(embedder, options));
     let known = Open::existing(target, &texts.keys)?.as_ref().map(Open::kept).transpose()?.unwrap_or_default();
-    let plan = survey(texts, &contents, &known, embedder.model(), options.rebuild);
+    let mut plan = survey(texts, &contents, &known, embedder.model(), options.rebuild);
+    if texts.limited {
+        plan.gone.clear();
+    }
     let batches: Vec<&[Vec<usize>]> = plan.missing.chunks(options.batch_items).collect();
     let mut report = EmbedReport {
         items: texts.keys.len(),
@@ -190,7 +200,7 @@ impl Job<'_> {
         observer.event(Event::Phase { name: "embed", total: Some(total as u64), unit: "texts" });
         let mut progress = Progress { dims, done: 0, failure: None };
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let mut interrupted = false;
+        let (mut interrupted, mut ended) = (false, false);
         std::thread::scope(|scope| {
             let (send, answers) = mpsc::sync_channel(self.options.concurrency);
             for _ in 0..self.options.concurrency.min(self.batches.len()) {
@@ -199,7 +209,11 @@ impl Job<'_> {
                     while !stop.load(Ordering::Relaxed) {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(batch) = self.batches.get(at) else { break };
-                        if send.send((at, self.ask(batch))).is_err() {
+                        let answer = self.ask(batch);
+                        if answer.is_err() {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                        if send.send((at, answer)).is_err() {
                             break;
                         }
                     }
@@ -228,7 +242,8 @@ impl Job<'_> {
                     end();
                     break;
                 }
-                if progress.failure.is_some() && !stop.load(Ordering::Relaxed) {
+                if progress.failure.is_some() && !ended {
+                    ended = true;
                     end();
                 }
                 observer.event(Event::Advance { done: progress.done as u64 });
@@ -257,21 +272,21 @@ impl Job<'_> {
         }
         let key = |at: usize| self.texts.key(batch[at][0]);
         let model = self.embedder.model();
+        let of = |text: String| format!("{text} (texts of `{}` to `{}`)", key(0), key(batch.len() - 1));
         let mut vectors = self.embedder.embed(&texts).map_err(|e| match e {
-            Error::Endpoint(text) => {
-                Error::Endpoint(format!("{text} (texts of `{}` to `{}`)", key(0), key(batch.len() - 1)))
-            }
+            Error::Endpoint(text) => Error::Endpoint(of(text)),
+            Error::Data(text) => Error::Data(of(text)),
             other => other,
         })?;
         let (rows, dims) = (vectors.rows(), vectors.dims());
         if rows != batch.len() || dims == 0 {
             let expected = batch.len();
-            return Err(Error::Endpoint(format!(
-                "expected {expected} vectors of `{model}`, got {rows} of {dims} values"
-            )));
+            return Err(self
+                .embedder
+                .fault(format!("expected {expected} vectors of `{model}`, got {rows} of {dims} values")));
         }
         if let Some((first, count)) = first_non_finite(vectors.as_slice(), dims) {
-            return Err(Error::Endpoint(format!(
+            return Err(self.embedder.fault(format!(
                 "{count} of {rows} vectors of `{model}` hold NaN or infinity, the first is that of `{}`; \
                  a model that runs in half precision may need float32",
                 key(first)
@@ -281,7 +296,7 @@ impl Job<'_> {
             let mut norms = vec![0.0; rows];
             unit_rows(vectors.as_mut_slice(), dims, &mut norms);
             if let Some(at) = norms.iter().position(|norm| *norm <= 0.0 || !norm.is_finite()) {
-                return Err(Error::Endpoint(format!(
+                return Err(self.embedder.fault(format!(
                     "the vector of `{}` by `{model}` has an L2 norm of {}, which cannot be normalised",
                     key(at),
                     norms[at]
@@ -300,7 +315,7 @@ impl Job<'_> {
                 if dims == vectors.dims() {
                     return Ok(vectors);
                 }
-                Err(Error::Endpoint(format!(
+                Err(self.embedder.fault(format!(
                     "`{}` returned vectors of {} values, before it were {dims}; `--rebuild` asks for all again, `--into` keeps \
                      them in another table",
                     self.embedder.model(),

@@ -35,7 +35,7 @@ pub struct Embed {
     #[arg(long)]
     pub rebuild: bool,
     /// Take vectors out of the table whose items are not there any more
-    #[arg(long)]
+    #[arg(long, conflicts_with = "limit")]
     pub prune: bool,
     /// Say what would be asked for, and neither ask nor write
     #[arg(long)]
