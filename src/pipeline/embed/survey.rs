@@ -58,7 +58,7 @@ pub(super) fn survey(
     }
     // The first item that is up to date says how wide vectors are; one of another width is asked for again.
     let mut groups: HashMap<&Content, usize> = HashMap::new();
-    for i in 0..texts.keys.len() {
+    for (i, content) in contents.iter().enumerate() {
         if let Some((kept, adopt)) = current(i)
             && *out.dims.get_or_insert(kept.dims.unwrap_or(0)) == kept.dims.unwrap_or(0)
         {
@@ -68,13 +68,13 @@ pub(super) fn survey(
             }
             continue;
         }
-        if let Some(donor) = donors.get(contents[i].as_slice())
+        if let Some(donor) = donors.get(content.as_slice())
             && known.get(*donor).and_then(|kept| kept.dims).is_some_and(|dims| *out.dims.get_or_insert(dims) == dims)
         {
             out.copied.push((i, (*donor).to_owned()));
             continue;
         }
-        let group = *groups.entry(&contents[i]).or_insert_with(|| {
+        let group = *groups.entry(content).or_insert_with(|| {
             out.missing.push(Vec::new());
             out.missing.len() - 1
         });
