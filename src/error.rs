@@ -92,6 +92,9 @@ pub enum Error {
     /// A store of IDs that cannot be used, or holds another codec's.
     #[error("store: {0}")]
     Store(String),
+    /// A server that makes vectors, or what it returned, cannot be used.
+    #[error("endpoint: {0}")]
+    Endpoint(String),
     /// Stopped on request.
     #[error("interrupted{0}")]
     Interrupted(String),
@@ -116,13 +119,14 @@ impl Error {
         Error::Io { action, path: path.into(), source }
     }
 
-    /// The program's exit code for this error: 2 usage, 3 bad data, 4 device, 5 store, 130 interrupted.
+    /// The program's exit code for this error: 2 usage, 3 bad data, 4 device, 5 store, 6 endpoint, 130 interrupted.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Config { .. } => 2,
             Error::Device(_) | Error::DeviceLost(_) | Error::OutOfMemory { .. } => 4,
             Error::Store(_) => 5,
+            Error::Endpoint(_) => 6,
             Error::Interrupted(_) => 130,
             _ => 3,
         }

@@ -57,6 +57,7 @@
 //! | `sqlite` | yes | stores of IDs in SQLite files; items from and texts to SQLite databases |
 //! | `pipeline` | yes | whole runs from one TOML file; brings `sqlite` |
 //! | `redis` | no | stores of IDs in a Redis server |
+//! | `embed-http` | no | texts to embeddings by an OpenAI-compatible endpoint; brings HTTP, TLS and `sqlite` |
 //! | `parquet` | no | embeddings from and codes to parquet files |
 
 pub mod codec;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "pipeline")]
 pub mod config;
+#[cfg(feature = "sqlite")]
+pub mod embed;
 pub mod prep;
 #[cfg(feature = "pipeline")]
 pub mod run;

@@ -6,6 +6,10 @@ mod cli;
 mod codec;
 #[cfg(feature = "gpu")]
 mod contract;
+#[cfg(all(feature = "cli", feature = "embed-http"))]
+mod embed;
+#[cfg(all(feature = "cli", feature = "embed-http"))]
+mod embed_server;
 mod eval;
 #[cfg(feature = "gpu")]
 mod gradients;

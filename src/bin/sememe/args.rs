@@ -1,6 +1,8 @@
 //! Raw flags as typed; `plan` turns them into something that can be run.
 
 mod balance;
+#[cfg(feature = "embed-http")]
+mod embed;
 mod eval;
 mod ids;
 #[cfg(feature = "pipeline")]
@@ -9,6 +11,8 @@ mod prep;
 mod sweep;
 
 pub use balance::*;
+#[cfg(feature = "embed-http")]
+pub use embed::*;
 pub use eval::*;
 pub use ids::*;
 #[cfg(feature = "pipeline")]
@@ -28,7 +32,7 @@ Examples:
   sememe eval codec.safetensors items.npy --report report.html --names items.jsonl
   sememe format codes.parquet -o ids.jsonl --codec codec.safetensors --style lc-rec
 
-Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 5 store, 130 interrupted.";
+Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 5 store, 6 endpoint, 130 interrupted.";
 
 /// Semantic IDs from embeddings: short tuples of codes, coarse to fine, that name an item by what it means
 #[derive(Debug, Parser)]
@@ -70,6 +74,9 @@ pub enum Verb {
     Init(InitFile),
     /// Turn the rows of a catalogue into one clean line of text an item
     Prep(Box<Prep>),
+    /// Turn texts into embeddings at an OpenAI-compatible endpoint; asks only for what changed
+    #[cfg(feature = "embed-http")]
+    Embed(Box<Embed>),
     /// Fit a codec to embeddings
     Train(Box<Train>),
     /// Turn embeddings into codes

@@ -61,6 +61,7 @@ fn features() -> Vec<&'static str> {
         ("cli", cfg!(feature = "cli")),
         ("sqlite", cfg!(feature = "sqlite")),
         ("redis", cfg!(feature = "redis")),
+        ("embed-http", cfg!(feature = "embed-http")),
         ("parquet", cfg!(feature = "parquet")),
     ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()

@@ -14,6 +14,8 @@ mod delete;
 mod demo;
 mod device;
 mod doctor;
+#[cfg(feature = "embed-http")]
+mod embed;
 mod encode;
 mod eval;
 mod eval_inputs;

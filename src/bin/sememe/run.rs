@@ -1,6 +1,8 @@
 //! From the command line to a verb.
 
 use crate::args::{Cli, Common, Verb};
+#[cfg(feature = "embed-http")]
+use crate::embed;
 use crate::failure::usage;
 #[cfg(feature = "pipeline")]
 use crate::pipeline;
@@ -46,6 +48,8 @@ pub fn run() -> Result<()> {
         #[cfg(feature = "pipeline")]
         Verb::Init(_) => Ok(()),
         Verb::Prep(flags) => prep::run(&prep::plan(*flags)?, &progress),
+        #[cfg(feature = "embed-http")]
+        Verb::Embed(flags) => embed::run(&embed::plan(*flags)?, &progress),
         Verb::Train(flags) => train::run(&plan::train(*flags)?, &progress),
         Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),
         Verb::Decode(flags) => decode::run(&plan::decode(flags)?, &progress),
