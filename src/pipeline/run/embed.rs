@@ -145,10 +145,59 @@ fn copy(context: &Context<'_>, source: &dyn RowSource, order: &[usize]) -> Resul
     writer.finish()
 }
 
-/// Vectors from a model.
+/// Vectors from a model: asked for where a text is new or changed, and kept by content.
+#[cfg(feature = "embed-http")]
+fn ask(context: &Context<'_>) -> Result<Done> {
+    use crate::pipeline::embed::{ApiKey, EmbedOptions, Endpoint, Texts, VectorTable, embed, export};
+    use std::time::Duration;
+
+    let settings = &context.config.embed;
+    let (Some(url), Some(model)) = (&settings.url, &settings.model) else { return Err(no_model()) };
+    let mut endpoint = Endpoint::new(url, model);
+    if let Some(name) = &settings.api_key_env {
+        let problem = || {
+            let problem = format!("neither the environment nor `env_file` has `{name}`; set it to the endpoint's key");
+            Error::config("embed.api_key_env", problem)
+        };
+        let key =
+            context.variables.get(name).map(|key| key.trim()).filter(|key| !key.is_empty()).ok_or_else(problem)?;
+        endpoint.api_key = Some(ApiKey::new(key)?);
+    }
+    endpoint.dimensions = settings.dimensions;
+    endpoint.timeout = Duration::from_secs_f64(settings.timeout_seconds);
+    endpoint.retries = settings.retries;
+    let embedder = endpoint.connect()?;
+    let items = items::read(context)?;
+    let texts = Texts::new(items.keys, items.texts)?;
+    context.room(Phase::Embed)?;
+    let table = VectorTable::new(context.at("embed/vectors.sqlite"));
+    let options = EmbedOptions {
+        batch_items: settings.batch_items,
+        concurrency: settings.concurrency,
+        normalize: settings.normalize,
+        prefix: settings.prefix.clone(),
+        ..EmbedOptions::default()
+    };
+    let report = embed(&texts, &embedder, &table, &options, context.observer)?;
+    export(&texts, &table, &context.at(ROWS), None)?;
+    let told = format!(
+        "{} vectors of {} values: {} asked for in {} calls, {} up to date",
+        report.items, report.dims, report.asked, report.calls, report.kept
+    );
+    let facts = serde_json::to_value(&report).map_err(|e| Error::Data(e.to_string()))?;
+    Ok(Done { outputs: vec![ROWS.into()], facts, told })
+}
+
+#[cfg(not(feature = "embed-http"))]
 fn ask(_: &Context<'_>) -> Result<Done> {
-    Err(Error::config(
+    Err(no_model())
+}
+
+/// A way that this build does not have.
+fn no_model() -> Error {
+    Error::config(
         "embed.url",
-        "this build asks no endpoint; build with `--features embed-http`, or give `embed.vectors`",
-    ))
+        "this build asks no such model; an endpoint needs `--features embed-http`, a model folder `--features embed`, vectors that are \
+         there neither",
+    )
 }

@@ -127,7 +127,7 @@ pub struct RunReport {
 struct Context<'a> {
     config: &'a Config,
     written: &'a Config,
-    #[expect(dead_code, reason = "secrets are the endpoint's")]
+    #[cfg(feature = "embed-http")]
     variables: &'a BTreeMap<String, String>,
     folder: &'a Path,
     observer: &'a dyn Observer,
@@ -287,6 +287,7 @@ pub fn run(
     let mut context = Context {
         config,
         written: &loaded.written,
+        #[cfg(feature = "embed-http")]
         variables: &loaded.variables,
         folder,
         observer,
