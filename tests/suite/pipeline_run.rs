@@ -321,6 +321,11 @@ fn new_items_move_no_id_and_a_retrained_codec_is_asked_for() {
     assert_eq!(report.phases[3].facts["new"], 70);
     let report = place.run(&["train.on_new_rows=retrain"]);
     assert_eq!(ran(&report)[0], "train");
+    let churn: Value = serde_json::from_slice(&fs::read(place.out("assign/churn.json")).expect("read")).expect("JSON");
+    assert_eq!(churn["rows"], 220, "items of both runs");
+    let new: Vec<Value> = place.lines("assign/ids.jsonl");
+    let changed = new.iter().filter(|line| after[&line["id"].to_string()]["codes"] != line["codes"]).count();
+    assert_eq!(churn["changed_ids"], changed);
     assert!(why(&report, Phase::Train).contains("the vectors changed"), "{}", why(&report, Phase::Train));
 }
 

@@ -1,5 +1,6 @@
 //! Phase assign: every item an ID, kept in a store.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,14 +12,20 @@ use super::{Context, Done, Phase, embed, items};
 use crate::codec::{Codec, EncodeOptions};
 use crate::data::Codes;
 use crate::error::{Error, Result};
+use crate::eval::{Churn, measure_churn};
 use crate::ids::resolve::{self, CodecAlternatives, Cost};
 use crate::ids::store::{Reuse, Store, open as open_store};
-use crate::io::{AtomicFile, OpenOptions, each_json_line, json_bad, open};
+use crate::io::{AtomicFile, OpenOptions, each_json_line, json_bad, open, read_bytes_capped, write_bytes_atomic};
 use crate::pipeline::config::{OnChange, Policy};
 use crate::progress::{Event, check};
 
 /// A line an item, in the order of prep's items.
 pub(super) const IDS: &str = "assign/ids.jsonl";
+
+/// The same of the run before, while and after this one works.
+const PREVIOUS: &str = "assign/previous.jsonl";
+/// How many items changed from that to this.
+const CHURN: &str = "assign/churn.json";
 
 /// An item's ID, as `assign/ids.jsonl` has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,10 +79,13 @@ fn store(context: &Context<'_>, codec: &Codec) -> Result<Box<dyn Store>> {
 
 /// What the phase wrote, in order.
 pub(super) fn read(context: &Context<'_>) -> Result<Vec<Line>> {
-    let path = context.at(IDS);
+    read_lines(&context.at(IDS))
+}
+
+fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
-    each_json_line(&path, "IDs are .jsonl", &mut |number, text| {
-        lines.push(serde_json::from_str(text).map_err(|e| json_bad(&path, number, &e))?);
+    each_json_line(path, "IDs are .jsonl", &mut |number, text| {
+        lines.push(serde_json::from_str(text).map_err(|e| json_bad(path, number, &e))?);
         Ok(())
     })?;
     Ok(lines)
@@ -120,6 +130,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         )));
     }
     context.room(Phase::Assign)?;
+    let previous = previous(context)?;
     // Opened before the work, so that another codec's store is refused at once.
     let mut store = store(context, &codec)?;
     for risk in store.risks() {
@@ -146,7 +157,15 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     let given = give(context, store.as_mut(), &items.keys, asked)?;
     write(context, &items.keys, &given.ids, &encoded, settings.policy == Policy::Relocate)?;
     let in_store = store.count()?;
-    let told = told(&given, &cost, in_store);
+    let mut told = told(&given, &cost, in_store);
+    let churn = previous.map(|before| churned(&before, &items.keys, &given.ids)).transpose()?.flatten();
+    let mut outputs = vec![PathBuf::from(IDS)];
+    if let Some(churn) = &churn {
+        let text = serde_json::to_string_pretty(churn).map_err(|e| Error::Data(e.to_string()))?;
+        write_bytes_atomic(context.at(CHURN), format!("{text}\n").as_bytes())?;
+        outputs.push(CHURN.into());
+        told.push_str(&format!("; {} of {} items have other codes than before", churn.changed_ids, churn.rows));
+    }
     let facts = json!({
         "items": items.keys.len(),
         "new": given.new,
@@ -158,8 +177,38 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         "codec": codec.content_hash(),
         "policy": settings.policy,
         "cost": cost,
+        "churn": churn,
     });
-    Ok(Done { outputs: vec![IDS.into()], facts, told })
+    Ok(Done { outputs, facts, told })
+}
+
+/// The IDs of the run before, kept aside while this one works: a run that is killed and goes on compares with the same ones.
+fn previous(context: &Context<'_>) -> Result<Option<Vec<Line>>> {
+    let (now, before) = (context.at(IDS), context.at(PREVIOUS));
+    if !context.continues {
+        let known = context.state.phases.contains_key(&Phase::Assign);
+        match read_bytes_capped(&now, u64::MAX) {
+            Ok(bytes) if known => write_bytes_atomic(&before, &bytes)?,
+            _ if before.exists() => std::fs::remove_file(&before).map_err(|e| Error::io("remove", &before, e))?,
+            _ => {}
+        }
+    }
+    if before.exists() { read_lines(&before).map(Some) } else { Ok(None) }
+}
+
+/// How many of the items that were there have other codes now.
+fn churned(before: &[Line], keys: &[String], now: &[(Vec<u32>, u32)]) -> Result<Option<Churn>> {
+    let old: HashMap<&str, &[u32]> = before.iter().map(|line| (line.id.as_str(), line.codes.as_slice())).collect();
+    let both: Vec<(&[u32], &[u32])> = keys
+        .iter()
+        .zip(now)
+        .filter_map(|(key, (codes, _))| Some((*old.get(key.as_str())?, codes.as_slice())))
+        .collect();
+    let Some((first, second)) = both.first() else { return Ok(None) };
+    let (old_levels, new_levels) = (first.len(), second.len());
+    let old = Codes::from_vec(both.len(), old_levels, both.iter().flat_map(|(a, _)| a.iter().copied()).collect())?;
+    let new = Codes::from_vec(both.len(), new_levels, both.iter().flat_map(|(_, b)| b.iter().copied()).collect())?;
+    measure_churn(&old, &new).map(Some)
 }
 
 fn told(given: &Given, cost: &Cost, in_store: u64) -> String {
