@@ -5,6 +5,7 @@
 mod codebooks;
 mod config;
 mod data;
+mod epoch;
 mod health;
 mod layout;
 mod open_step;
@@ -15,6 +16,7 @@ mod session;
 mod settings;
 mod state;
 mod step;
+mod steps;
 mod trainer;
 
 pub use crate::progress::{EpochReport, Health, LevelHealth, Losses, StepReport};
