@@ -6,6 +6,9 @@ mod cli;
 mod codec;
 #[cfg(feature = "gpu")]
 mod contract;
+mod dialogues;
+#[cfg(feature = "cli")]
+mod dialogues_python;
 mod eval;
 #[cfg(feature = "gpu")]
 mod gradients;

@@ -1,12 +1,14 @@
 //! Raw flags as typed; `plan` turns them into something that can be run.
 
 mod balance;
+mod dialogues;
 mod eval;
 mod ids;
 mod prep;
 mod sweep;
 
 pub use balance::*;
+pub use dialogues::*;
 pub use eval::*;
 pub use ids::*;
 pub use prep::*;
@@ -91,6 +93,8 @@ pub enum Verb {
     Parse(Parse),
     /// Write the files that language models are trained and served with: vocabulary, index, items, trie
     Export(Box<Export>),
+    /// Write training data for a language model: IDs from queries, facts from IDs, next items from histories
+    Dialogues(Box<Dialogues>),
     /// Say what may follow a prefix in a trie, and which items it names
     Trie(TrieArgs),
     /// Show settings: `config print lc-rec`

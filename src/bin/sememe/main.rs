@@ -13,6 +13,7 @@ mod decode;
 mod delete;
 mod demo;
 mod device;
+mod dialogues;
 mod doctor;
 mod encode;
 mod eval;
