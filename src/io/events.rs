@@ -37,6 +37,8 @@ impl std::fmt::Display for EventItem<'_> {
 pub struct EventsFile {
     /// One sequence a user, in the order in which users first occur, each in the order of time.
     pub sequences: Sequences,
+    /// What each sequence's user is called; `line 12` where a line of items names nobody.
+    pub users: Vec<String>,
     /// Events whose item is not known: left out.
     pub unknown: u64,
     /// The first of them, and where it stands.
@@ -47,6 +49,7 @@ pub struct EventsFile {
 struct Gathered<'a> {
     row_of: &'a dyn Fn(EventItem<'_>) -> Option<u32>,
     users: HashMap<String, usize>,
+    names: Vec<String>,
     /// `(time, item)` of each user.
     lists: Vec<Vec<(f64, u32)>>,
     timed: bool,
@@ -60,6 +63,12 @@ impl Gathered<'_> {
             return *user;
         }
         self.users.insert(name.to_owned(), self.lists.len());
+        self.list(name.to_owned())
+    }
+
+    /// A further list, for a user that no other list is of.
+    fn list(&mut self, name: String) -> usize {
+        self.names.push(name);
         self.lists.push(Vec::new());
         self.lists.len() - 1
     }
@@ -89,8 +98,15 @@ impl Gathered<'_> {
 /// If the file cannot be read, is of none of these formats, or holds no event with a known item; errors name the line.
 pub fn read_events(path: impl AsRef<Path>, row_of: &dyn Fn(EventItem<'_>) -> Option<u32>) -> Result<EventsFile> {
     let path = path.as_ref();
-    let mut all =
-        Gathered { row_of, users: HashMap::new(), lists: Vec::new(), timed: false, unknown: 0, first_unknown: None };
+    let mut all = Gathered {
+        row_of,
+        users: HashMap::new(),
+        names: Vec::new(),
+        lists: Vec::new(),
+        timed: false,
+        unknown: 0,
+        first_unknown: None,
+    };
     match extension(path).as_str() {
         "npy" => from_npy(path, &mut all)?,
         "csv" => from_csv(path, &mut all)?,
@@ -109,7 +125,8 @@ pub fn read_events(path: impl AsRef<Path>, row_of: &dyn Fn(EventItem<'_>) -> Opt
         return Err(Error::format(path, problem));
     }
     let lists = all.lists.iter().map(|list| list.iter().map(|(_, item)| *item).collect::<Vec<u32>>());
-    Ok(EventsFile { sequences: Sequences::from_lists(lists)?, unknown: all.unknown, first_unknown: all.first_unknown })
+    let sequences = Sequences::from_lists(lists)?;
+    Ok(EventsFile { sequences, users: all.names, unknown: all.unknown, first_unknown: all.first_unknown })
 }
 
 fn from_jsonl(path: &Path, all: &mut Gathered<'_>) -> Result<()> {
@@ -127,10 +144,7 @@ fn from_jsonl(path: &Path, all: &mut Gathered<'_>) -> Result<()> {
             let Value::Array(items) = items else { return Err(bad("`items` is not a list".into())) };
             let user = match user {
                 Some(name) => all.user(&name),
-                None => {
-                    all.lists.push(Vec::new());
-                    all.lists.len() - 1
-                }
+                None => all.list(format!("line {number}")),
             };
             for item in items {
                 let item = named(item).ok_or_else(|| bad(format!("item {item} is neither text nor a whole number")))?;
@@ -188,7 +202,9 @@ fn from_csv(path: &Path, all: &mut Gathered<'_>) -> Result<()> {
             }
         };
         let named = field(item);
-        let named = named.parse().map_or(EventItem::Text(named), EventItem::Number);
+        // `007` is a text: as a number it would come back as `7`.
+        let number = named.parse::<u64>().ok().filter(|number| number.to_string() == named);
+        let named = number.map_or(EventItem::Text(named), EventItem::Number);
         let user = all.user(field(user));
         all.add(user, named, when, || format!("line {line}"));
     }
@@ -211,11 +227,7 @@ fn from_npy(path: &Path, all: &mut Gathered<'_>) -> Result<()> {
         let item = u64::try_from(event[1])
             .map_err(|_| w.bad(format_args!("event {row} names item {}, expected 0 or more", event[1])))?;
         all.timed = event.len() == 3;
-        let lists = &mut all.lists;
-        let user = *users.entry(event[0]).or_insert_with(|| {
-            lists.push(Vec::new());
-            lists.len() - 1
-        });
+        let user = *users.entry(event[0]).or_insert_with(|| all.list(event[0].to_string()));
         let time = event.get(2).map_or(0.0, |time| *time as f64);
         all.add(user, EventItem::Number(item), time, || format!("event {row}"));
         Ok(())

@@ -64,3 +64,9 @@ pub(crate) fn each_parquet_row(
 ) -> crate::Result<()> {
     parquet_text::each(&Window::open(path)?, wanted, Some(separator), row)
 }
+
+/// The names of a parquet file's columns.
+#[cfg(feature = "parquet")]
+pub(crate) fn parquet_columns(path: &std::path::Path) -> crate::Result<Vec<String>> {
+    parquet_text::columns(&Window::open(path)?)
+}

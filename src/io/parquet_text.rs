@@ -37,6 +37,11 @@ pub(crate) fn read(w: &Window, field: &str) -> Result<Vec<String>> {
     Ok(out)
 }
 
+/// The names of all columns.
+pub(crate) fn columns(w: &Window) -> Result<Vec<String>> {
+    Ok(Meta::load(w)?.meta.schema().fields().iter().map(|field| field.name().clone()).collect())
+}
+
 /// Calls `row` with the number, from 1 on, and the texts of every row, in the order of `wanted`, the first of which is a key if lists
 /// are allowed. Lists are joined by `separator`; without one they are refused.
 pub(crate) fn each(

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "pipeline")]
 pub mod config;
+pub mod dialogues;
 #[cfg(feature = "sqlite")]
 pub mod embed;
 pub mod prep;

@@ -3,25 +3,16 @@
 //! `SEMEME_PYTHON` names a Python that has torch, transformers, tokenizers, safetensors and numpy. Without it this skips, and says so.
 
 use crate::cli::Desk;
+use crate::dialogues_python::python_with;
 use sememe::rng;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 fn python(args: &[&str]) -> Option<String> {
-    let Some(program) = std::env::var_os("SEMEME_PYTHON") else {
-        eprintln!("skipped: SEMEME_PYTHON names no Python with torch, transformers, tokenizers, safetensors and numpy");
-        return None;
-    };
+    let mut command = python_with(&["torch", "transformers", "tokenizers", "safetensors", "numpy"])?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/bundle.py");
-    let run = Command::new(program)
-        .arg(script)
-        .args(args)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        // The models are tiny; threads would only wait for each other on a busy machine.
-        .env("OMP_NUM_THREADS", "1")
-        .output()
-        .expect("a Python that runs");
+    // The models are tiny; its threads would only wait for each other on a busy machine.
+    let run = command.arg(script).args(args).output().expect("a Python that runs");
     let (stdout, stderr) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{args:?}\n{stdout}{stderr}");
     Some(stdout.into_owned())

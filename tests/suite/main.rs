@@ -6,6 +6,9 @@ mod cli;
 mod codec;
 #[cfg(feature = "gpu")]
 mod contract;
+mod dialogues;
+#[cfg(feature = "cli")]
+mod dialogues_python;
 #[cfg(all(feature = "cli", feature = "embed-http"))]
 mod embed;
 #[cfg(all(feature = "cli", feature = "embed-http"))]

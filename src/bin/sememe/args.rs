@@ -1,6 +1,7 @@
 //! Raw flags as typed; `plan` turns them into something that can be run.
 
 mod balance;
+mod dialogues;
 #[cfg(feature = "embed-http")]
 mod embed;
 mod eval;
@@ -11,6 +12,7 @@ mod prep;
 mod sweep;
 
 pub use balance::*;
+pub use dialogues::*;
 #[cfg(feature = "embed-http")]
 pub use embed::*;
 pub use eval::*;
@@ -108,6 +110,8 @@ pub enum Verb {
     Parse(Parse),
     /// Write the files that language models are trained and served with: vocabulary, index, items, trie
     Export(Box<Export>),
+    /// Write training data for a language model: IDs from queries, facts from IDs, next items from histories
+    Dialogues(Box<Dialogues>),
     /// Say what may follow a prefix in a trie, and which items it names
     Trie(TrieArgs),
     /// Check a configuration, or show settings: `config check sememe.toml`, `config print lc-rec`

@@ -13,6 +13,7 @@ mod decode;
 mod delete;
 mod demo;
 mod device;
+mod dialogues;
 mod doctor;
 #[cfg(feature = "embed-http")]
 mod embed;

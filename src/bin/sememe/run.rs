@@ -8,8 +8,8 @@ use crate::failure::usage;
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::{
-    align, churn, completions, config, decode, demo, doctor, encode, eval, export, format, judged, parse, plan, prep,
-    resolve, retrain, show, spelling, sweep, train, trie,
+    align, churn, completions, config, decode, demo, dialogues, doctor, encode, eval, export, format, judged, parse,
+    plan, prep, resolve, retrain, show, spelling, sweep, train, trie,
 };
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 use crate::{assign, delete, lookup, store};
@@ -59,6 +59,7 @@ pub fn run() -> Result<()> {
         Verb::Sweep(flags) => sweep::run(&sweep::plan(*flags)?, &progress),
         Verb::Format(flags) => format::run(&spelling::format(flags)?, &progress),
         Verb::Parse(flags) => parse::run(&spelling::parse(flags)?, &progress),
+        Verb::Dialogues(flags) => dialogues::run(&dialogues::plan(*flags)?, &progress),
         Verb::Export(flags) => export::run(&spelling::export(*flags)?, &progress),
         #[cfg(any(feature = "sqlite", feature = "redis"))]
         Verb::Assign(flags) => assign::run(&store::assign(*flags)?, &progress),

@@ -7,7 +7,7 @@
 mod clean;
 mod html;
 mod output;
-mod source;
+pub(in crate::pipeline) mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod template;

@@ -1,8 +1,11 @@
 //! Rows of a catalogue, whatever holds them, as texts in the order of the fields that are wanted.
 
-use std::io::BufReader;
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
+use serde::de::IgnoredAny;
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::Prep;
@@ -10,14 +13,22 @@ use crate::error::{Error, Result};
 use crate::io::{Window, csv_bad, each_json_line, extension, json_bad};
 
 /// Takes a row's number and its values, which it may change.
-pub(super) type Row<'a> = &'a mut dyn FnMut(u64, &mut [String]) -> Result<()>;
+pub(in crate::pipeline) type Row<'a> = &'a mut dyn FnMut(u64, &mut [String]) -> Result<()>;
 
-/// Calls `row` with every row; a field that a row does not have is empty. Returns what rows are counted in.
-pub(super) fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static str> {
+/// What holds the rows.
+#[derive(Clone, Copy)]
+enum Form {
+    Sqlite,
+    Json,
+    Table(u8),
+    Parquet,
+}
+
+fn form(prep: &Prep) -> Result<Form> {
     let path = prep.source.as_path();
     let extension = extension(path);
     if matches!(extension.as_str(), "sqlite" | "sqlite3" | "db" | "db3") || starts_as_sqlite(path)? {
-        return database(prep, wanted, row);
+        return Ok(Form::Sqlite);
     }
     for (name, value) in [("table", &prep.table), ("query", &prep.query)] {
         if value.is_some() {
@@ -25,14 +36,34 @@ pub(super) fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'stati
         }
     }
     match extension.as_str() {
-        "jsonl" | "gz" => from_json(prep, wanted, row),
-        "csv" => from_csv(path, b',', wanted, row),
-        "tsv" => from_csv(path, b'\t', wanted, row),
-        "parquet" => from_parquet(prep, wanted, row),
+        "jsonl" | "gz" => Ok(Form::Json),
+        "csv" => Ok(Form::Table(b',')),
+        "tsv" => Ok(Form::Table(b'\t')),
+        "parquet" => Ok(Form::Parquet),
         other => Err(Error::format(
             path,
             format!("items are read from .sqlite, .db, .jsonl, .jsonl.gz, .csv, .tsv or .parquet, got `.{other}`"),
         )),
+    }
+}
+
+/// Calls `row` with every row; a field that a row does not have is empty. Returns what rows are counted in.
+pub(in crate::pipeline) fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static str> {
+    match form(prep)? {
+        Form::Sqlite => database(prep, wanted, row),
+        Form::Json => from_json(prep, wanted, row),
+        Form::Table(delimiter) => from_csv(&prep.source, delimiter, wanted, row),
+        Form::Parquet => from_parquet(prep, wanted, row),
+    }
+}
+
+/// The fields that rows have; of JSON every field that any line has.
+pub(in crate::pipeline) fn fields(prep: &Prep) -> Result<Vec<String>> {
+    match form(prep)? {
+        Form::Sqlite => database_fields(prep),
+        Form::Json => json_fields(&prep.source),
+        Form::Table(delimiter) => headers(&mut csv_reader(&prep.source, delimiter)?, &prep.source),
+        Form::Parquet => parquet_fields(&prep.source),
     }
 }
 
@@ -49,8 +80,18 @@ fn database(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static str> 
     super::sqlite::each(prep, wanted, row)
 }
 
+#[cfg(feature = "sqlite")]
+fn database_fields(prep: &Prep) -> Result<Vec<String>> {
+    super::sqlite::fields(prep)
+}
+
 #[cfg(not(feature = "sqlite"))]
 fn database(prep: &Prep, _: &[&str], _: Row<'_>) -> Result<&'static str> {
+    database_fields(prep).map(|_| "row")
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn database_fields(prep: &Prep) -> Result<Vec<String>> {
     Err(Error::format(
         &prep.source,
         "is an SQLite database, which this build does not read; build with `--features sqlite`",
@@ -63,12 +104,19 @@ fn from_parquet(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static s
     Ok("row")
 }
 
+#[cfg(feature = "parquet")]
+fn parquet_fields(path: &Path) -> Result<Vec<String>> {
+    crate::io::parquet_columns(path)
+}
+
 #[cfg(not(feature = "parquet"))]
 fn from_parquet(prep: &Prep, _: &[&str], _: Row<'_>) -> Result<&'static str> {
-    Err(Error::format(
-        &prep.source,
-        "is a parquet file, which this build does not read; build with `--features parquet`",
-    ))
+    parquet_fields(&prep.source).map(|_| "row")
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet_fields(path: &Path) -> Result<Vec<String>> {
+    Err(Error::format(path, "is a parquet file, which this build does not read; build with `--features parquet`"))
 }
 
 /// The error for a field that no row has.
@@ -115,6 +163,28 @@ fn from_json(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static str>
     }
 }
 
+fn json_fields(path: &Path) -> Result<Vec<String>> {
+    let (mut names, mut known) = (Vec::new(), HashSet::new());
+    each_json_line(
+        path,
+        "items are read from .jsonl, .jsonl.gz, .csv, .tsv, .parquet or SQLite",
+        &mut |number, text| {
+            let item: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).map_err(|e| match e.classify() {
+                Category::Data => Error::format(path, format!("line {number}: expected an object")),
+                _ => json_bad(path, number, &e),
+            })?;
+            for name in item.into_keys() {
+                if !known.contains(&name) {
+                    known.insert(name.clone());
+                    names.push(name);
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(names)
+}
+
 /// The field as text, or what it is instead.
 fn as_text(item: &Map<String, Value>, field: &str, separator: &str, key: bool) -> Result<String, String> {
     let scalar = |value: &Value| match value {
@@ -143,12 +213,19 @@ fn join(mut parts: Vec<String>, separator: &str) -> String {
     parts.join(separator)
 }
 
-fn from_csv(path: &Path, delimiter: u8, wanted: &[&str], row: Row<'_>) -> Result<&'static str> {
+fn csv_reader(path: &Path, delimiter: u8) -> Result<csv::Reader<impl Read>> {
     let w = Window::open(path)?;
     let reader = BufReader::with_capacity(1 << 16, w.reader());
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(reader);
-    let headers: Vec<String> = reader.headers().map_err(|e| csv_bad(path, &e))?.iter().map(str::to_owned).collect();
-    let columns = columns(path, &headers, wanted)?;
+    Ok(csv::ReaderBuilder::new().delimiter(delimiter).from_reader(reader))
+}
+
+fn headers(reader: &mut csv::Reader<impl Read>, path: &Path) -> Result<Vec<String>> {
+    Ok(reader.headers().map_err(|e| csv_bad(path, &e))?.iter().map(str::to_owned).collect())
+}
+
+fn from_csv(path: &Path, delimiter: u8, wanted: &[&str], row: Row<'_>) -> Result<&'static str> {
+    let mut reader = csv_reader(path, delimiter)?;
+    let columns = columns(path, &headers(&mut reader, path)?, wanted)?;
     let mut values = vec![String::new(); wanted.len()];
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(|e| csv_bad(path, &e))? {

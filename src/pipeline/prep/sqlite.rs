@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Statement, Transaction, TransactionBehavior, params};
 
 use super::output::Saved;
 use super::source::{Row, columns, no_field};
@@ -63,8 +63,8 @@ fn selection(prep: &Prep, db: &Connection) -> Result<String> {
     Ok(format!("SELECT * FROM {}", quoted(name)))
 }
 
-/// Calls `row` with every row, in the order in which SQLite gives them; rows are counted from 1 on.
-pub(super) fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static str> {
+/// Opens the database for reading, and says what is selected.
+fn open(prep: &Prep) -> Result<(Connection, String)> {
     let path = prep.source.as_path();
     let bad = |e: rusqlite::Error| failed(path, &e);
     std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
@@ -72,9 +72,16 @@ pub(super) fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'stati
     let db = Connection::open_with_flags(path, flags).map_err(bad)?;
     db.busy_timeout(PATIENCE).map_err(bad)?;
     let text = selection(prep, &db)?;
-    let mut select = match (db.prepare(&text), &prep.query) {
+    Ok((db, text))
+}
+
+/// Prepares what is selected, which must be one SELECT.
+fn prepare<'db>(prep: &Prep, db: &'db Connection, text: &str) -> Result<(Statement<'db>, Vec<String>)> {
+    let path = prep.source.as_path();
+    let bad = |e: rusqlite::Error| failed(path, &e);
+    let select = match (db.prepare(text), &prep.query) {
         (Err(e), Some(_)) if !is_file_trouble(&e) => {
-            let there = tables(&db).map_err(bad)?.join("`, `");
+            let there = tables(db).map_err(bad)?.join("`, `");
             return Err(Error::config("query", format!("{e}; `{}` holds the tables `{there}`", path.display())));
         }
         (select, _) => select.map_err(bad)?,
@@ -82,7 +89,22 @@ pub(super) fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'stati
     if !select.readonly() || select.column_count() == 0 || select.parameter_count() > 0 {
         return Err(Error::config("query", "expected one SELECT without parameters"));
     }
-    let names: Vec<String> = select.column_names().map(str::to_owned).collect();
+    let names = select.column_names().map(str::to_owned).collect();
+    Ok((select, names))
+}
+
+/// The columns of what is selected.
+pub(super) fn fields(prep: &Prep) -> Result<Vec<String>> {
+    let (db, text) = open(prep)?;
+    Ok(prepare(prep, &db, &text)?.1)
+}
+
+/// Calls `row` with every row, in the order in which SQLite gives them; rows are counted from 1 on.
+pub(super) fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static str> {
+    let path = prep.source.as_path();
+    let bad = |e: rusqlite::Error| failed(path, &e);
+    let (db, text) = open(prep)?;
+    let (mut select, names) = prepare(prep, &db, &text)?;
     let columns = columns(path, &names, wanted)?;
     let mut values = vec![String::new(); wanted.len()];
     let mut rows = select.query([]).map_err(bad)?;

@@ -98,6 +98,26 @@ impl Template {
         &self.fields
     }
 
+    /// The first field outside of `[…]` whose value is empty, so that the text would have a hole; `[fields]` in the order of
+    /// [`fields`](Self::fields), values past the end are empty.
+    ///
+    /// ```
+    /// use sememe::pipeline::prep::Template;
+    /// let template = Template::parse("{title}[ by {author}]")?;
+    /// assert_eq!(template.lacks(&["Nano", ""]), None);
+    /// assert_eq!(template.lacks(&["", "C. Allegretta"]), Some("title"));
+    /// # Ok::<(), sememe::Error>(())
+    /// ```
+    #[must_use]
+    pub fn lacks<S: AsRef<str>>(&self, values: &[S]) -> Option<&str> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Field { at, .. } if values.get(*at).is_none_or(|value| value.as_ref().trim().is_empty()) => {
+                Some(self.fields[*at].as_str())
+            }
+            _ => None,
+        })
+    }
+
     /// Puts values in, `[fields]` in the order of [`fields`](Self::fields).
     ///
     /// # Errors
