@@ -55,8 +55,8 @@ fn every_line_that_is_commented_out_is_a_setting() {
         let Some(setting) = line.strip_prefix("# ") else { continue };
         let is_setting =
             setting.split_once(" = ").is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-        if !is_setting || lines[..at].iter().rev().take_while(|l| l.starts_with("# ")).any(|l| *l == "# [train.rqvae]")
-        {
+        let in_section = lines[..at].iter().rev().take_while(|l| l.starts_with("# ")).any(|l| l.starts_with("# ["));
+        if !is_setting || in_section {
             continue;
         }
         let mut text: Vec<&str> = lines.clone();
@@ -71,6 +71,12 @@ fn every_line_that_is_commented_out_is_a_setting() {
         .replace("\n# optimizer", "\noptimizer");
     let config: Config = toml::from_str(&network).expect("TOML");
     assert_eq!(config.train.rqvae["precision"], "bf16");
+    let (before, after) = TEMPLATE.split_once("# [dialogues]\n").expect("the section");
+    let (section, after) = after.split_once("\n\n").expect("its end");
+    let section = section.replace("# ", "");
+    let config: Config = toml::from_str(&format!("{before}[dialogues]\n{section}\n\n{after}")).expect("TOML");
+    config.validate().expect("valid");
+    assert_eq!(config.dialogues.and_then(|dialogues| dialogues.query_end).as_deref(), Some("[REC]"));
 }
 
 #[test]

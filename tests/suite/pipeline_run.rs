@@ -358,6 +358,28 @@ fn policies_and_spellings() {
 }
 
 #[test]
+fn training_data_is_a_phase_where_it_is_configured() {
+    let place = Place::new(150);
+    let config = format!("{CONFIG}[dialogues]\nquery_end = \"[REC]\"\nvalidation = 0.2\n");
+    fs::write(place.path("sememe.toml"), config).expect("written");
+    let report = place.run(&[]);
+    assert_eq!(ran(&report), ["prep", "embed", "train", "assign", "tokenize", "dialogues", "report"]);
+    let (train, validation) = (place.lines("dialogues/train.jsonl"), place.lines("dialogues/validation.jsonl"));
+    assert!(train.len() > 100 && validation.len() > 20, "{} and {}", train.len(), validation.len());
+    let ids: Vec<String> = place
+        .lines("tokenize/semantic_ids.jsonl")
+        .iter()
+        .filter_map(|l| l["semantic_id"].as_str().map(str::to_owned))
+        .collect();
+    let answers = train.iter().filter_map(|l| l["messages"].as_array()?.last()?["content"].as_str());
+    assert!(answers.filter(|answer| ids.iter().any(|id| id == answer)).count() > 50);
+    assert_eq!(ran(&place.run(&[])), [""; 0]);
+    assert_eq!(ran(&place.run(&["dialogues.query_end=[GO]"])), ["dialogues"]);
+    place.refused(&["dialogues.ids=other.jsonl"], &["`dialogues.ids`"]);
+    place.refused(&["dialogues.validation=2"], &["`dialogues.validation`"]);
+}
+
+#[test]
 fn the_store_is_asked_too() {
     let place = Place::new(120);
     place.run(&["assign.store=shared.sqlite"]);
@@ -379,9 +401,11 @@ fn phases_by_themselves_name_what_they_miss() {
     let only = |phase| RunOptions { phases: vec![phase], ..RunOptions::default() };
     let error = place.run_with(&[], &only(Phase::Tokenize)).expect_err("refused").to_string();
     assert!(error.contains("phase tokenize reads") && error.contains("phase prep writes it"), "{error}");
-    for phase in Phase::ALL {
+    for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Dialogues) {
         assert_eq!(ran(&place.run_with(&[], &only(phase)).expect("ran")), [phase.name()]);
     }
+    let error = place.run_with(&[], &only(Phase::Dialogues)).expect_err("refused").to_string();
+    assert!(error.contains("no section `[dialogues]`"), "{error}");
     assert_eq!(ran(&place.run(&[])), [""; 0]);
 }
 

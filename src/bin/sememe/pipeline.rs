@@ -37,6 +37,7 @@ fn phases(choices: &[PhaseChoice]) -> Vec<Phase> {
         PhaseChoice::Train => vec![Phase::Train],
         PhaseChoice::Assign => vec![Phase::Assign],
         PhaseChoice::Tokenize => vec![Phase::Tokenize],
+        PhaseChoice::Dialogues => vec![Phase::Dialogues],
         PhaseChoice::Report => vec![Phase::Report],
         PhaseChoice::All => Phase::ALL.to_vec(),
     };

@@ -9,6 +9,7 @@ use super::Config;
 use super::place::Place;
 use crate::error::{Error, Result};
 use crate::io::read_bytes_capped;
+use crate::pipeline::dialogues::TemplateSource;
 
 /// A configuration is written by hand.
 const MAX_BYTES: u64 = 16 << 20;
@@ -177,6 +178,12 @@ fn relative_to(config: &mut Config, folder: &Path) {
     let embed = &mut config.embed;
     let others = [&mut config.env_file, &mut embed.vectors, &mut embed.keys, &mut embed.model_folder];
     others.into_iter().chain([&mut config.tokenize.tokenizer]).flatten().for_each(fix);
+    if let Some(dialogues) = &mut config.dialogues {
+        [&mut dialogues.source, &mut dialogues.events].into_iter().flatten().for_each(fix);
+        if let TemplateSource::File(path) = &mut dialogues.templates {
+            fix(path);
+        }
+    }
     if let super::ResumeFrom::File(path) = &mut config.train.resume {
         fix(path);
     }

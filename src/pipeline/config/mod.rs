@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::dialogues::Dialogues;
 use super::prep::{Prep, Prepared};
 use crate::compute::DeviceChoice;
 use crate::error::{Error, Result};
@@ -55,6 +56,10 @@ pub struct Config {
     pub assign: Assign,
     /// IDs to tokens and the files around them.
     pub tokenize: Tokenize,
+    /// Training data for a language model, if there is such a section. Its `ids` are the run's, its catalogue is that of `prep` unless
+    /// `source` names another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialogues: Option<Dialogues>,
     /// The page.
     pub report: Report,
     /// What a dry run is cut to.
@@ -74,6 +79,7 @@ impl Default for Config {
             train: Train::default(),
             assign: Assign::default(),
             tokenize: Tokenize::default(),
+            dialogues: None,
             report: Report::default(),
             dry_run: DryRun::default(),
         }
@@ -95,8 +101,30 @@ impl Config {
         self.train.validate(self.seed).map_err(|e| within("train", e))?;
         self.assign.validate().map_err(|e| within("assign", e))?;
         self.tokenize.validate().map_err(|e| within("tokenize", e))?;
+        if let Some(dialogues) = self.dialogues_over("semantic_ids.jsonl".into()) {
+            if self.dialogues.as_ref().is_some_and(|given| !given.ids.as_os_str().is_empty()) {
+                return Err(Error::config("dialogues.ids", "are the run's own; leave it out"));
+            }
+            dialogues.validate().map_err(|e| within("dialogues", e))?;
+        }
         self.report.validate().map_err(|e| within("report", e))?;
         self.dry_run.validate().map_err(|e| within("dry_run", e))
+    }
+
+    /// The settings of training data, in full, over a file of IDs.
+    #[must_use]
+    pub fn dialogues_over(&self, ids: PathBuf) -> Option<Dialogues> {
+        let mut dialogues = self.dialogues.clone()?;
+        dialogues.ids = ids;
+        if dialogues.source.is_none() {
+            let Prep { source, table, query, key, .. } = &self.prep;
+            dialogues.source = Some(source.clone());
+            (dialogues.table, dialogues.query, dialogues.key) = (table.clone(), query.clone(), key.clone());
+        }
+        if dialogues.seed == 0 {
+            dialogues.seed = self.seed;
+        }
+        Some(dialogues)
     }
 
     /// The run in small: a folder of its own within the output, few rows and few epochs.

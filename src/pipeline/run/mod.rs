@@ -5,6 +5,7 @@
 //! to the same files.
 
 mod assign;
+mod dialogues;
 mod embed;
 mod items;
 mod prep;
@@ -46,14 +47,16 @@ pub enum Phase {
     Assign,
     /// IDs to tokens and the files around them.
     Tokenize,
+    /// Training data for a language model, if the configuration has it.
+    Dialogues,
     /// Measures and the page.
     Report,
 }
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Phase; 6] =
-        [Phase::Prep, Phase::Embed, Phase::Train, Phase::Assign, Phase::Tokenize, Phase::Report];
+    pub const ALL: [Phase; 7] =
+        [Phase::Prep, Phase::Embed, Phase::Train, Phase::Assign, Phase::Tokenize, Phase::Dialogues, Phase::Report];
 
     /// Its name on the command line, in files, and as a folder.
     #[must_use]
@@ -64,6 +67,7 @@ impl Phase {
             Phase::Train => "train",
             Phase::Assign => "assign",
             Phase::Tokenize => "tokenize",
+            Phase::Dialogues => "dialogues",
             Phase::Report => "report",
         }
     }
@@ -165,6 +169,7 @@ impl Context<'_> {
             Phase::Train => train::settings(self),
             Phase::Assign => assign::settings(self),
             Phase::Tokenize => tokenize::settings(self),
+            Phase::Dialogues => dialogues::settings(self),
             Phase::Report => report::settings(self),
         }
     }
@@ -177,6 +182,7 @@ impl Context<'_> {
             Phase::Train => train::inputs(self),
             Phase::Assign => assign::inputs(self),
             Phase::Tokenize => tokenize::inputs(self),
+            Phase::Dialogues => dialogues::inputs(self),
             Phase::Report => report::inputs(self),
         }
     }
@@ -188,6 +194,7 @@ impl Context<'_> {
             Phase::Train => train::run(self),
             Phase::Assign => assign::run(self),
             Phase::Tokenize => tokenize::run(self),
+            Phase::Dialogues => dialogues::run(self),
             Phase::Report => report::run(self),
         }
     }
@@ -298,6 +305,13 @@ pub fn run(
     let mut phases = Vec::new();
     for phase in Phase::ALL {
         if !options.phases.contains(&phase) {
+            continue;
+        }
+        if phase == Phase::Dialogues && config.dialogues.is_none() {
+            // Among all phases it is passed over; asked for by name it is missed.
+            if options.phases.len() < Phase::ALL.len() {
+                return Err(Error::config("dialogues", "the configuration has no section `[dialogues]`"));
+            }
             continue;
         }
         check(observer).map_err(goes_on)?;

@@ -19,6 +19,9 @@ use crate::io::{AtomicFile, write_bytes_atomic};
 use crate::pipeline::config::Policy;
 use crate::progress::{Event, check};
 
+/// A line an item: key, codes, the ID as text.
+pub(super) const SEMANTIC_IDS: &str = "tokenize/semantic_ids.jsonl";
+
 pub(super) fn settings(context: &Context<'_>) -> Result<Value> {
     let mut value = serde_json::to_value(&context.written.tokenize).map_err(|e| Error::Data(e.to_string()))?;
     if let Value::Object(map) = &mut value {

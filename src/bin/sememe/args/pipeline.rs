@@ -44,6 +44,8 @@ pub enum PhaseChoice {
     Assign,
     /// IDs to tokens and the files around them
     Tokenize,
+    /// Training data for a language model, if the configuration has it
+    Dialogues,
     /// Measures and the page
     Report,
     /// All of them
