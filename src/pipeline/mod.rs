@@ -6,6 +6,7 @@ pub mod dialogues;
 #[cfg(feature = "sqlite")]
 pub mod embed;
 pub mod prep;
+pub mod recall;
 #[cfg(feature = "pipeline")]
 pub mod run;
 pub mod sweep;

@@ -80,7 +80,10 @@ pub struct Templates {
     pub next_item: Vec<Turn>,
 }
 
-const STARTER: [(Task, &[(&str, Option<&str>)]); 3] = [
+/// Queries and answers.
+type Pairs = &'static [(&'static str, Option<&'static str>)];
+
+const STARTER: [(Task, Pairs); 3] = [
     (
         Task::IdFromQuery,
         &[
