@@ -10,4 +10,5 @@ pub mod recall;
 #[cfg(feature = "pipeline")]
 pub mod run;
 pub mod sweep;
+pub mod tracking;
 pub mod train;

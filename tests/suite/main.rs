@@ -66,3 +66,4 @@ mod support;
 mod tensors;
 mod track;
 mod track_lines;
+mod tracking;

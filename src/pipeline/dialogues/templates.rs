@@ -143,7 +143,7 @@ impl Templates {
         out
     }
 
-    /// Reads a `.json` or (feature `cli`) `.toml` file.
+    /// Reads a `.json` or (features `cli`, `pipeline`) `.toml` file.
     ///
     /// # Errors
     /// If it cannot be read, is no such file (with line and column), or as [`validate`](Self::validate) says, with the file's name.
@@ -226,7 +226,7 @@ fn json_problem(path: &Path, e: &serde_json::Error) -> Error {
     Error::format(path, format!("line {}, column {}: {cause}", e.line(), e.column()))
 }
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "pipeline"))]
 fn from_toml(path: &Path, text: &str) -> Result<Templates> {
     toml::from_str(text).map_err(|e| {
         let before = &text[..e.span().map_or(0, |span| span.start.min(text.len()))];
@@ -236,7 +236,7 @@ fn from_toml(path: &Path, text: &str) -> Result<Templates> {
     })
 }
 
-#[cfg(not(feature = "cli"))]
+#[cfg(not(any(feature = "cli", feature = "pipeline")))]
 fn from_toml(path: &Path, _: &str) -> Result<Templates> {
     Err(Error::format(path, "is TOML, which this build does not read; give .json, or build with `--features cli`"))
 }
