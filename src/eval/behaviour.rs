@@ -94,6 +94,18 @@ pub(super) fn next_prefix(prefixes: &Prefixes, codes: &Codes, sequences: &Sequen
     Ok(NextPrefixMeasures { pairs, repeats, levels: levels.collect() })
 }
 
+/// An item that was measured.
+struct Measured {
+    item: usize,
+    wanted: usize,
+    hits: f64,
+    gain: f64,
+    by_chance: f64,
+}
+
+/// Items that are measured before it is looked whether they are enough.
+const QUERY_GROUP: usize = 1024;
+
 /// How [`measure_co_interaction`] picks neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoInteractionOptions {
@@ -101,11 +113,17 @@ pub struct CoInteractionOptions {
     pub k: usize,
     /// Users that two items must have in common to count as neighbours, at least 1.
     pub min_support: usize,
+    /// Users that an item must have to be measured, or to be another's neighbour.
+    pub min_item_users: usize,
+    /// Items that are measured at most, drawn by the seed among those that have a neighbour; without it all of them.
+    pub queries: Option<usize>,
+    /// Draws the items.
+    pub seed: u64,
 }
 
 impl Default for CoInteractionOptions {
     fn default() -> Self {
-        Self { k: 20, min_support: 2 }
+        Self { k: 20, min_support: 2, min_item_users: 1, queries: None, seed: 0 }
     }
 }
 
@@ -126,14 +144,17 @@ pub struct CoInteractionMeasures {
     pub ndcg: f64,
     /// The recall of IDs without meaning: k/(N − 1).
     pub recall_by_chance: f64,
+    /// The NDCG of IDs without meaning.
+    pub ndcg_by_chance: f64,
 }
 
 impl Serialize for CoInteractionMeasures {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(6))?;
+        let mut map = serializer.serialize_map(Some(7))?;
         map.serialize_entry(&format!("recall_at_{}", self.k), &self.recall)?;
         map.serialize_entry(&format!("ndcg_at_{}", self.k), &self.ndcg)?;
         map.serialize_entry("recall_by_chance", &self.recall_by_chance)?;
+        map.serialize_entry("ndcg_by_chance", &self.ndcg_by_chance)?;
         map.serialize_entry("items", &self.items)?;
         map.serialize_entry("neighbours_mean", &self.neighbours_mean)?;
         map.serialize_entry("min_support", &self.min_support)?;
@@ -146,10 +167,10 @@ impl Serialize for CoInteractionMeasures {
 /// Neighbours go by the Jaccard index of the sets of users, |A ∩ B| / |A ∪ B|, among items with at least `min_support`
 /// users in common; the k best count, or as many as there are. IDs go by the length of the common prefix, over all
 /// rows. Where items tie for the last places of either ranking, each is in with equal probability. Measured over all
-/// items that have a neighbour. Cost: the sum of squared lengths of the sequences.
+/// items that have a neighbour, or a sample of them. Cost: the sum of squared lengths of the sequences.
 ///
 /// # Errors
-/// [`Error::Config`] for k or min_support = 0; [`Error::Data`] for an item that is no row of the codes, or if no two
+/// [`Error::Config`] for k, min_support or queries = 0; [`Error::Data`] for an item that is no row of the codes, or if no two
 /// items have enough users in common.
 pub fn measure_co_interaction(
     codes: &Codes,
@@ -166,32 +187,53 @@ pub(super) fn co_interaction(
     sequences: &Sequences,
     options: &CoInteractionOptions,
 ) -> Result<CoInteractionMeasures> {
-    let CoInteractionOptions { k, min_support } = *options;
+    let CoInteractionOptions { k, min_support, min_item_users, queries, seed } = *options;
     if k == 0 {
         return Err(Error::config("behaviour.k", "0 neighbours cannot be compared; give at least 1"));
     }
     if min_support == 0 {
         return Err(Error::config("behaviour.min_support", "expected at least 1 user in common, got 0"));
     }
+    if queries == Some(0) {
+        return Err(Error::config("behaviour.queries", "0 items cannot be measured; give at least 1"));
+    }
     let rows = codes.rows();
     let both = Incidence::new(rows, sequences.iter());
-    let per_item: Vec<Option<(usize, f64, f64)>> = (0..rows)
-        .into_par_iter()
-        .map_init(
-            || (vec![0u32; rows], Vec::new()),
-            |(counts, touched), item| {
-                let near = both.neighbours(item, min_support as u32, counts, touched);
-                if near.is_empty() {
-                    return None;
-                }
-                let relevance = relevance_by_prefix(&near, codes, item, k);
-                let wanted = near.len().min(k);
-                let (hits, gain) = expected(&relevance, &totals_by_prefix(codes, &prefixes.order, item), k, wanted);
-                Some((wanted, hits, gain))
-            },
-        )
-        .collect();
-    let measured: Vec<(usize, f64, f64)> = per_item.into_iter().flatten().collect();
+    let mut order: Vec<usize> =
+        (0..rows).filter(|item| both.degree(*item) >= min_item_users.max(min_support)).collect();
+    if queries.is_some() {
+        let mut draw = crate::rng::stream(seed, "eval.co_interaction", 0);
+        (1..order.len()).rev().for_each(|last| order.swap(last, draw.below(last as u64 + 1) as usize));
+    }
+    let measure = |item: usize, counts: &mut Vec<u32>, touched: &mut Vec<u32>| {
+        let near = both.neighbours(item, min_support as u32, min_item_users, counts, touched);
+        if near.is_empty() {
+            return None;
+        }
+        let relevance = relevance_by_prefix(&near, codes, item, k);
+        let wanted = near.len().min(k);
+        let (hits, gain) = expected(&relevance, &totals_by_prefix(codes, &prefixes.order, item), k, wanted);
+        // The same neighbours among candidates that all tie.
+        let (_, by_chance) = expected(&[wanted as f64], &[rows as u64 - 1], k, wanted);
+        Some(Measured { item, wanted, hits, gain, by_chance })
+    };
+    let most = queries.unwrap_or(usize::MAX);
+    let mut measured = Vec::new();
+    // Whether an item has a neighbour is known only when it is measured; past a whole group no more are than asked for.
+    for group in order.chunks(if queries.is_some() { QUERY_GROUP } else { usize::MAX }) {
+        let found: Vec<Option<Measured>> = group
+            .par_iter()
+            .map_init(|| (vec![0u32; rows], Vec::new()), |(counts, touched), item| measure(*item, counts, touched))
+            .collect();
+        measured.extend(found.into_iter().flatten());
+        if measured.len() >= most {
+            measured.truncate(most);
+            break;
+        }
+    }
+    // One order of the sums, whatever the draw.
+    measured.sort_unstable_by_key(|one| one.item);
+    let sum = |of: fn(&Measured) -> f64| measured.iter().map(of).sum::<f64>();
     if measured.is_empty() {
         return Err(Error::Data(format!(
             "no two items have {min_support} users in common, so there are no neighbours to find; lower `--min-support`"
@@ -202,10 +244,11 @@ pub(super) fn co_interaction(
         k,
         min_support,
         items: measured.len(),
-        neighbours_mean: measured.iter().map(|(wanted, ..)| *wanted as f64).sum::<f64>() / n,
-        recall: measured.iter().map(|(_, hits, _)| hits).sum::<f64>() / n,
-        ndcg: measured.iter().map(|(.., gain)| gain).sum::<f64>() / n,
+        neighbours_mean: sum(|one| one.wanted as f64) / n,
+        recall: sum(|one| one.hits) / n,
+        ndcg: sum(|one| one.gain) / n,
         recall_by_chance: (k as f64 / (rows - 1).max(1) as f64).min(1.0),
+        ndcg_by_chance: sum(|one| one.by_chance) / n,
     })
 }
 
@@ -280,12 +323,19 @@ impl Incidence {
     }
 
     /// `(Jaccard, item)` of the items with enough users in common, nearest first.
-    fn neighbours(&self, item: usize, least: u32, counts: &mut [u32], touched: &mut Vec<u32>) -> Vec<(f64, u32)> {
+    fn neighbours(
+        &self,
+        item: usize,
+        least: u32,
+        least_users: usize,
+        counts: &mut [u32],
+        touched: &mut Vec<u32>,
+    ) -> Vec<(f64, u32)> {
         self.common(item, counts, touched);
         let mut near = Vec::new();
         for &other in touched.iter() {
             let common = std::mem::take(&mut counts[other as usize]);
-            if common >= least {
+            if common >= least && self.degree(other as usize) >= least_users {
                 let union = self.degree(item) + self.degree(other as usize) - common as usize;
                 // A quotient of whole numbers rounds the same way however it is come by, so equals are equal.
                 near.push((f64::from(common) / union as f64, other));

@@ -6,7 +6,9 @@ pub mod dialogues;
 #[cfg(feature = "sqlite")]
 pub mod embed;
 pub mod prep;
+pub mod recall;
 #[cfg(feature = "pipeline")]
 pub mod run;
 pub mod sweep;
+pub mod tracking;
 pub mod train;

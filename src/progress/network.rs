@@ -141,6 +141,46 @@ pub struct EpochReport {
     pub rows_per_second: f64,
 }
 
+fn scalars(prefix: &str, rate: f64, losses: &Losses) -> Vec<(String, f64)> {
+    let mut out = vec![
+        (format!("{prefix}/loss"), losses.total),
+        (format!("{prefix}/reconstruction"), losses.reconstruction),
+        (format!("{prefix}/gradient_norm"), losses.gradient_norm),
+        (format!("{prefix}/learning_rate"), rate),
+    ];
+    out.extend(losses.quantizer.iter().enumerate().map(|(l, v)| (format!("{prefix}/quantizer/{}", l + 1), *v)));
+    let extra = [("diversity", losses.diversity), ("alignment", losses.alignment), ("repulsion", losses.repulsion)];
+    out.extend(extra.into_iter().filter_map(|(name, v)| Some((format!("{prefix}/{name}"), v?))));
+    out
+}
+
+impl StepReport {
+    /// Its figures, named for curves.
+    #[must_use]
+    pub fn scalars(&self) -> Vec<(String, f64)> {
+        scalars("step", self.learning_rate, &self.losses)
+    }
+}
+
+impl EpochReport {
+    /// Its figures, named for curves; those of the whole corpus where it was looked at.
+    #[must_use]
+    pub fn scalars(&self) -> Vec<(String, f64)> {
+        let mut values = scalars("epoch", self.learning_rate, &self.losses);
+        values.push(("epoch/restarted".into(), self.restarted as f64));
+        if let Some(health) = &self.health {
+            values.push(("corpus/r2".into(), health.r2));
+            values.push(("corpus/collision_rate".into(), health.collision_rate));
+            values.extend(health.validation_r2.map(|v| ("corpus/validation_r2".into(), v)));
+            for l in &health.levels {
+                values.push((format!("corpus/utilisation/{}", l.level + 1), l.utilisation));
+                values.push((format!("corpus/perplexity/{}", l.level + 1), l.perplexity));
+            }
+        }
+        values
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use sememe::rng::{Stream, stream};
 use sememe::{Codes, Error, Matrix, Sequences};
 
 #[path = "support/slow_eval.rs"]
-mod slow;
+pub(crate) mod slow;
 
 #[track_caller]
 fn same(got: f64, want: f64) {
@@ -73,13 +73,22 @@ fn co_interaction_of_a_hand_worked_case() {
     // Items 0, 1 and 2 have the same two users; 3 has one of them. With support 2, item 0's neighbours are 1 and 2.
     let sequences = Sequences::from_lists([vec![0, 1, 2, 3], vec![2, 1, 0, 0]]).unwrap();
     let codes = table(&[vec![0], vec![0], vec![1], vec![0]]);
-    let m = measure_co_interaction(&codes, &sequences, &CoInteractionOptions { k: 2, min_support: 2 }).unwrap();
+    let m = measure_co_interaction(
+        &codes,
+        &sequences,
+        &CoInteractionOptions { k: 2, min_support: 2, ..Default::default() },
+    )
+    .unwrap();
     assert_eq!(m.items, 3);
     // Items 0 and 1 hold their two code neighbours {1 or 0, 3}: one of two is right. Item 2 shares no code: any 2 of 3.
     same(m.recall, (0.5 + 0.5 + 2.0 / 3.0) / 3.0);
     same(m.recall_by_chance, 2.0 / 3.0);
     same(m.neighbours_mean, 2.0);
-    let none = measure_co_interaction(&codes, &sequences, &CoInteractionOptions { k: 2, min_support: 3 });
+    let none = measure_co_interaction(
+        &codes,
+        &sequences,
+        &CoInteractionOptions { k: 2, min_support: 3, ..Default::default() },
+    );
     assert!(matches!(none, Err(Error::Data(m)) if m.contains("3 users in common") && m.contains("--min-support")));
 }
 
@@ -130,7 +139,12 @@ fn everything_is_what_an_independent_slow_form_finds() {
         }
 
         for (k, min_support) in [(1, 1), (5, 2), (1000, 1)] {
-            let m = measure_co_interaction(&ids, &sequences, &CoInteractionOptions { k, min_support }).unwrap();
+            let m = measure_co_interaction(
+                &ids,
+                &sequences,
+                &CoInteractionOptions { k, min_support, ..Default::default() },
+            )
+            .unwrap();
             let (recall, ndcg, count) = slow::co_interaction(&codes, &lists, k, min_support);
             assert_eq!(m.items, count);
             same(m.recall, recall);

@@ -52,6 +52,7 @@ mod prep;
 #[cfg(feature = "gpu")]
 mod quantisers;
 mod real;
+mod recall;
 #[cfg(all(feature = "redis", unix))]
 mod redis_server;
 mod regression;
@@ -65,3 +66,4 @@ mod support;
 mod tensors;
 mod track;
 mod track_lines;
+mod tracking;

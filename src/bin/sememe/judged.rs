@@ -76,7 +76,11 @@ pub fn eval(flags: Eval) -> Result<EvalPlan> {
     let options = EvalOptions {
         queries: flags.queries,
         seed: flags.seed,
-        co_interaction: CoInteractionOptions { k: b.co_neighbours, min_support: b.min_support },
+        co_interaction: CoInteractionOptions {
+            k: b.co_neighbours,
+            min_support: b.min_support,
+            ..CoInteractionOptions::default()
+        },
         next_item: NextItemOptions { decay: b.decay, users: b.users, ..NextItemOptions::default() },
         ..EvalOptions::default()
     };

@@ -101,7 +101,7 @@ pub(super) fn draw(dialogues: &Dialogues, catalogue: Catalogue, observer: &dyn O
             users.as_ref().map_or(0, |(_, names)| names.len())
         )));
     }
-    report.templates = templates.iter().map(|template| used(template)).collect();
+    report.templates = templates.iter().map(used).collect();
     for (side, examples) in examples.iter_mut().enumerate() {
         for example in examples.iter() {
             let row = &mut report.templates[example.template as usize];

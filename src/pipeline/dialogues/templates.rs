@@ -80,7 +80,10 @@ pub struct Templates {
     pub next_item: Vec<Turn>,
 }
 
-const STARTER: [(Task, &[(&str, Option<&str>)]); 3] = [
+/// Queries and answers.
+type Pairs = &'static [(&'static str, Option<&'static str>)];
+
+const STARTER: [(Task, Pairs); 3] = [
     (
         Task::IdFromQuery,
         &[
@@ -140,7 +143,7 @@ impl Templates {
         out
     }
 
-    /// Reads a `.json` or (feature `cli`) `.toml` file.
+    /// Reads a `.json` or (features `cli`, `pipeline`) `.toml` file.
     ///
     /// # Errors
     /// If it cannot be read, is no such file (with line and column), or as [`validate`](Self::validate) says, with the file's name.

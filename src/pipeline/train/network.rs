@@ -10,7 +10,7 @@ use crate::codec::{Codec, EncodeOptions};
 use crate::compute::Device;
 use crate::data::{MatrixView, RowSource};
 use crate::error::{Error, Result};
-use crate::fit::rqvae::{CheckpointKind, EpochReport, Losses, Recorder, RqVae, RqVaeTrainer, StepReport};
+use crate::fit::rqvae::{CheckpointKind, EpochReport, Recorder, RqVae, RqVaeTrainer, StepReport};
 use crate::io::track::{EventWriter, MetricsWriter, write_code_usage};
 use crate::io::{read_bytes_capped, write_bytes_atomic};
 use crate::progress::{Event, Observer};
@@ -106,19 +106,6 @@ impl Artifacts {
     }
 }
 
-fn tags(prefix: &str, rate: f64, losses: &Losses) -> Vec<(String, f64)> {
-    let mut out = vec![
-        (format!("{prefix}/loss"), losses.total),
-        (format!("{prefix}/reconstruction"), losses.reconstruction),
-        (format!("{prefix}/gradient_norm"), losses.gradient_norm),
-        (format!("{prefix}/learning_rate"), rate),
-    ];
-    out.extend(losses.quantizer.iter().enumerate().map(|(l, v)| (format!("{prefix}/quantizer/{}", l + 1), *v)));
-    let extra = [("diversity", losses.diversity), ("alignment", losses.alignment), ("repulsion", losses.repulsion)];
-    out.extend(extra.into_iter().filter_map(|(name, v)| Some((format!("{prefix}/{name}"), v?))));
-    out
-}
-
 fn line(kind: &str, report: &impl Serialize) -> Result<Value> {
     let mut value = serde_json::to_value(report).map_err(|e| Error::Data(e.to_string()))?;
     if let Value::Object(map) = &mut value {
@@ -130,23 +117,12 @@ fn line(kind: &str, report: &impl Serialize) -> Result<Value> {
 impl Recorder for Artifacts {
     fn step(&mut self, report: &StepReport) -> Result<()> {
         self.metrics.line(&line("step", report)?)?;
-        self.scalars(report.step, &tags("step", report.learning_rate, &report.losses))
+        self.scalars(report.step, &report.scalars())
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<()> {
         self.metrics.line(&line("epoch", report)?)?;
-        let mut values = tags("epoch", report.learning_rate, &report.losses);
-        values.push(("epoch/restarted".into(), report.restarted as f64));
-        if let Some(health) = &report.health {
-            values.push(("corpus/r2".into(), health.r2));
-            values.push(("corpus/collision_rate".into(), health.collision_rate));
-            values.extend(health.validation_r2.map(|v| ("corpus/validation_r2".into(), v)));
-            for l in &health.levels {
-                values.push((format!("corpus/utilisation/{}", l.level + 1), l.utilisation));
-                values.push((format!("corpus/perplexity/{}", l.level + 1), l.perplexity));
-            }
-        }
-        self.scalars(report.step, &values)
+        self.scalars(report.step, &report.scalars())
     }
 
     fn usage(&mut self, loads: &[Vec<u64>]) -> Result<()> {
