@@ -114,7 +114,14 @@ fn curve(title: &str, note: &str, values: &[f64], (low, high): (f64, f64), ticks
             let _ = write!(axis, "<span style=\"left:{x:.2}%\">{what}</span>");
         }
     }
-    let mut grid = String::new();
+    let spoken: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("{i} codes {}", short(*v))).collect();
+    let spoken = format!("{title} by number of codes used: {}", spoken.join(", "));
+    figure(title, note, &spoken, &grid(ticks, down), &path, &marks, &axis)
+}
+
+/// Lines across a plot at `ticks`, each with its number in the margin.
+pub(super) fn grid(ticks: &[f64], down: impl Fn(f64) -> f64) -> String {
+    let mut out = String::new();
     for &tick in ticks {
         let y = down(tick);
         let label = short(tick);
@@ -124,23 +131,34 @@ fn curve(title: &str, note: &str, values: &[f64], (low, high): (f64, f64), ticks
             &label
         };
         let _ = write!(
-            grid,
+            out,
             "<span class=\"line\" style=\"top:{y:.2}%\"></span><span class=\"y\" style=\"top:{y:.2}%\">{label}</span>"
         );
     }
-    let spoken: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("{i} codes {}", short(*v))).collect();
+    out
+}
+
+/// A drawing with its heading and axis; `spoken` is what it says to those who cannot see it.
+pub(super) fn figure(
+    title: &str,
+    note: &str,
+    spoken: &str,
+    grid: &str,
+    path: &str,
+    marks: &str,
+    axis: &str,
+) -> String {
     format!(
         "<figure><figcaption><h3>{title}</h3><small>{note}</small></figcaption><div class=\"plot\" role=\"img\" \
-         aria-label=\"{title} by number of codes used: {}\">{grid}<svg viewBox=\"0 0 1000 100\" \
+         aria-label=\"{spoken}\">{grid}<svg viewBox=\"0 0 1000 100\" \
          preserveAspectRatio=\"none\" aria-hidden=\"true\"><path class=\"curve\" d=\"{path}\"/></svg>{marks}</div>\
-         <div class=\"axis\" aria-hidden=\"true\">{axis}</div></figure>",
-        spoken.join(", ")
+         <div class=\"axis\" aria-hidden=\"true\">{axis}</div></figure>"
     )
 }
 
 /// How many items are alone on their ID, in pairs, and so on.
 pub(super) fn buckets(catalogue: &Catalogue<'_>) -> String {
-    let codes = catalogue.input.codes;
+    let codes = catalogue.codes;
     // Bins: 1, 2, 3, 4, then 5–8, 9–16, …
     let bin = |size: usize| if size <= 4 { size - 1 } else { 2 + (size - 1).ilog2() as usize };
     let mut bins: Vec<(usize, usize)> = Vec::new();

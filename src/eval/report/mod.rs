@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use self::html::{escape, items, percent, plural, short, whole};
 use self::tree::Catalogue;
 use super::advice::advice;
-use super::codes::{lexicographic_order, loads_by_level};
+use super::codes::loads_by_level;
 use super::{Comparison, Evaluation, LevelEvaluation};
 use crate::data::Codes;
 use crate::error::{Result, check_shape};
@@ -102,14 +102,10 @@ pub fn render_html(input: &ReportInput<'_>) -> Result<String> {
         }
     }
     let loads = loads_by_level(input.codes, input.codebook_sizes)?;
-    let catalogue = Catalogue {
-        input,
-        order: lexicographic_order(input.codes),
-        words: words::Words::new(rows, input.names, input.details),
-    };
+    let catalogue = Catalogue::new(input.codes, input.names, input.details);
     let (mut budget, mut nodes) = (input.items_shown.min(rows), NODES);
     loop {
-        let page = page(&catalogue, &loads, budget, nodes);
+        let page = page(input, &catalogue, &loads, budget, nodes);
         if page.len() <= input.max_bytes || (budget == 0 && nodes == 0) {
             return Ok(page);
         }
@@ -124,8 +120,13 @@ pub fn render_html(input: &ReportInput<'_>) -> Result<String> {
     }
 }
 
-fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usize) -> String {
-    let input = catalogue.input;
+fn page(
+    input: &ReportInput<'_>,
+    catalogue: &Catalogue<'_>,
+    loads: &[Vec<u64>],
+    budget: usize,
+    nodes: usize,
+) -> String {
     let title = escape(input.title, 200);
     let mut out = page_head(&title);
     let sizes: Vec<String> = input.codebook_sizes.iter().map(|&k| whole(k)).collect();
@@ -296,7 +297,7 @@ fn notes(out: &mut String, notes: &[String]) {
 }
 
 fn tree_section(out: &mut String, catalogue: &Catalogue<'_>, budget: usize, nodes: usize) {
-    let (rows, levels) = (catalogue.input.codes.rows(), catalogue.input.codes.levels());
+    let (rows, levels) = (catalogue.codes.rows(), catalogue.codes.levels());
     let note = if budget < rows {
         format!("{} of {} are listed, each prefix with its share; counts are of all. ", whole(budget), items(rows))
     } else {

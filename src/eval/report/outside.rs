@@ -2,29 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::html::{escape, items, percent, plural, short, whole};
+use super::html::{escape, items, percent, plural, short, table, whole};
 use crate::eval::text::ranking_name;
-use crate::eval::{BehaviourMeasures, Better, Comparison, LabelMeasures};
-
-/// A table in a box that scrolls where it is too wide: headings, then rows whose first cell names them.
-fn table(out: &mut String, name: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    let _ = write!(
-        out,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{name}\"><table class=\"measures\"><thead><tr>"
-    );
-    head.iter().for_each(|cell| {
-        let _ = write!(out, "<th scope=\"col\">{cell}</th>");
-    });
-    out.push_str("</tr></thead><tbody>");
-    for row in rows {
-        for (c, cell) in row.iter().enumerate() {
-            let _ =
-                if c == 0 { write!(out, "<tr><th scope=\"row\">{cell}</th>") } else { write!(out, "<td>{cell}</td>") };
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str("</tbody></table></div>");
-}
+use crate::eval::{BehaviourMeasures, Better, Churn, Comparison, LabelMeasures};
 
 /// Purity and mutual information by depth, a table a column of labels.
 pub(super) fn labels(columns: &[LabelMeasures]) -> String {
@@ -144,16 +124,21 @@ pub(super) fn comparison(c: &Comparison) -> String {
              groups differently, but pairs that share a prefix in one may still do in the other.</p>",
             items(churn.rows)
         );
-        let rows = churn.levels.iter().enumerate().map(|(depth, level)| {
-            vec![
-                format!("First {}", plural(depth + 1, "code")),
-                percent(level.changed),
-                percent(level.kept_together),
-                percent(level.together_before),
-            ]
-        });
-        let head = ["Prefix", "items changed", "pairs of A also in B", "pairs of B also in A"];
-        table(&mut out, "What changed between the codes", &head, rows);
+        changes(&mut out, churn);
     }
     out
+}
+
+/// Churn by depth.
+pub(super) fn changes(out: &mut String, churn: &Churn) {
+    let rows = churn.levels.iter().enumerate().map(|(depth, level)| {
+        vec![
+            format!("First {}", plural(depth + 1, "code")),
+            percent(level.changed),
+            percent(level.kept_together),
+            percent(level.together_before),
+        ]
+    });
+    let head = ["Prefix", "items changed", "pairs of A also in B", "pairs of B also in A"];
+    table(out, "What changed between the codes", &head, rows);
 }
