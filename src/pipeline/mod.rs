@@ -5,6 +5,7 @@ pub mod config;
 pub mod dialogues;
 #[cfg(feature = "sqlite")]
 pub mod embed;
+pub mod page;
 pub mod prep;
 #[cfg(feature = "pipeline")]
 pub mod run;

@@ -119,7 +119,7 @@ impl<'a> Catalogue<'a> {
         if depth == levels {
             out.push_str("<ul>");
             range.iter().take(quota).for_each(|&row| self.item(out, row, false));
-            more(out, range.len(), quota, "<li class=\"m\">", "</li>");
+            self.more(out, range, levels, quota);
             out.push_str("</ul>");
             return;
         }
@@ -141,15 +141,24 @@ impl<'a> Catalogue<'a> {
                         items(count)
                     );
                     part.iter().take(quota).for_each(|&row| self.item(&mut lines, row, false));
-                    more(&mut lines, count, quota, "<li class=\"m\">", "</li>");
+                    self.more(&mut lines, part, levels, quota);
                     lines.push_str("</ul></li>");
                 }
                 _ => self.node(out, part, depth + 1, quota, None),
             }
         }
-        more(&mut lines, range.len(), listed, "<li class=\"m\">", "</li>");
+        self.more(&mut lines, range, depth, listed);
         if !lines.is_empty() {
             let _ = write!(out, "<ul>{lines}</ul>");
+        }
+    }
+
+    /// How many items of a prefix are not listed, for the script to make a way to them.
+    fn more(&self, out: &mut String, range: &[usize], depth: usize, listed: usize) {
+        if range.len() > listed {
+            let prefix: Vec<String> = self.codes.row(range[0])[..depth].iter().map(u32::to_string).collect();
+            let (rest, prefix) = (whole(range.len() - listed), prefix.join("-"));
+            let _ = write!(out, "<li class=\"m\" data-rest=\"{prefix}\">{rest} more, not listed</li>");
         }
     }
 
@@ -157,14 +166,9 @@ impl<'a> Catalogue<'a> {
         let levels = self.codes.levels();
         let id = if with_id { self.prefix(row, levels, levels) } else { String::new() };
         let detail = self.detail(row);
-        let detail = if detail.is_empty() { detail } else { format!("<span>{detail}</span>") };
-        let _ = write!(out, "<li data-i>{id}<b>{}</b>{detail}</li>", self.name(row));
-    }
-}
-
-fn more(out: &mut String, all: usize, listed: usize, open: &str, close: &str) {
-    if all > listed {
-        let _ = write!(out, "{open}{} more, not listed{close}", whole(all - listed));
+        let name = self.name(row);
+        let detail = if detail.is_empty() || detail == name { String::new() } else { format!("<span>{detail}</span>") };
+        let _ = write!(out, "<li data-i>{id}<b>{name}</b>{detail}</li>");
     }
 }
 
