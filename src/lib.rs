@@ -44,7 +44,7 @@
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
-//! | [`pipeline`] | whole runs: from a catalogue to tokens as one file says; a sweep over settings |
+//! | [`pipeline`] | whole runs: from a catalogue to tokens as one file says, and a page about it; a sweep over settings |
 //! | [`compute`] | the CPU and GPU backends behind [`Device`] |
 //! | [`progress`] | [`Observer`]: what long work tells, and how it is stopped |
 //!

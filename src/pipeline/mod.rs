@@ -5,6 +5,7 @@ pub mod config;
 pub mod dialogues;
 #[cfg(feature = "sqlite")]
 pub mod embed;
+pub mod page;
 pub mod prep;
 pub mod recall;
 #[cfg(feature = "pipeline")]

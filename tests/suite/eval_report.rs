@@ -57,6 +57,13 @@ pub(crate) fn assert_well_formed(page: &str) {
     assert_eq!(open, Vec::<String>::new(), "left open");
 }
 
+/// A page without what is packed, whose base64 says anything.
+pub(crate) fn shell(page: &str) -> String {
+    let Some(begin) = page.find("<script id=\"items\"") else { return page.to_owned() };
+    let end = begin + page[begin..].find("</script>").expect("an end");
+    format!("{}{}", &page[..begin], &page[end + 9..])
+}
+
 #[test]
 fn the_check_of_tags_rejects() {
     for bad in ["<p><b></p></b>", "<p>", "<p>a & b</p>", "<p>a > b</p>", "</p>"] {
@@ -83,7 +90,7 @@ fn a_page_is_well_formed_and_asks_for_nothing() {
         let page = render_html(&input).unwrap();
         for page in [unnamed, page] {
             assert_well_formed(&page);
-            let low = page.to_lowercase();
+            let low = shell(&page).to_lowercase();
             for loading in
                 ["src=", "href=", "url(", "@import", "http://", "https://", "//cdn", "fetch(", "<link", "nan", "inf%"]
             {

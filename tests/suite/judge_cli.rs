@@ -302,3 +302,36 @@ fn a_sweep_keeps_codecs_and_refuses_early() {
     desk.file("nan.npy", b"");
     desk.refuses("sweep nan.npy -o none", 3, &["nan.npy"]);
 }
+
+#[test]
+fn a_page_shows_resolved_ids_and_finds_by_key_and_text() {
+    let desk = desk();
+    desk.run("resolve codes.csv -o ids.csv --items items.jsonl --policy suffix").ok();
+    let epoch = "{\"kind\":\"epoch\",\"epoch\":1,\"epochs\":2,\"step\":5,\"learning_rate\":0.1,\"losses\":{\"total\":2.0,\
+                 \"reconstruction\":1.0,\"quantizer\":[0.5],\"gradient_norm\":1.0},\"restarted\":0,\"best\":true}\n";
+    desk.file("metrics.jsonl", epoch.as_bytes());
+    let args = "eval --codes codes.csv --codebook-size 2,3 --report page.html --keys items.jsonl";
+    desk.run(&format!("{args} --ids ids.csv --style animind --metrics metrics.jsonl")).ok();
+    let page = fs::read_to_string(desk.path("page.html")).expect("page");
+    crate::eval::report::assert_well_formed(&page);
+    for part in [
+        "6 items named by 6 distinct IDs, 5 before collisions were resolved; 2 levels of 2 × 3 codewords",
+        "Collisions before and after",
+        "1 item (16.7\u{a0}%) has an ID that is not just their own codes: 1 by a counter",
+        "&lt;L1_1&gt; &lt;L2_0&gt;",
+        "Training, epoch by epoch",
+        "<b>a</b>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    desk.refuses(&format!("{args} --ids few.csv"), 3, &["few.csv", "expected rows = 6, got 2"]);
+    desk.file(
+        "wide.csv",
+        b"row,code_0,code_1,code_2,code_3\n0,0,0,0,0\n1,0,0,0,0\n2,0,0,0,0\n3,0,0,0,0\n4,0,0,0,0\n5,0,0,0,0\n",
+    );
+    desk.refuses(&format!("{args} --ids wide.csv"), 3, &["wide.csv", "holds 4 codes an ID, expected 2, or 3"]);
+    desk.file("metrics.jsonl", b"{\"kind\":\"epoch\"}\n");
+    desk.refuses(&format!("{args} --metrics metrics.jsonl"), 3, &["metrics.jsonl", "line 1", "missing field"]);
+    desk.refuses("eval --codes codes.csv --ids ids.csv", 2, &["required arguments"]);
+    desk.refuses("eval --codes codes.csv --keys items.jsonl", 2, &["--report"]);
+}

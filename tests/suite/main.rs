@@ -1,6 +1,10 @@
 //! The one integration binary; each module is a kind of promise.
 
 mod balance;
+#[cfg(unix)]
+mod browser;
+#[cfg(unix)]
+mod chromium;
 #[cfg(feature = "cli")]
 mod cli;
 mod codec;
@@ -42,6 +46,7 @@ mod judge;
 mod judge_cli;
 mod network_codec;
 mod network_file;
+mod page;
 #[cfg(feature = "gpu")]
 mod parity;
 #[cfg(feature = "pipeline")]

@@ -15,7 +15,9 @@ use sememe::eval::{
     CodeTable, EvalOptions, Evaluation, Reading, ReportInput, Subject, advice, compare, evaluate, interpret_codes,
     judge, measure_churn, render_comparison, render_html, render_text,
 };
+use sememe::ids::TextFormat;
 use sememe::io::{CodesFile, read_codes_file, read_titles, write_bytes_atomic};
+use sememe::pipeline::page::{read_epochs, spelling};
 use sememe::{Codec, Codes, Device, Encoder, Error, RowSource};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -160,6 +162,22 @@ fn of_rows(file: CodesFile, rows: Option<&Input>, path: &Path) -> Result<Codes> 
     Ok(Codes::from_vec(pick.len(), codes.levels(), flat)?)
 }
 
+/// IDs after collisions were resolved, of the rows that are judged.
+fn final_ids(path: &Path, first: &Judged, rows: Option<&Input>) -> Result<Codes> {
+    let ids = of_rows(read_codes_file(path)?, rows, path)?;
+    let place = path.display().to_string();
+    if ids.rows() != first.codes.rows() {
+        return Err(Error::Shape { what: "rows", expected: first.codes.rows(), got: ids.rows(), place }.into());
+    }
+    let levels = first.codes.levels();
+    if ids.levels() != levels && ids.levels() != levels + 1 {
+        let problem =
+            format!("holds {} codes an ID, expected {levels}, or {} with a counter", ids.levels(), levels + 1);
+        return Err(Error::format(path, problem).into());
+    }
+    Ok(ids)
+}
+
 fn read_as(reading: &Reading, table: &CodeTable) -> String {
     let (rows, levels) = (whole(table.codes.rows() as u64), table.codes.levels());
     match reading {
@@ -204,6 +222,8 @@ pub fn run(plan: &EvalPlan, progress: &Progress) -> Result<()> {
         None => Default::default(),
     };
     let beside = eval_inputs::read(plan, &numbers, progress)?;
+    let resolved = plan.ids.as_ref().map(|path| final_ids(path, &first, rows)).transpose()?;
+    let epochs = plan.metrics.as_ref().map(read_epochs).transpose()?.unwrap_or_default();
     progress.phase("measure", 0, "");
     let evaluation = first.evaluate(rows, &beside, &plan.options)?;
     let other = second.as_ref().map(|second| second.evaluate(rows, &beside, &plan.options)).transpose()?;
@@ -226,6 +246,11 @@ pub fn run(plan: &EvalPlan, progress: &Progress) -> Result<()> {
         let what = if matches!(plan.side, Side::Codec(_)) { "codec" } else { "codes" };
         page.facts.insert(0, (what.into(), first.name.clone()));
         (page.names, page.details, page.comparison) = (&names, &details, comparison.as_ref());
+        (page.keys, page.ids, page.epochs) = (&beside.keys, resolved.as_ref(), &epochs);
+        page.training = first.codec.as_ref().map(|codec| &codec.manifest().training);
+        let format = TextFormat::preset(plan.style, &first.sizes)?;
+        let counted = resolved.as_ref().is_some_and(|ids| ids.levels() > first.codes.levels());
+        page.spelling = Some(spelling(&if counted { format.with_counter()? } else { format }));
         write_bytes_atomic(path, render_html(&page)?.as_bytes())?;
     }
     progress.finish();

@@ -35,6 +35,8 @@ impl Numbers {
 
 /// Keys, labels and events of the rows that are judged.
 pub struct Beside {
+    /// Empty where none were given.
+    pub keys: Vec<String>,
     pub labels: Vec<Labels>,
     pub sequences: Option<Sequences>,
     pub unknown_events: u64,
@@ -59,7 +61,7 @@ pub fn read(plan: &EvalPlan, numbers: &Numbers, progress: &Progress) -> Result<B
         let (read, unknown) = events(wanted, numbers, keys.as_deref(), progress)?;
         (sequences, unknown_events) = (Some(read), unknown);
     }
-    Ok(Beside { labels, sequences, unknown_events })
+    Ok(Beside { keys: keys.unwrap_or_default(), labels, sequences, unknown_events })
 }
 
 fn labels(wanted: &LabelsPlan, numbers: &Numbers, keys: Option<&[String]>) -> Result<Vec<Labels>> {

@@ -3,9 +3,11 @@
 use crate::args::{DeviceChoice, Eval, Unknown};
 use crate::failure::usage;
 use crate::plan::{Names, RowsPlan, encode_options, extension, output, rows};
+use crate::spelling::style;
 use anyhow::Result;
 use sememe::EncodeOptions;
 use sememe::eval::{CoInteractionOptions, EvalOptions, NextItemOptions};
+use sememe::ids::Style;
 use std::path::{Path, PathBuf};
 
 /// Codes to be judged, and the way to them.
@@ -50,6 +52,10 @@ pub struct EvalPlan {
     pub keys: Option<(PathBuf, String)>,
     pub report: Option<PathBuf>,
     pub names: Option<Names>,
+    /// IDs after collisions were resolved.
+    pub ids: Option<PathBuf>,
+    pub style: Style,
+    pub metrics: Option<PathBuf>,
 }
 
 pub fn eval(flags: Eval) -> Result<EvalPlan> {
@@ -70,8 +76,8 @@ pub fn eval(flags: Eval) -> Result<EvalPlan> {
     if flags.codebook_size.is_some() && !tables {
         return Err(usage("`--codebook-size` is of code tables, and a codec knows its own; leave it out"));
     }
-    if b.keys.is_some() && b.interactions.is_none() && l.label_key.is_none() {
-        return Err(usage("`--keys` goes with `--interactions` or `--label-key`; leave it out"));
+    if b.keys.is_some() && b.interactions.is_none() && l.label_key.is_none() && r.report.is_none() {
+        return Err(usage("`--keys` goes with `--interactions`, `--label-key` or `--report`; leave it out"));
     }
     let options = EvalOptions {
         queries: flags.queries,
@@ -102,7 +108,15 @@ pub fn eval(flags: Eval) -> Result<EvalPlan> {
             Side::Codec(path) => vec![path.as_path()],
             Side::Table { codes, codec } => codec.iter().map(PathBuf::as_path).chain([codes.as_path()]).collect(),
         });
-        let given = [input.as_deref(), r.names.as_deref(), l.labels.as_deref(), b.interactions.as_deref()];
+        let given = [
+            input.as_deref(),
+            r.names.as_deref(),
+            r.ids.as_deref(),
+            r.metrics.as_deref(),
+            l.labels.as_deref(),
+            b.interactions.as_deref(),
+            b.keys.as_deref(),
+        ];
         let inputs: Vec<&Path> = sides.chain(given.into_iter().flatten()).collect();
         output(page, &["html", "htm"], "a report is written as", &inputs, true)?;
     }
@@ -120,6 +134,9 @@ pub fn eval(flags: Eval) -> Result<EvalPlan> {
         keys: b.keys.map(|path| (path, b.key)),
         report: r.report,
         names: r.names.map(|path| Names { path, field: r.field, detail: r.detail }),
+        ids: r.ids,
+        style: style(r.style),
+        metrics: r.metrics,
     })
 }
 

@@ -204,15 +204,19 @@ pub fn sizes(flags: Sizes) -> Result<SizesPlan> {
     }
 }
 
-pub fn spelling(flags: Spelling) -> Result<SpellingPlan> {
-    let style = match flags.style {
+/// The library's style of that name.
+pub fn style(choice: StyleChoice) -> Style {
+    match choice {
         StyleChoice::Plain => Style::Plain,
         StyleChoice::LcRec => Style::LcRec,
         StyleChoice::OpenOneRec => Style::OpenOneRec,
         StyleChoice::Sem => Style::Sem,
         StyleChoice::Animind => Style::Animind,
-    };
-    let mut template = style.template();
+    }
+}
+
+pub fn spelling(flags: Spelling) -> Result<SpellingPlan> {
+    let mut template = style(flags.style).template();
     let pieces = [
         (&mut template.token, flags.token),
         (&mut template.separator, flags.separator),

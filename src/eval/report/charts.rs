@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::ReportInput;
 use super::html::{items, percent, plural, short, whole};
-use super::tree::Catalogue;
+use crate::data::Codes;
 
 /// Load of each codeword, busiest first, one chart a level.
 pub(super) fn loads(input: &ReportInput<'_>, loads: &[Vec<u64>]) -> String {
@@ -114,7 +114,15 @@ fn curve(title: &str, note: &str, values: &[f64], (low, high): (f64, f64), ticks
             let _ = write!(axis, "<span style=\"left:{x:.2}%\">{what}</span>");
         }
     }
-    let mut grid = String::new();
+    let spoken: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("{i} codes {}", short(*v))).collect();
+    let spoken = format!("{title} by number of codes used: {}", spoken.join(", "));
+    let path = format!("<path class=\"curve\" d=\"{path}\"/>");
+    figure(title, note, &spoken, &grid(ticks, down), &path, &marks, &axis)
+}
+
+/// Lines across a plot at `ticks`, each with its number in the margin.
+fn grid(ticks: &[f64], down: impl Fn(f64) -> f64) -> String {
+    let mut out = String::new();
     for &tick in ticks {
         let y = down(tick);
         let label = short(tick);
@@ -124,27 +132,190 @@ fn curve(title: &str, note: &str, values: &[f64], (low, high): (f64, f64), ticks
             &label
         };
         let _ = write!(
-            grid,
+            out,
             "<span class=\"line\" style=\"top:{y:.2}%\"></span><span class=\"y\" style=\"top:{y:.2}%\">{label}</span>"
         );
     }
-    let spoken: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("{i} codes {}", short(*v))).collect();
+    out
+}
+
+/// A drawing with its heading and axis; `spoken` is what it says to those who cannot see it.
+fn figure(title: &str, note: &str, spoken: &str, grid: &str, paths: &str, marks: &str, axis: &str) -> String {
     format!(
         "<figure><figcaption><h3>{title}</h3><small>{note}</small></figcaption><div class=\"plot\" role=\"img\" \
-         aria-label=\"{title} by number of codes used: {}\">{grid}<svg viewBox=\"0 0 1000 100\" \
-         preserveAspectRatio=\"none\" aria-hidden=\"true\"><path class=\"curve\" d=\"{path}\"/></svg>{marks}</div>\
-         <div class=\"axis\" aria-hidden=\"true\">{axis}</div></figure>",
-        spoken.join(", ")
+         aria-label=\"{spoken}\">{grid}<svg viewBox=\"0 0 1000 100\" \
+         preserveAspectRatio=\"none\" aria-hidden=\"true\">{paths}</svg>{marks}</div>\
+         <div class=\"axis\" aria-hidden=\"true\">{axis}</div></figure>"
     )
 }
 
+/// A line of a chart; its name may be empty if it is the only one.
+pub(super) struct Line {
+    pub(super) name: String,
+    /// Ascending in x.
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// Above this ratio of the highest to the lowest value a chart is logarithmic.
+const LOGARITHMIC: f64 = 30.0;
+/// Lines that have a colour, and a name at their end.
+pub(super) const NAMED: usize = 4;
+
+/// Lines over epochs, levels or rounds, `across`; `None` if there is no point to draw.
+pub(super) fn lines(title: &str, note: &str, across: &str, all: &[Line]) -> Option<String> {
+    let finite = |line: &Line| -> Vec<(f64, f64)> { line.points.iter().copied().filter(|p| p.1.is_finite()).collect() };
+    let drawn: Vec<(&str, Vec<(f64, f64)>)> =
+        all.iter().map(|line| (line.name.as_str(), finite(line))).filter(|(_, points)| !points.is_empty()).collect();
+    let points = || drawn.iter().flat_map(|(_, points)| points.iter().copied());
+    let span = |of: fn((f64, f64)) -> f64| {
+        points().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
+    };
+    let ((first, last), (low, high)) = (span(|p| p.0), span(|p| p.1));
+    if drawn.is_empty() {
+        return None;
+    }
+    let log = low > 0.0 && high / low > LOGARITHMIC;
+    let scale = |v: f64| if log { libm::log10(v) } else { v };
+    let (bottom, top) = (scale(low), scale(high));
+    let named = drawn.len() > 1 && drawn.len() <= NAMED;
+    // A character of a name at the end of a line takes a fortieth of a drawing on a phone.
+    let longest = drawn.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let room = if named { (89.0 - 2.5 * longest as f64).max(45.0) } else { 88.0 };
+    let x = |v: f64| if last > first { 5.0 + room * (v - first) / (last - first) } else { 5.0 + room / 2.0 };
+    // Head room for the label above the highest point, and a little below the lowest.
+    let y = |v: f64| if top > bottom { 13.0 + 81.0 * (top - scale(v)) / (top - bottom) } else { 50.0 };
+
+    let (mut paths, mut marks, mut spoken) = (String::new(), String::new(), Vec::new());
+    let mut ends: Vec<(f64, f64, usize, &str)> = Vec::new();
+    for (at, (name, points)) in drawn.iter().enumerate() {
+        let colour = if drawn.len() > NAMED { 0 } else { at };
+        // Many epochs are more than a line can show: every nth, and the last.
+        let every = points.len().div_ceil(400);
+        let kept = points.iter().enumerate().filter(|(i, _)| i % every == 0 || i + 1 == points.len()).map(|(_, p)| p);
+        let path: Vec<String> = kept.map(|p| format!("{:.2} {:.2}", x(p.0) * 10.0, y(p.1))).collect();
+        let faint = if drawn.len() > NAMED {
+            format!(" style=\"opacity:{:.2}\"", fade(at, drawn.len()))
+        } else {
+            String::new()
+        };
+        let _ = write!(paths, "<path class=\"curve c{colour}\"{faint} d=\"M{}\"/>", path.join("L"));
+        let (begin, end) = (points[0], points[points.len() - 1]);
+        for p in points.iter().filter(|_| points.len() <= 12 && drawn.len() <= NAMED) {
+            let _ =
+                write!(marks, "<span class=\"dot c{colour}\" style=\"left:{:.2}%;top:{:.2}%\"></span>", x(p.0), y(p.1));
+        }
+        if drawn.len() == 1 {
+            for p in if points.len() > 1 { vec![begin, end] } else { vec![end] } {
+                let _ = write!(
+                    marks,
+                    "<span class=\"up\" style=\"left:{:.2}%;top:{:.2}%\">{}</span>",
+                    x(p.0),
+                    y(p.1),
+                    short(p.1)
+                );
+            }
+        }
+        ends.push((x(end.0), y(end.1), colour, name));
+        let label = if name.is_empty() { String::new() } else { format!("{name}, ") };
+        spoken.push(format!("{label}{across} {} {}, {across} {} {}", begin.0, short(begin.1), end.0, short(end.1)));
+    }
+    if named {
+        // Names at the ends of their lines, apart from each other.
+        ends.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let lowest = 100.0;
+        for i in 1..ends.len() {
+            ends[i].1 = ends[i].1.max(ends[i - 1].1 + 9.0);
+        }
+        for i in (0..ends.len()).rev() {
+            let limit = if i + 1 < ends.len() { ends[i + 1].1 - 9.0 } else { lowest };
+            ends[i].1 = ends[i].1.min(limit);
+        }
+        for (x, y, colour, name) in &ends {
+            let _ = write!(marks, "<span class=\"end c{colour}\" style=\"left:{x:.2}%;top:{y:.2}%\">{name}</span>");
+        }
+    }
+    let mut axis = String::new();
+    for tick in ticks(first, last, 5) {
+        let _ = write!(axis, "<span style=\"left:{:.2}%\">{}</span>", x(tick), whole(tick.round() as usize));
+    }
+    let faded = if drawn.len() > NAMED {
+        format!("; {} the strongest, {} the faintest", drawn[0].0, drawn[drawn.len() - 1].0)
+    } else {
+        String::new()
+    };
+    let kind = if log { ", in logarithms" } else { "" };
+    let heights = if log { decades(low, high) } else { ticks_between(low, high) };
+    let spoken = format!("{title} by {across}: {}", spoken.join("; "));
+    Some(figure(
+        title,
+        &format!("{note}{kind}{faded}"),
+        &spoken,
+        &grid(&heights, y),
+        &paths,
+        &marks,
+        &format!("{axis}<span class=\"what\">{across}</span>"),
+    ))
+}
+
+/// How strong the line of a level is where there are too many for colours.
+fn fade(at: usize, all: usize) -> f64 {
+    1.0 - 0.75 * at as f64 / (all - 1).max(1) as f64
+}
+
+/// Whole numbers from `first` to `last`, at most about `most`, both ends among them.
+fn ticks(first: f64, last: f64, most: usize) -> Vec<f64> {
+    let steps = (last - first).max(0.0);
+    let step = [1.0, 2.0, 5.0].iter().flat_map(|m| (0..18).map(move |p| m * libm::pow(10.0, f64::from(p))));
+    let step = step.filter(|step| steps / step <= most as f64).fold(f64::INFINITY, f64::min);
+    let mut out = vec![first];
+    let mut next = (libm::floor(first / step) + 1.0) * step;
+    while step.is_finite() && next < last {
+        out.push(next);
+        next += step;
+    }
+    if last > first {
+        // The end stands in the way of what is just before it.
+        if out.len() > 1 && last - out[out.len() - 1] < 0.6 * step {
+            out.pop();
+        }
+        out.push(last);
+    }
+    // And the beginning of what is just after it.
+    if out.len() > 2 && out[1] - out[0] < 0.6 * step {
+        out.remove(1);
+    }
+    out
+}
+
+/// Two to four round numbers between.
+fn ticks_between(low: f64, high: f64) -> Vec<f64> {
+    if high <= low {
+        return vec![low];
+    }
+    let step = (-12..15).flat_map(|p| [1.0, 2.0, 5.0].map(|m| m * libm::pow(10.0, f64::from(p))));
+    let Some(step) = step.into_iter().find(|step| (high - low) / step <= 4.0) else { return vec![low, high] };
+    let from = libm::ceil(low / step) as i64;
+    // Rounded to what its digits say, as 3 · 0.1 is not 0.3.
+    (from..from + 6).map(|i| i as f64 * step).filter(|v| *v <= high * (1.0 + 1e-12)).collect()
+}
+
+/// Powers of ten and their thirds between; the ends where there are none.
+fn decades(low: f64, high: f64) -> Vec<f64> {
+    let all: Vec<f64> = (-12..15).flat_map(|p| [1.0, 3.0].map(|m| m * libm::pow(10.0, f64::from(p)))).collect();
+    let mut inside: Vec<f64> = all.into_iter().filter(|v| (low..=high).contains(v)).collect();
+    if inside.len() > 5 {
+        let every = inside.len().div_ceil(4);
+        inside = inside.into_iter().step_by(every).collect();
+    }
+    if inside.is_empty() { vec![low, high] } else { inside }
+}
+
 /// How many items are alone on their ID, in pairs, and so on.
-pub(super) fn buckets(catalogue: &Catalogue<'_>) -> String {
-    let codes = catalogue.input.codes;
+pub(super) fn buckets(codes: &Codes, order: &[usize]) -> String {
     // Bins: 1, 2, 3, 4, then 5–8, 9–16, …
     let bin = |size: usize| if size <= 4 { size - 1 } else { 2 + (size - 1).ilog2() as usize };
     let mut bins: Vec<(usize, usize)> = Vec::new();
-    for bucket in catalogue.order.chunk_by(|&a, &b| codes.row(a) == codes.row(b)) {
+    for bucket in order.chunk_by(|&a, &b| codes.row(a) == codes.row(b)) {
         let at = bin(bucket.len());
         if bins.len() <= at {
             bins.resize(at + 1, (0, 0));

@@ -1,29 +1,53 @@
-//! Text into HTML: escaping and numbers.
+//! Text into HTML: escaping, numbers, tables.
 
-/// `text` with everything escaped that could end a text node or a quoted attribute; control characters become
-/// U+FFFD, and no more than `limit` characters are kept.
+use std::fmt::Write as _;
+
+/// `text` without what a page cannot show: white space of all kinds is a blank, control characters and the marks that turn the
+/// direction of the text around them become U+FFFD, and no more than `limit` characters are kept.
+pub(crate) fn clean(text: &str, limit: usize) -> impl Iterator<Item = char> {
+    let shown = |c: char| match c {
+        '\n' | '\t' | '\r' => ' ',
+        c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => '\u{fffd}',
+        c => c,
+    };
+    let rest = text.chars().nth(limit).map(|_| '…');
+    text.chars().take(limit).map(shown).chain(rest)
+}
+
+/// [`clean`] text with everything escaped that could end a text node or a quoted attribute.
 pub(crate) fn escape(text: &str, limit: usize) -> String {
     let mut out = String::with_capacity(text.len().min(limit * 4) + 8);
-    for (count, c) in text.chars().enumerate() {
-        if count == limit {
-            out.push('…');
-            break;
-        }
+    for c in clean(text, limit) {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            '\n' | '\t' | '\r' => out.push(' '),
-            // Controls, and the marks that turn the direction of the text around them.
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                out.push('\u{fffd}');
-            }
             c => out.push(c),
         }
     }
     out
+}
+
+/// A table in a box that scrolls where it is too wide: headings, then rows whose first cell names them.
+pub(crate) fn table(out: &mut String, name: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let _ = write!(
+        out,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{name}\"><table class=\"measures\"><thead><tr>"
+    );
+    head.iter().for_each(|cell| {
+        let _ = write!(out, "<th scope=\"col\">{cell}</th>");
+    });
+    out.push_str("</tr></thead><tbody>");
+    for row in rows {
+        for (c, cell) in row.iter().enumerate() {
+            let _ =
+                if c == 0 { write!(out, "<tr><th scope=\"row\">{cell}</th>") } else { write!(out, "<td>{cell}</td>") };
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str("</tbody></table></div>");
 }
 
 /// A whole number with a comma every three digits.

@@ -1,65 +1,30 @@
 //! One HTML page about a run that opens anywhere, without a network.
 
 mod charts;
+mod find;
 pub(crate) mod html;
+mod input;
 mod outside;
+mod parts;
+mod resolved;
 mod tables;
+mod training;
 mod tree;
 mod words;
 
+pub use input::{FactSection, Recall, ReportInput, Since, Spelling, TokenSpelling};
+
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use self::html::{escape, items, percent, plural, short, whole};
+use self::find::Room;
+use self::html::{escape, items, plural, whole};
+use self::parts::{facts, headline, notes, section, tree_section, went_in};
 use self::tree::Catalogue;
 use super::advice::advice;
 use super::codes::{lexicographic_order, loads_by_level};
-use super::{Comparison, Evaluation, LevelEvaluation};
 use crate::data::Codes;
-use crate::error::{Result, check_shape};
-
-/// What a report shows.
-#[derive(Clone, Debug)]
-pub struct ReportInput<'a> {
-    /// Heading of the page.
-    pub title: &'a str,
-    /// What went in: dimensions, device, seed, time, configuration, as (name, value) in the order to be shown.
-    pub facts: Vec<(String, String)>,
-    /// `[n]` name of each item, or empty: then items are shown by number.
-    pub names: &'a [String],
-    /// `[n]` a line about each item, or empty.
-    pub details: &'a [String],
-    /// `[n, levels]` codes.
-    pub codes: &'a Codes,
-    /// `[levels]` codewords of each level.
-    pub codebook_sizes: &'a [usize],
-    /// The measures of these codes.
-    pub evaluation: &'a Evaluation,
-    /// Another codec or code table beside this one.
-    pub comparison: Option<&'a Comparison>,
-    /// Items listed in the tree at most; every prefix keeps its share of them, and its true count.
-    pub items_shown: usize,
-    /// Size to stay within: fewer items are listed until the page fits, down to none at all.
-    pub max_bytes: usize,
-}
-
-impl<'a> ReportInput<'a> {
-    /// A report without facts and names, 5,000 items and 1.5 MB at most.
-    #[must_use]
-    pub fn new(title: &'a str, codes: &'a Codes, codebook_sizes: &'a [usize], evaluation: &'a Evaluation) -> Self {
-        Self {
-            title,
-            facts: Vec::new(),
-            names: &[],
-            details: &[],
-            codes,
-            codebook_sizes,
-            evaluation,
-            comparison: None,
-            items_shown: 5_000,
-            max_bytes: 1_500_000,
-        }
-    }
-}
+use crate::error::{Error, Result, check_shape};
 
 /// The style that all pages have.
 pub(crate) const STYLE: &str = include_str!("style.css");
@@ -78,43 +43,58 @@ pub(crate) fn page_head(title: &str) -> String {
 /// First codes listed in the tree at most.
 const NODES: usize = 512;
 
-/// Renders one page: what went in, the headline measures, the tree of prefixes with a search box, items that share a
-/// prefix, the load of every codeword, the error by depth, the collisions, all measures by level, and labels, behaviour and another
-/// codec where they were measured.
+/// The share of a page that the items to search may take.
+const ROOM: (usize, usize) = (3, 5);
+
+/// Renders one page: what went in, the headline measures, a box that finds any item and its neighbours by ID, prefix, name or key, the
+/// tree of prefixes, items that share a prefix, the load of every codeword, the training, the error by depth, the collisions before
+/// and after they were resolved, all measures by level, and labels, behaviour, recall, churn and another codec where there are such.
 ///
-/// Styles, drawings and the small script are inside the page, which forbids itself every request (a content security
+/// Styles, drawings, items and scripts are inside the page, which forbids itself every request (a content security
 /// policy of `default-src 'none'`). All text from the data is escaped, and cut where it is long. The same input
 /// gives the same bytes.
 ///
 /// The words next to a prefix are counted, not generated: those that many of its items' names and details hold and
-/// few others' do.
+/// few others' do. Items are packed: sorted by ID, codes as differences, texts in columns, deflated; a browser unpacks them with its
+/// `DecompressionStream` and searches them without case and accents.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) if codes, sizes, evaluation, names or details disagree in number,
-/// [`Error::Data`](crate::Error::Data) for a code beyond its codebook.
+/// [`Error::Shape`] if codes, IDs, sizes, spelling, evaluation, keys, names, details or churn disagree in number,
+/// [`Error::Data`] for a code beyond its codebook.
 pub fn render_html(input: &ReportInput<'_>) -> Result<String> {
+    check(input)?;
     let rows = input.codes.rows();
-    check_shape("rows", rows, input.evaluation.rows, "evaluation")?;
-    check_shape("levels", input.codes.levels(), input.evaluation.levels.len(), "evaluation")?;
-    for (texts, place) in [(input.names, "names"), (input.details, "details")] {
-        if !texts.is_empty() {
-            check_shape("rows", rows, texts.len(), place)?;
-        }
-    }
     let loads = loads_by_level(input.codes, input.codebook_sizes)?;
-    let catalogue = Catalogue {
-        input,
-        order: lexicographic_order(input.codes),
-        words: words::Words::new(rows, input.names, input.details),
+    let ids = input.ids.unwrap_or(input.codes);
+    // The tree knows no counters.
+    let levels = input.codes.levels();
+    let uncounted = (ids.levels() > levels)
+        .then(|| Codes::from_vec(rows, levels, ids.iter().flat_map(|id| id[..levels].iter().copied()).collect()))
+        .transpose()?;
+    let (names, details) = shown(input);
+    let catalogue = Catalogue::new(uncounted.as_ref().unwrap_or(ids), &names, details);
+    let order = lexicographic_order(ids);
+    let room = match rows {
+        0 => None,
+        _ => Room::pack(input, ids, &order, input.max_bytes / ROOM.1 * ROOM.0)?,
     };
-    let (mut budget, mut nodes) = (input.items_shown.min(rows), NODES);
+    let mut search = room.as_ref().map(|room| find::section(input, ids, &order, room));
+    let all = (input.items_shown.min(rows), NODES);
+    let (mut budget, mut nodes) = all;
     loop {
-        let page = page(&catalogue, &loads, budget, nodes);
-        if page.len() <= input.max_bytes || (budget == 0 && nodes == 0) {
+        let page = page(input, &catalogue, &loads, &order, search.as_deref(), (budget, nodes));
+        if page.len() <= input.max_bytes || (budget == 0 && nodes == 0 && search.is_none()) {
             return Ok(page);
         }
-        // The tree is nearly all of a page, so the excess tells how much to leave out; always at least a tenth.
-        let fits = input.max_bytes as f64 / page.len() as f64;
+        if budget == 0 && nodes == 0 {
+            // A tree with nothing to search is better than a search that bursts the page.
+            search = None;
+            (budget, nodes) = all;
+            continue;
+        }
+        // The tree is nearly all of what may go, so the excess tells how much to leave out; always at least a tenth.
+        let fixed = search.as_ref().map_or(0, String::len);
+        let fits = input.max_bytes.saturating_sub(fixed) as f64 / (page.len() - fixed) as f64;
         let cut = |n: usize| ((n as f64 * fits.min(0.9)) as usize).min(n.saturating_sub(1));
         if budget > 0 {
             budget = cut(budget);
@@ -124,25 +104,77 @@ pub fn render_html(input: &ReportInput<'_>) -> Result<String> {
     }
 }
 
-fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usize) -> String {
-    let input = catalogue.input;
+/// Names and details for the tree: keys stand in for names that are not there, and beside those that are.
+fn shown<'a>(input: &ReportInput<'a>) -> (Cow<'a, [String]>, &'a [String]) {
+    if input.names.is_empty() || input.keys.is_empty() {
+        let names = if input.names.is_empty() { input.keys } else { input.names };
+        return (names.into(), input.details);
+    }
+    let details = if input.details.is_empty() { input.keys } else { input.details };
+    let blank = |name: &String| name.trim().is_empty();
+    if !input.names.iter().any(blank) {
+        return (input.names.into(), details);
+    }
+    let or_key = |(name, key): (&String, &String)| if blank(name) { key.clone() } else { name.clone() };
+    (input.names.iter().zip(input.keys).map(or_key).collect(), details)
+}
+
+/// Refuses parts that do not belong together.
+fn check(input: &ReportInput<'_>) -> Result<()> {
+    let (rows, levels) = (input.codes.rows(), input.codes.levels());
+    check_shape("rows", rows, input.evaluation.rows, "evaluation")?;
+    check_shape("levels", levels, input.evaluation.levels.len(), "evaluation")?;
+    for (texts, place) in [(input.keys, "keys"), (input.names, "names"), (input.details, "details")] {
+        if !texts.is_empty() {
+            check_shape("rows", rows, texts.len(), place)?;
+        }
+    }
+    let width = input.ids.map_or(levels, Codes::levels);
+    if let Some(ids) = input.ids {
+        check_shape("rows", rows, ids.rows(), "IDs")?;
+        if width != levels && width != levels + 1 {
+            check_shape("levels", levels, width, "IDs, whose only column more may be a counter")?;
+        }
+    }
+    if let Some(spelling) = &input.spelling {
+        check_shape("tokens", width, spelling.tokens.len(), "spelling")?;
+    }
+    if let Some(since) = &input.since
+        && since.churn.rows > rows
+    {
+        return Err(Error::Data(format!(
+            "{} items are compared with an earlier run, but there are {rows}",
+            since.churn.rows
+        )));
+    }
+    Ok(())
+}
+
+fn page(
+    input: &ReportInput<'_>,
+    catalogue: &Catalogue<'_>,
+    loads: &[Vec<u64>],
+    order: &[usize],
+    search: Option<&str>,
+    (budget, nodes): (usize, usize),
+) -> String {
     let title = escape(input.title, 200);
     let mut out = page_head(&title);
-    let sizes: Vec<String> = input.codebook_sizes.iter().map(|&k| whole(k)).collect();
-    let _ = write!(
-        out,
-        "<header><h1>{title}</h1><p class=\"lead\">{} named by {} from {} level{} of {} codewords.</p>",
-        items(input.codes.rows()),
-        plural(input.evaluation.unique_ids, "distinct ID"),
-        input.codes.levels(),
-        if input.codes.levels() == 1 { "" } else { "s" },
-        sizes.join(" × ")
-    );
+    lead(&mut out, input, order);
     facts(&mut out, &input.facts);
     headline(&mut out, input.evaluation);
-    notes(&mut out, &advice(input.evaluation));
+    let said: Vec<String> = input.notes.iter().cloned().chain(advice(input.evaluation)).collect();
+    notes(&mut out, &said);
     out.push_str("</header>\n");
-    tree_section(&mut out, catalogue, budget, nodes);
+    out.push_str(search.unwrap_or_default());
+    let too_many = match search {
+        None if input.codes.rows() > 0 => find::too_many(input.codes.rows(), input.max_bytes),
+        _ => String::new(),
+    };
+    tree_section(&mut out, catalogue, (budget, nodes), &too_many, search.is_none());
+    if input.sections.iter().any(|part| !part.facts.is_empty()) {
+        section(&mut out, "What went in", "", &went_in(&input.sections));
+    }
     if let Some(table) = tables::shared_prefixes(catalogue) {
         section(
             &mut out,
@@ -161,6 +193,10 @@ fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usi
         "How many items have each code of a level, busiest first. The flatter, the more an ID says.",
         &charts::loads(input, loads),
     );
+    if let Some(training) = training::training(input.training, input.epochs) {
+        let what = if input.epochs.is_empty() { "Training" } else { "Training, epoch by epoch" };
+        section(&mut out, what, "", &training);
+    }
     if let Some(errors) = charts::errors(input) {
         section(
             &mut out,
@@ -169,17 +205,71 @@ fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usi
             &errors,
         );
     }
-    section(
-        &mut out,
-        "Collisions",
-        "Items by how many share their full ID. Those that are not alone need a suffix to be unique.",
-        &charts::buckets(catalogue),
-    );
+    match input.ids {
+        None => section(
+            &mut out,
+            "Collisions",
+            "Items by how many share their full ID. Those that are not alone need a suffix to be unique.",
+            &charts::buckets(input.codes, &catalogue.order),
+        ),
+        Some(ids) => section(
+            &mut out,
+            "Collisions before and after",
+            "Before: items by the codes that the codec gave them. After: by the IDs that they have now, which the search \
+             and the tree show.",
+            &resolved::resolved(input.codes, ids),
+        ),
+    }
     section(&mut out, "All measures by level", "", &tables::measures(input));
+    outside(&mut out, input);
+    let _ = write!(
+        out,
+        "<footer>Written by sememe {}. This page is one file and asks for nothing from the network.</footer>\n\
+         </main>\n<script>\n{}{}</script></body></html>\n",
+        env!("CARGO_PKG_VERSION"),
+        include_str!("script.js"),
+        if search.is_some() { include_str!("find.js") } else { "" },
+    );
+    out
+}
+
+/// The heading, and how many items have how many IDs.
+fn lead(out: &mut String, input: &ReportInput<'_>, order: &[usize]) {
+    let sizes: Vec<String> = input.codebook_sizes.iter().map(|&k| whole(k)).collect();
+    let (levels, before) = (input.codes.levels(), input.evaluation.unique_ids);
+    let (after, resolved) = match input.ids {
+        None => (before, String::new()),
+        Some(ids) => {
+            let after = order.chunk_by(|&a, &b| ids.row(a) == ids.row(b)).count();
+            (after, format!(", {} before collisions were resolved", whole(before)))
+        }
+    };
+    let _ = write!(
+        out,
+        "<header><h1>{}</h1><p class=\"lead\">{} named by {}{resolved}{} {} of {} codewords.</p>",
+        escape(input.title, 200),
+        items(input.codes.rows()),
+        plural(after, "distinct ID"),
+        if resolved.is_empty() { " from" } else { ";" },
+        plural(levels, "level"),
+        sizes.join(" × ")
+    );
+}
+
+/// Sections on what lies outside of codes and rows.
+fn outside(out: &mut String, input: &ReportInput<'_>) {
     let e = input.evaluation;
+    if let Some(recall) = &input.recall {
+        section(
+            out,
+            "Recall against what users did",
+            "How many of the items that the same users took are nearest by ID.",
+            &outside::recall(recall),
+        );
+    }
     if !e.labels.is_empty() {
         section(
-            &mut out,
+            out,
             "Labels by prefix",
             "Purity is the share of items that have the commonest label of their prefix. By chance is what the same labels \
              reach when they are shuffled; adjusted is 0 there, and 1 where every prefix has one label.",
@@ -189,136 +279,17 @@ fn page(catalogue: &Catalogue<'_>, loads: &[Vec<u64>], budget: usize, nodes: usi
     if let Some(measures) = &e.behaviour {
         let note =
             format!("{} events of {} users, in the order of time.", whole(measures.events), whole(measures.users));
-        section(&mut out, "What users did", &note, &outside::behaviour(measures));
+        section(out, "What users did", &note, &outside::behaviour(measures));
+    }
+    if let Some(since) = &input.since {
+        section(out, "Since the run before", "", &outside::since(since));
     }
     if let Some(comparison) = input.comparison {
         section(
-            &mut out,
+            out,
             "Beside another",
             "The better value of each measure is marked; measures that only describe are not.",
             &outside::comparison(comparison),
         );
     }
-    let _ = write!(
-        out,
-        "<footer>Written by sememe {}. This page is one file and asks for nothing from the network.</footer>\n\
-         </main>\n<script>\n{}</script></body></html>\n",
-        env!("CARGO_PKG_VERSION"),
-        include_str!("script.js")
-    );
-    out
-}
-
-fn section(out: &mut String, title: &str, note: &str, body: &str) {
-    let note = if note.is_empty() { String::new() } else { format!("<p class=\"soft\">{note}</p>") };
-    let _ = writeln!(out, "<section><h2>{title}</h2>{note}{body}</section>");
-}
-
-fn facts(out: &mut String, facts: &[(String, String)]) {
-    if facts.is_empty() {
-        return;
-    }
-    out.push_str("<dl class=\"facts\">");
-    for (name, value) in facts.iter().take(60) {
-        let _ = write!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name, 60), escape(value, 200));
-    }
-    out.push_str("</dl>");
-}
-
-fn headline(out: &mut String, e: &Evaluation) {
-    let mut figures: Vec<(String, String, String)> = vec![
-        (
-            "Collision rate".into(),
-            percent(e.collision_rate),
-            format!("{} beyond the first on their ID", items(e.rows - e.unique_ids)),
-        ),
-        (
-            "Items that share their ID".into(),
-            percent(e.colliding_item_rate),
-            format!("at most {} on one", items(e.max_bucket)),
-        ),
-    ];
-    if let Some(full) = &e.reconstruction {
-        figures.push((
-            "R²".into(),
-            format!("{:.3}", full.r2),
-            format!("variance explained; cosine {:.3}", full.cosine),
-        ));
-    }
-    if let (Some(recall), Some(chance)) = (e.neighbours.recall, e.neighbours.recall_by_chance) {
-        figures.push((
-            format!("Recall@{}", e.neighbours.k),
-            percent(recall),
-            format!(
-                "of the nearest items are nearest by ID; {} by chance, {}",
-                percent(chance),
-                if e.neighbours.queries == 1 {
-                    "1 query".into()
-                } else {
-                    format!("{} queries", whole(e.neighbours.queries))
-                }
-            ),
-        ));
-    }
-    let worst = |f: fn(&LevelEvaluation) -> f64| e.levels.iter().map(f).fold(f64::INFINITY, f64::min);
-    figures.push((
-        "Utilisation".into(),
-        percent(worst(|l| l.codes.utilisation)),
-        "of the codewords used at the level that uses fewest".into(),
-    ));
-    figures.push((
-        "Entropy ratio".into(),
-        short(e.entropy_ratio),
-        "1 if every possible ID were as likely as any other".into(),
-    ));
-    out.push_str("<dl class=\"head\">");
-    for (name, value, why) in figures {
-        let _ = write!(out, "<div><dt>{name}</dt><dd class=\"big\">{value}</dd><dd class=\"why\">{why}</dd></div>");
-    }
-    out.push_str("</dl>");
-}
-
-fn notes(out: &mut String, notes: &[String]) {
-    if notes.is_empty() {
-        return;
-    }
-    out.push_str("<div class=\"notes\"><h2>What stands out, and what to try</h2><ul>");
-    for note in notes {
-        let mut text = String::new();
-        // What stands between backticks is an option of the program.
-        for (i, part) in note.split('`').enumerate() {
-            let part = escape(part, 500);
-            let _ = if i % 2 == 1 { write!(text, "<code>{part}</code>") } else { write!(text, "{part}") };
-        }
-        let _ = write!(out, "<li>{text}</li>");
-    }
-    out.push_str("</ul></div>");
-}
-
-fn tree_section(out: &mut String, catalogue: &Catalogue<'_>, budget: usize, nodes: usize) {
-    let (rows, levels) = (catalogue.input.codes.rows(), catalogue.input.codes.levels());
-    let note = if budget < rows {
-        format!("{} of {} are listed, each prefix with its share; counts are of all. ", whole(budget), items(rows))
-    } else {
-        String::new()
-    };
-    let buttons: String = (1..levels.min(4))
-        .map(|depth| format!("<button type=\"button\" data-open=\"{depth}\">Open {}</button>", plural(depth, "level")))
-        .collect();
-    let body = format!(
-        "<div class=\"tools\" id=\"tools\" hidden><label for=\"find\">Find <input id=\"find\" type=\"search\" \
-         autocomplete=\"off\" spellcheck=\"false\"></label><div>{buttons} <button type=\"button\" \
-         data-open=\"0\">Close all</button></div><output id=\"found\" for=\"find\" aria-live=\"polite\"></output></div>\
-         <div id=\"tree\">{}</div>",
-        catalogue.tree(budget, nodes)
-    );
-    section(
-        out,
-        "The tree of prefixes",
-        &format!(
-            "{note}Items with the same first code are under one line, largest first; bold words are at \
-             least twice as frequent in its items as in all."
-        ),
-        &body,
-    );
 }

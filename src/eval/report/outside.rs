@@ -2,29 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::html::{escape, items, percent, plural, short, whole};
+use super::html::{escape, items, percent, plural, short, table, whole};
+use super::parts::facts;
+use super::{Recall, Since};
 use crate::eval::text::ranking_name;
-use crate::eval::{BehaviourMeasures, Better, Comparison, LabelMeasures};
-
-/// A table in a box that scrolls where it is too wide: headings, then rows whose first cell names them.
-fn table(out: &mut String, name: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    let _ = write!(
-        out,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{name}\"><table class=\"measures\"><thead><tr>"
-    );
-    head.iter().for_each(|cell| {
-        let _ = write!(out, "<th scope=\"col\">{cell}</th>");
-    });
-    out.push_str("</tr></thead><tbody>");
-    for row in rows {
-        for (c, cell) in row.iter().enumerate() {
-            let _ =
-                if c == 0 { write!(out, "<tr><th scope=\"row\">{cell}</th>") } else { write!(out, "<td>{cell}</td>") };
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str("</tbody></table></div>");
-}
+use crate::eval::{BehaviourMeasures, Better, Churn, Comparison, LabelMeasures};
 
 /// Purity and mutual information by depth, a table a column of labels.
 pub(super) fn labels(columns: &[LabelMeasures]) -> String {
@@ -144,16 +126,70 @@ pub(super) fn comparison(c: &Comparison) -> String {
              groups differently, but pairs that share a prefix in one may still do in the other.</p>",
             items(churn.rows)
         );
-        let rows = churn.levels.iter().enumerate().map(|(depth, level)| {
-            vec![
-                format!("First {}", plural(depth + 1, "code")),
-                percent(level.changed),
-                percent(level.kept_together),
-                percent(level.together_before),
-            ]
-        });
-        let head = ["Prefix", "items changed", "pairs of A also in B", "pairs of B also in A"];
-        table(&mut out, "What changed between the codes", &head, rows);
+        changes(&mut out, churn, ["pairs of A also in B", "pairs of B also in A"]);
     }
+    out
+}
+
+/// Churn by depth; what the pairs that stay together and those that came together are called.
+fn changes(out: &mut String, churn: &Churn, [kept, before]: [&str; 2]) {
+    let rows = churn.levels.iter().enumerate().map(|(depth, level)| {
+        vec![
+            format!("First {}", plural(depth + 1, "code")),
+            percent(level.changed),
+            percent(level.kept_together),
+            percent(level.together_before),
+        ]
+    });
+    table(out, "What changed between the codes", &["Prefix", "items changed", kept, before], rows);
+}
+
+/// What changed since an earlier run.
+pub(super) fn since(since: &Since<'_>) -> String {
+    let churn = since.churn;
+    let count = |n: usize| if n == 0 { "none".into() } else { whole(n) };
+    let mut out = String::from("<dl class=\"head\">");
+    let figures = [
+        (
+            "IDs that changed",
+            percent(churn.changed()),
+            format!("{} of {} that both runs have", whole(churn.changed_ids), items(churn.rows)),
+        ),
+        ("New items", count(since.added), "that only this run has".to_string()),
+        ("Items that are gone", count(since.gone), "that only the run before had".to_string()),
+    ];
+    for (name, value, why) in figures {
+        let _ = write!(out, "<div><dt>{name}</dt><dd class=\"big\">{value}</dd><dd class=\"why\">{why}</dd></div>");
+    }
+    let _ = write!(
+        out,
+        "</dl><p class=\"soft under\">Against {}. Codes are names: two codecs that were trained apart name the same groups \
+         differently, but items that shared a prefix may still do.</p>",
+        escape(since.name, 200)
+    );
+    changes(&mut out, churn, ["pairs that stayed together", "pairs that were together before"]);
+    out
+}
+
+/// A recall report's figures.
+pub(super) fn recall(recall: &Recall) -> String {
+    let mut out = format!(
+        "<dl class=\"head\"><div><dt>Recall@{}</dt><dd class=\"big\">{}</dd><dd class=\"why\">of an item’s neighbours by users, \
+         over {}{}</dd></div>",
+        recall.k,
+        percent(recall.recall),
+        items(recall.items),
+        recall.by_chance.map_or(String::new(), |chance| format!("; {} by chance", percent(chance)))
+    );
+    if let Some(ndcg) = recall.ndcg {
+        let _ = write!(
+            out,
+            "<div><dt>NDCG@{}</dt><dd class=\"big\">{ndcg:.4}</dd><dd class=\"why\">1 if the nearest by ID are in the order of the \
+             neighbours by users</dd></div>",
+            recall.k
+        );
+    }
+    out.push_str("</dl>");
+    facts(&mut out, &recall.facts);
     out
 }

@@ -3,7 +3,7 @@
   var tree = document.getElementById("tree"), tools = document.getElementById("tools");
   if (!tree || !tools) return;
   tools.hidden = false;
-  var find = document.getElementById("find"), found = document.getElementById("found");
+  var find = document.getElementById("find"), found = document.getElementById("found-in-tree");
   var nodes = Array.from(tree.querySelectorAll("details"));
   var depth = new Map();
   nodes.forEach(function (node) {
@@ -15,6 +15,21 @@
     return { item: item, texts: texts, low: texts.map(function (part) { return part.textContent.toLowerCase(); }) };
   });
   var before = null, marked = [], timer = 0;
+  // A long list of first codes would hide what comes after it.
+  var tops = tree.querySelectorAll(":scope > details");
+  if (tops.length > 40) {
+    var all = document.createElement("button");
+    all.type = "button";
+    all.id = "all-prefixes";
+    all.textContent = "Show all " + tops.length.toLocaleString("en") + " prefixes";
+    all.addEventListener("click", function () {
+      tree.classList.remove("short");
+      all.remove();
+      tops[32].querySelector("summary").focus();
+    });
+    tree.classList.add("short");
+    tree.after(all);
+  }
 
   function unmark() {
     marked.forEach(function (part) { part.textContent = part.textContent; });

@@ -63,9 +63,9 @@ const ITEMS: usize = 4;
 /// From each first code, the prefix of all codes but the last whose size is nearest to four; then eight of these,
 /// evenly spread over the first codes by size. Nothing is picked for looking good.
 pub(super) fn shared_prefixes(catalogue: &Catalogue<'_>) -> Option<String> {
-    let levels = catalogue.input.codes.levels();
+    let levels = catalogue.codes.levels();
     let depth = (levels - 1).max(1);
-    let codes = catalogue.input.codes;
+    let codes = catalogue.codes;
     let candidates: Vec<&[usize]> = catalogue
         .children(&catalogue.order, 0)
         .into_iter()

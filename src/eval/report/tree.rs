@@ -2,13 +2,19 @@
 
 use std::fmt::Write as _;
 
-use super::ReportInput;
 use super::html::{escape, items, whole};
 use super::words::Words;
+use crate::data::Codes;
+use crate::eval::codes::lexicographic_order;
 
 /// What the sections that walk the IDs share.
 pub(super) struct Catalogue<'a> {
-    pub(super) input: &'a ReportInput<'a>,
+    /// `[n, levels]` IDs.
+    pub(super) codes: &'a Codes,
+    /// `[n]` names, or empty.
+    names: &'a [String],
+    /// `[n]` a line about each item, or empty.
+    details: &'a [String],
     /// Rows in the order of their IDs.
     pub(super) order: Vec<usize>,
     pub(super) words: Words,
@@ -18,10 +24,15 @@ pub(super) struct Catalogue<'a> {
 const NAME: usize = 80;
 const DETAIL: usize = 110;
 
-impl Catalogue<'_> {
+impl<'a> Catalogue<'a> {
+    pub(super) fn new(codes: &'a Codes, names: &'a [String], details: &'a [String]) -> Self {
+        let words = Words::new(codes.rows(), names, details);
+        Self { codes, names, details, order: lexicographic_order(codes), words }
+    }
+
     /// An item's name, escaped.
     pub(super) fn name(&self, row: usize) -> String {
-        match self.input.names.get(row).map(|name| name.trim()) {
+        match self.names.get(row).map(|name| name.trim()) {
             Some("") | None => format!("item {row}"),
             Some(name) => escape(name, NAME),
         }
@@ -29,13 +40,13 @@ impl Catalogue<'_> {
 
     /// An item's detail, escaped; empty if there is none.
     pub(super) fn detail(&self, row: usize) -> String {
-        self.input.details.get(row).map_or(String::new(), |text| escape(text.trim(), DETAIL))
+        self.details.get(row).map_or(String::new(), |text| escape(text.trim(), DETAIL))
     }
 
     /// The first `depth` codes of a row, the last `strong` of them set off.
     pub(super) fn prefix(&self, row: usize, depth: usize, strong: usize) -> String {
         let text = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join("-");
-        let (quiet, loud) = self.input.codes.row(row)[..depth].split_at(depth - strong);
+        let (quiet, loud) = self.codes.row(row)[..depth].split_at(depth - strong);
         match (quiet.is_empty(), loud.is_empty()) {
             (true, _) => format!("<code><b>{}</b></code>", text(loud)),
             (_, true) => format!("<code><i>{}</i></code>", text(quiet)),
@@ -45,7 +56,7 @@ impl Catalogue<'_> {
 
     /// Parts of a range of the order that share the code at `depth`, largest first.
     pub(super) fn children<'o>(&self, range: &'o [usize], depth: usize) -> Vec<&'o [usize]> {
-        let codes = self.input.codes;
+        let codes = self.codes;
         let mut parts: Vec<&[usize]> = range.chunk_by(|&a, &b| codes.row(a)[depth] == codes.row(b)[depth]).collect();
         // Stable, so parts of one size stay in the order of their codes.
         parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
@@ -92,7 +103,7 @@ impl Catalogue<'_> {
 
     /// A name from each of the largest parts below, then from across the range until there are four.
     fn samples(&self, range: &[usize], depth: usize) -> Vec<String> {
-        let parts = if depth == self.input.codes.levels() { Vec::new() } else { self.children(range, depth) };
+        let parts = if depth == self.codes.levels() { Vec::new() } else { self.children(range, depth) };
         let mut chosen: Vec<usize> = parts.iter().take(4).map(|part| part[0]).collect();
         for at in 0..4 {
             let row = range[at * range.len() / 4];
@@ -104,11 +115,11 @@ impl Catalogue<'_> {
     }
 
     fn body(&self, out: &mut String, range: &[usize], depth: usize, quota: usize) {
-        let levels = self.input.codes.levels();
+        let levels = self.codes.levels();
         if depth == levels {
             out.push_str("<ul>");
             range.iter().take(quota).for_each(|&row| self.item(out, row, false));
-            more(out, range.len(), quota, "<li class=\"m\">", "</li>");
+            self.more(out, range, levels, quota);
             out.push_str("</ul>");
             return;
         }
@@ -130,30 +141,34 @@ impl Catalogue<'_> {
                         items(count)
                     );
                     part.iter().take(quota).for_each(|&row| self.item(&mut lines, row, false));
-                    more(&mut lines, count, quota, "<li class=\"m\">", "</li>");
+                    self.more(&mut lines, part, levels, quota);
                     lines.push_str("</ul></li>");
                 }
                 _ => self.node(out, part, depth + 1, quota, None),
             }
         }
-        more(&mut lines, range.len(), listed, "<li class=\"m\">", "</li>");
+        self.more(&mut lines, range, depth, listed);
         if !lines.is_empty() {
             let _ = write!(out, "<ul>{lines}</ul>");
         }
     }
 
+    /// How many items of a prefix are not listed, for the script to make a way to them.
+    fn more(&self, out: &mut String, range: &[usize], depth: usize, listed: usize) {
+        if range.len() > listed {
+            let prefix: Vec<String> = self.codes.row(range[0])[..depth].iter().map(u32::to_string).collect();
+            let (rest, prefix) = (whole(range.len() - listed), prefix.join("-"));
+            let _ = write!(out, "<li class=\"m\" data-rest=\"{prefix}\">{rest} more, not listed</li>");
+        }
+    }
+
     fn item(&self, out: &mut String, row: usize, with_id: bool) {
-        let levels = self.input.codes.levels();
+        let levels = self.codes.levels();
         let id = if with_id { self.prefix(row, levels, levels) } else { String::new() };
         let detail = self.detail(row);
-        let detail = if detail.is_empty() { detail } else { format!("<span>{detail}</span>") };
-        let _ = write!(out, "<li data-i>{id}<b>{}</b>{detail}</li>", self.name(row));
-    }
-}
-
-fn more(out: &mut String, all: usize, listed: usize, open: &str, close: &str) {
-    if all > listed {
-        let _ = write!(out, "{open}{} more, not listed{close}", whole(all - listed));
+        let name = self.name(row);
+        let detail = if detail.is_empty() || detail == name { String::new() } else { format!("<span>{detail}</span>") };
+        let _ = write!(out, "<li data-i>{id}<b>{name}</b>{detail}</li>");
     }
 }
 

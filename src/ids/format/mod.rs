@@ -238,6 +238,11 @@ impl TextFormat {
         &self.sizes[..self.levels]
     }
 
+    /// What stands before and after the number in each token, and what is added to a code; a counter's last.
+    pub(crate) fn token_parts(&self) -> impl Iterator<Item = (&str, &str, u32)> {
+        self.around.iter().zip(&self.offsets).map(|(a, first)| (a.before.as_str(), a.after.as_str(), *first))
+    }
+
     /// The token of a counter, where the format has one.
     pub(super) fn counter_token(&self, counter: u32) -> String {
         let mut token = String::new();

@@ -1,12 +1,13 @@
 //! Flags of `sememe eval`.
 
-use super::{OnDevice, Rows};
+use super::{OnDevice, Rows, StyleChoice};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
   sememe eval codec.safetensors items.npy --report report.html --names items.jsonl
+  sememe eval codec.safetensors items.npy --report report.html --names items.jsonl --keys items.jsonl --ids ids.parquet
   sememe eval --codes codes.npy --codebook-size 256
   sememe eval --codes codes.npy items.npy --labels items.jsonl.gz --label section
   sememe eval codec.safetensors items.npy --codes resolved.parquet
@@ -107,7 +108,7 @@ pub struct BehaviourFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Report")]
 pub struct ReportFlags {
-    /// Page to write: the tree of prefixes, loads, errors and collisions, in one file that opens offline
+    /// Page to write: search, the tree of prefixes, loads, errors and collisions, in one file that opens offline
     #[arg(long, value_name = "PAGE.html", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
     /// Names of the items in the order of the rows: .jsonl, .jsonl.gz or .csv
@@ -119,4 +120,13 @@ pub struct ReportFlags {
     /// Field or column with a line about the item, shown after its name
     #[arg(long, value_name = "NAME", requires = "names")]
     pub detail: Option<String>,
+    /// IDs after collisions were resolved, as `assign` and `resolve` write them: the page shows and finds these
+    #[arg(long, value_name = "IDS", value_hint = ValueHint::FilePath, requires = "report")]
+    pub ids: Option<PathBuf>,
+    /// How IDs are written as text, to be found by it
+    #[arg(long, value_enum, default_value = "plain", value_name = "STYLE", requires = "report")]
+    pub style: StyleChoice,
+    /// metrics.jsonl of an RQ-VAE's training, for its losses over time
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "report")]
+    pub metrics: Option<PathBuf>,
 }
