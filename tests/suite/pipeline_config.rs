@@ -76,6 +76,13 @@ fn every_line_that_is_commented_out_is_a_setting() {
     let section = section.replace("# ", "");
     let config: Config = toml::from_str(&format!("{before}[dialogues]\n{section}\n\n{after}")).expect("TOML");
     config.validate().expect("valid");
+    for (header, check) in [("[recall]", "recall"), ("[tracking.mlflow]", "tracking")] {
+        let (before, after) = TEMPLATE.split_once(&format!("# {header}\n")).expect("the section");
+        let (section, after) = after.split_once("\n\n").expect("its end");
+        let parsed: std::result::Result<Config, _> =
+            toml::from_str(&format!("{before}{header}\n{}\n\n{after}", section.replace("# ", "")));
+        parsed.unwrap_or_else(|e| panic!("{check}: {e}"));
+    }
     assert_eq!(config.dialogues.and_then(|dialogues| dialogues.query_end).as_deref(), Some("[REC]"));
 }
 

@@ -132,7 +132,7 @@ fn files(folder: &Path) -> Vec<(String, PathBuf)> {
 fn content(out: &Path) -> BTreeMap<String, Vec<u8>> {
     let timed = |name: &str| {
         let whole = ["state.json", "run_summary.json", "run.lock"].contains(&name);
-        whole || name.contains("tfevents") || name.contains(".sqlite")
+        whole || name.contains("tfevents") || name.contains(".sqlite") || name.starts_with("tracking/")
     };
     let all = files(out).into_iter().filter(|(name, _)| !timed(name));
     all.map(|(name, path)| (name, fs::read(path).expect("read"))).collect()
@@ -233,7 +233,7 @@ fn a_changed_setting_runs_what_depends_on_it() {
     let place = Place::new(150);
     place.run(&[]);
     let report = place.run(&["tokenize.style=plain"]);
-    assert_eq!(ran(&report), ["tokenize"]);
+    assert_eq!(ran(&report), ["tokenize", "report"]);
     assert!(
         why(&report, Phase::Tokenize).contains("style: \"animind\" → \"plain\""),
         "{}",
@@ -623,4 +623,68 @@ mod endpoint {
         fs::write(place.path(".env"), "").expect("written");
         place.refused(&["embed.model=other"], &["`embed.api_key_env`", "THE_KEY"]);
     }
+}
+
+#[test]
+fn figures_of_every_phase_are_kept() {
+    let place = Place::new(150);
+    let report = place.run(&[]);
+    let tracked = report.tracking.expect("something ran");
+    let lines = place.lines("tracking/metrics.jsonl");
+    for phase in ["prep", "embed", "train", "assign", "tokenize", "report"] {
+        assert!(lines.iter().any(|line| line["phase"] == phase), "{phase} in {lines:#?}");
+        let events = fs::read_dir(place.out("tracking/events").join(phase)).expect("a folder").count();
+        assert_eq!(events, 1, "{phase}");
+    }
+    assert!(
+        lines.iter().any(|line| line["phase"] == "train" && line["step"].as_u64() > Some(0)),
+        "levels and iterations"
+    );
+    assert!(tracked.scalars > 20, "{tracked:?}");
+    let params: Value =
+        serde_json::from_slice(&fs::read(place.out("tracking/params.json")).expect("read")).expect("JSON");
+    assert_eq!(params["train.rq_kmeans.iterations"], "5");
+    // A phase that runs again replaces its own figures and no others.
+    let again = place.run(&["tokenize.style=sem"]);
+    assert_eq!(ran(&again), ["tokenize", "report"]);
+    let count =
+        |phase: &str| place.lines("tracking/metrics.jsonl").iter().filter(|line| line["phase"] == phase).count();
+    assert_eq!(count("train"), lines.iter().filter(|line| line["phase"] == "train").count());
+    assert_eq!(count("tokenize"), 1);
+    assert!(place.run(&["tokenize.style=sem"]).tracking.is_none(), "nothing ran");
+}
+
+#[test]
+fn recall_is_a_report_where_it_is_configured() {
+    let place = Place::new(200);
+    let catalogue = Catalogue::new(200);
+    // Every user takes items of one group.
+    let mut text = String::from("user,item,score\n");
+    for user in 0..60 {
+        for at in 0..5 {
+            let item = (user % 12) + 12 * ((user / 12 + 3 * at) % 16);
+            text.push_str(&format!("u{user},{},{}\n", catalogue.keys[item.min(199)], 5 + at));
+        }
+    }
+    fs::write(place.path("interactions.csv"), text).expect("written");
+    fs::write(place.path("sememe.toml"), format!("{CONFIG}[recall]\nsource = \"interactions.csv\"\nscore = \"score\"\npositive_score = 6\nmin_support = 1\nk = 5\n"))
+        .expect("written");
+    let report = place.run(&[]);
+    let recall: Value =
+        serde_json::from_slice(&fs::read(place.out("tokenize/recall_report.json")).expect("read")).expect("JSON");
+    let (found, chance) = (
+        recall["measures"]["recall_at_5"].as_f64().expect("a number"),
+        recall["measures"]["recall_by_chance"].as_f64().expect("a number"),
+    );
+    assert!(found > 3.0 * chance, "{recall:#}");
+    assert_eq!(recall["read"]["below_score"], 60);
+    let page = fs::read_to_string(place.out("report/report.html")).expect("read");
+    assert!(page.contains("recall@5") || page.to_lowercase().contains("recall"), "the page shows it");
+    assert!(report.phases[4].told.contains("recall@5"), "{}", report.phases[4].told);
+    let report = place.run(&["recall.k=6"]);
+    assert_eq!(ran(&report), ["tokenize", "report"]);
+    // Without the section the report goes.
+    fs::write(place.path("sememe.toml"), CONFIG).expect("written");
+    place.run(&[]);
+    assert!(!place.out("tokenize/recall_report.json").exists());
 }

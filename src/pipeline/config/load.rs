@@ -178,6 +178,9 @@ fn relative_to(config: &mut Config, folder: &Path) {
     let embed = &mut config.embed;
     let others = [&mut config.env_file, &mut embed.vectors, &mut embed.keys, &mut embed.model_folder];
     others.into_iter().chain([&mut config.tokenize.tokenizer]).flatten().for_each(fix);
+    if let Some(recall) = &mut config.recall {
+        fix(&mut recall.source);
+    }
     if let Some(dialogues) = &mut config.dialogues {
         [&mut dialogues.source, &mut dialogues.events].into_iter().flatten().for_each(fix);
         if let TemplateSource::File(path) = &mut dialogues.templates {

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dialogues::Dialogues;
 use super::prep::{Prep, Prepared};
+use super::recall::Recall;
+use super::tracking::Tracking;
 use crate::compute::DeviceChoice;
 use crate::error::{Error, Result};
 
@@ -56,10 +58,15 @@ pub struct Config {
     pub assign: Assign,
     /// IDs to tokens and the files around them.
     pub tokenize: Tokenize,
+    /// How well IDs agree with what users did, if there is such a section.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<Recall>,
     /// Training data for a language model, if there is such a section. Its `ids` are the run's, its catalogue is that of `prep` unless
     /// `source` names another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialogues: Option<Dialogues>,
+    /// Where figures go beside the files.
+    pub tracking: Tracking,
     /// The page.
     pub report: Report,
     /// What a dry run is cut to.
@@ -79,7 +86,9 @@ impl Default for Config {
             train: Train::default(),
             assign: Assign::default(),
             tokenize: Tokenize::default(),
+            recall: None,
             dialogues: None,
+            tracking: Tracking::default(),
             report: Report::default(),
             dry_run: DryRun::default(),
         }
@@ -101,6 +110,10 @@ impl Config {
         self.train.validate(self.seed).map_err(|e| within("train", e))?;
         self.assign.validate().map_err(|e| within("assign", e))?;
         self.tokenize.validate().map_err(|e| within("tokenize", e))?;
+        if let Some(recall) = &self.recall {
+            recall.validate().map_err(|e| within("recall", e))?;
+        }
+        self.tracking.validate().map_err(|e| within("tracking", e))?;
         if let Some(dialogues) = self.dialogues_over("semantic_ids.jsonl".into()) {
             if self.dialogues.as_ref().is_some_and(|given| !given.ids.as_os_str().is_empty()) {
                 return Err(Error::config("dialogues.ids", "are the run's own; leave it out"));

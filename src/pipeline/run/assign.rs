@@ -25,7 +25,7 @@ pub(super) const IDS: &str = "assign/ids.jsonl";
 /// The same of the run before, while and after this one works.
 const PREVIOUS: &str = "assign/previous.jsonl";
 /// How many items changed from that to this.
-const CHURN: &str = "assign/churn.json";
+pub(super) const CHURN: &str = "assign/churn.json";
 
 /// An item's ID, as `assign/ids.jsonl` has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,13 +155,13 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     };
     let asked = asked.as_ref().unwrap_or(&encoded);
     let given = give(context, store.as_mut(), &items.keys, asked)?;
-    write(context, &items.keys, &given.ids, &encoded, settings.policy == Policy::Relocate)?;
+    write(context, &items.keys, &given.ids, &encoded)?;
     let in_store = store.count()?;
     let mut told = told(&given, &cost, in_store);
-    let churn = previous.map(|before| churned(&before, &items.keys, &given.ids)).transpose()?.flatten();
+    let since = previous.map(|before| since(&before, &items.keys, &given.ids)).transpose()?.flatten();
     let mut outputs = vec![PathBuf::from(IDS)];
-    if let Some(churn) = &churn {
-        let text = serde_json::to_string_pretty(churn).map_err(|e| Error::Data(e.to_string()))?;
+    if let Some(Since { churn, .. }) = &since {
+        let text = serde_json::to_string_pretty(&since).map_err(|e| Error::Data(e.to_string()))?;
         write_bytes_atomic(context.at(CHURN), format!("{text}\n").as_bytes())?;
         outputs.push(CHURN.into());
         told.push_str(&format!("; {} of {} items have other codes than before", churn.changed_ids, churn.rows));
@@ -177,7 +177,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         "codec": codec.content_hash(),
         "policy": settings.policy,
         "cost": cost,
-        "churn": churn,
+        "since": since,
     });
     Ok(Done { outputs, facts, told })
 }
@@ -196,8 +196,20 @@ fn previous(context: &Context<'_>) -> Result<Option<Vec<Line>>> {
     if before.exists() { read_lines(&before).map(Some) } else { Ok(None) }
 }
 
-/// How many of the items that were there have other codes now.
-fn churned(before: &[Line], keys: &[String], now: &[(Vec<u32>, u32)]) -> Result<Option<Churn>> {
+/// What changed against the run before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Since {
+    /// Items that only this run has.
+    pub(super) added: usize,
+    /// Items that only that run had.
+    pub(super) gone: usize,
+    /// The codes of items that both have.
+    #[serde(flatten)]
+    pub(super) churn: Churn,
+}
+
+/// Compares with the run before; nothing if no item is in both.
+fn since(before: &[Line], keys: &[String], now: &[(Vec<u32>, u32)]) -> Result<Option<Since>> {
     let old: HashMap<&str, &[u32]> = before.iter().map(|line| (line.id.as_str(), line.codes.as_slice())).collect();
     let both: Vec<(&[u32], &[u32])> = keys
         .iter()
@@ -208,7 +220,8 @@ fn churned(before: &[Line], keys: &[String], now: &[(Vec<u32>, u32)]) -> Result<
     let (old_levels, new_levels) = (first.len(), second.len());
     let old = Codes::from_vec(both.len(), old_levels, both.iter().flat_map(|(a, _)| a.iter().copied()).collect())?;
     let new = Codes::from_vec(both.len(), new_levels, both.iter().flat_map(|(_, b)| b.iter().copied()).collect())?;
-    measure_churn(&old, &new).map(Some)
+    let (added, gone) = (keys.len() - both.len(), before.len() - both.len());
+    Ok(Some(Since { added, gone, churn: measure_churn(&old, &new)? }))
 }
 
 fn told(given: &Given, cost: &Cost, in_store: u64) -> String {
@@ -274,14 +287,8 @@ fn give(context: &Context<'_>, store: &mut dyn Store, keys: &[String], codes: &C
     Ok(out)
 }
 
-/// Writes the map; `relocated` codes are those of the ID by design.
-fn write(
-    context: &Context<'_>,
-    keys: &[String],
-    ids: &[(Vec<u32>, u32)],
-    encoded: &Codes,
-    relocated: bool,
-) -> Result<()> {
+/// Writes the map.
+fn write(context: &Context<'_>, keys: &[String], ids: &[(Vec<u32>, u32)], encoded: &Codes) -> Result<()> {
     let mut file = AtomicFile::create(context.at(IDS))?;
     for (i, (key, (codes, counter))) in keys.iter().zip(ids).enumerate() {
         let now = encoded.row(i);
@@ -289,7 +296,7 @@ fn write(
             id: key.clone(),
             codes: codes.clone(),
             counter: *counter,
-            encoded: (!relocated && now != codes.as_slice()).then(|| now.to_vec()),
+            encoded: (now != codes.as_slice()).then(|| now.to_vec()),
         };
         let mut text = serde_json::to_vec(&line).map_err(|e| file.failed(e.into()))?;
         text.push(b'\n');

@@ -13,6 +13,7 @@ mod report;
 mod state;
 mod summary;
 mod tokenize;
+mod track;
 mod train;
 mod verify;
 
@@ -30,8 +31,10 @@ use serde_json::Value;
 use super::config::{Config, Loaded};
 use crate::error::{Error, Result};
 use crate::io::remove_leftovers;
+use crate::pipeline::tracking::TrackingReport;
 use crate::progress::{Observer, check};
 use state::{Begun, Hashes, State, difference};
+use track::Track;
 
 /// A step of a run, in the order in which they go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,6 +128,8 @@ pub struct RunReport {
     pub phases: Vec<PhaseReport>,
     /// How long it took.
     pub seconds: f64,
+    /// What became of its figures, if anything ran.
+    pub tracking: Option<TrackingReport>,
 }
 
 /// What the phases share.
@@ -134,7 +139,9 @@ struct Context<'a> {
     #[cfg(feature = "embed-http")]
     variables: &'a BTreeMap<String, String>,
     folder: &'a Path,
+    /// Hands on to the caller's, and keeps figures.
     observer: &'a dyn Observer,
+    track: &'a Track<'a>,
     state: State,
     hashes: Hashes,
     /// Whether the phase at work began before, with the same settings and inputs, and was stopped.
@@ -291,40 +298,51 @@ pub fn run(
     for room in Phase::ALL.iter().map(|phase| phase.name()).chain(["train/rqvae", "train/rq-kmeans"]) {
         remove_leftovers(&folder.join(room))?;
     }
+    let track = Track::new(observer, &config.tracking, folder.join("tracking"));
     let mut context = Context {
         config,
         written: &loaded.written,
         #[cfg(feature = "embed-http")]
         variables: &loaded.variables,
         folder,
-        observer,
+        observer: &track,
+        track: &track,
         state: State::load(folder),
         hashes: Hashes::default(),
         continues: false,
     };
+    let outcome = all(&mut context, options, news);
+    let tracked = track.finish(outcome.is_ok());
+    let phases = outcome.map_err(goes_on)?;
+    let tracking = tracked?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let report = RunReport { output: folder.to_owned(), phases, seconds, tracking };
+    if report.phases.iter().any(|phase| phase.ran) {
+        summary::write(&context, &report)?;
+    }
+    Ok(report)
+}
+
+/// The phases that are asked for, in order.
+fn all(context: &mut Context<'_>, options: &RunOptions, news: &mut dyn FnMut(News<'_>)) -> Result<Vec<PhaseReport>> {
     let mut phases = Vec::new();
     for phase in Phase::ALL {
         if !options.phases.contains(&phase) {
             continue;
         }
-        if phase == Phase::Dialogues && config.dialogues.is_none() {
+        if phase == Phase::Dialogues && context.config.dialogues.is_none() {
             // Among all phases it is passed over; asked for by name it is missed.
             if options.phases.len() < Phase::ALL.len() {
                 return Err(Error::config("dialogues", "the configuration has no section `[dialogues]`"));
             }
             continue;
         }
-        check(observer).map_err(goes_on)?;
-        let report = one(&mut context, phase, options.rebuild.contains(&phase), news).map_err(goes_on)?;
+        check(context.observer)?;
+        let report = one(context, phase, options.rebuild.contains(&phase), news)?;
         news(if report.ran { News::Done(&report) } else { News::Skipped(phase) });
         phases.push(report);
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    let report = RunReport { output: folder.to_owned(), phases, seconds };
-    if report.phases.iter().any(|phase| phase.ran) {
-        summary::write(&context, &report)?;
-    }
-    Ok(report)
+    Ok(phases)
 }
 
 /// What was finished is kept.
@@ -351,9 +369,15 @@ fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn Fn
         context.state.begun.insert(phase, started);
         context.state.save(context.folder)?;
     }
+    let from_step = if phase == Phase::Train { train::steps(context)? } else { 0 };
+    context.track.begin(phase, &settings, from_step)?;
     let begun = Instant::now();
-    let Done { outputs, facts, told } = context.execute(phase)?;
+    let executed = context.execute(phase);
     let seconds = begun.elapsed().as_secs_f64();
+    let found = executed.as_ref().map_or(&Value::Null, |done| &done.facts);
+    // A figure that could not be kept stopped the phase, and is the reason to tell.
+    context.track.end(phase, found, seconds)?;
+    let Done { outputs, facts, told } = executed?;
     let mut written = BTreeMap::new();
     for path in outputs {
         let whole = context.folder.join(&path);

@@ -17,8 +17,11 @@ use crate::eval::measure_codes;
 use crate::ids::{Export, TextFormat, Tokenizer, Vocabulary};
 use crate::io::{AtomicFile, write_bytes_atomic};
 use crate::pipeline::config::Policy;
+use crate::pipeline::recall::measure_recall;
 use crate::progress::{Event, check};
 
+/// The recall report, if the configuration asks for one.
+pub(super) const RECALL: &str = "tokenize/recall_report.json";
 /// A line an item: key, codes, the ID as text.
 pub(super) const SEMANTIC_IDS: &str = "tokenize/semantic_ids.jsonl";
 
@@ -27,6 +30,7 @@ pub(super) fn settings(context: &Context<'_>) -> Result<Value> {
     if let Value::Object(map) = &mut value {
         // A further level is spelt as one.
         map.insert("policy".into(), json!(context.written.assign.policy));
+        map.insert("recall".into(), json!(context.written.recall));
     }
     Ok(value)
 }
@@ -39,6 +43,9 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
     ];
     if let Some(tokenizer) = &context.config.tokenize.tokenizer {
         out.push(("the tokenizer", tokenizer.clone()));
+    }
+    if let Some(recall) = &context.config.recall {
+        out.push(("the interactions", recall.source.clone()));
     }
     out
 }
@@ -152,8 +159,17 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         "clusters": measures,
     });
     write_bytes_atomic(at("cluster_summary.json"), format!("{summary:#}\n").as_bytes())?;
+    let recall = match &context.config.recall {
+        Some(recall) => {
+            let report = measure_recall(recall, &items.keys, &own_codes, context.observer)?;
+            let text = serde_json::to_string_pretty(&report).map_err(|e| Error::Data(e.to_string()))?;
+            write_bytes_atomic(at("recall_report.json"), format!("{text}\n").as_bytes())?;
+            Some(report)
+        }
+        None => None,
+    };
     let vocabulary = spoken.as_ref().map(|spoken| &spoken.vocabulary);
-    let told = match vocabulary {
+    let mut told = match vocabulary {
         Some(vocabulary) => format!(
             "{} IDs in {} tokens{}; a model's embedding needs {} rows",
             lines.len(),
@@ -163,7 +179,15 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         ),
         None => format!("{} IDs as text; this spelling has no token a code, so there is no vocabulary", lines.len()),
     };
+    if let Some(report) = &recall {
+        let m = &report.measures;
+        told.push_str(&format!(
+            "; recall@{} {:.4} of {} items, {:.4} by chance",
+            m.k, m.recall, m.items, m.recall_by_chance
+        ));
+    }
     let facts = json!({
+        "recall": recall.as_ref().map(|report| &report.measures),
         "items": lines.len(),
         "tokens": vocabulary.map(|vocabulary| vocabulary.tokens().len()),
         "special_tokens": vocabulary.map(Vocabulary::special_tokens),

@@ -12,13 +12,15 @@ use crate::error::{Error, Result};
 use crate::io::track::{EventWriter, MetricsWriter};
 use crate::io::{OpenOptions, open};
 use crate::pipeline::config::{OnNewRows, ResumeFrom, TrainMethod};
-use crate::pipeline::train::{BEST, LAST, NetworkRun, Resume};
+use crate::pipeline::train::{BEST, LAST, NetworkRun, Resume, checkpoint_steps};
 use crate::progress::{Event, LevelSummary, Observer};
 
 /// The codec.
 pub(super) const CODEC: &str = "train/codec.safetensors";
 /// Folder of an RQ-VAE's checkpoints and curves.
 const NETWORK: &str = "train/rqvae";
+/// The lines of an RQ-VAE's steps and epochs.
+pub(super) const EPOCHS: &str = "train/rqvae/metrics.jsonl";
 
 pub(super) fn settings(context: &Context<'_>) -> Result<Value> {
     let train = &context.written.train;
@@ -40,6 +42,17 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
 /// Whether a codec that is there stays, whatever has become of the rows.
 pub(super) fn keeps_codec(context: &Context<'_>) -> bool {
     context.config.train.on_new_rows == OnNewRows::Keep
+}
+
+/// The first step whose figures are still to come: past those of the checkpoint that a stopped training goes on from.
+pub(super) fn steps(context: &Context<'_>) -> Result<u64> {
+    let path = context.at(NETWORK).join(LAST);
+    let goes_on = context.continues && context.config.train.resume == ResumeFrom::Last && path.exists();
+    if !goes_on || context.config.train.method != TrainMethod::Rqvae {
+        return Ok(0);
+    }
+    // One that cannot be read is told of where it is gone on from.
+    Ok(checkpoint_steps(&path).map_or(0, |steps| steps + 1))
 }
 
 /// Hands events on and keeps what levels looked like.

@@ -2,4 +2,6 @@
 
 mod network;
 
+#[cfg(feature = "pipeline")]
+pub(crate) use network::checkpoint_steps;
 pub use network::{BEST, DryRun, LAST, NetworkRun, Resume};

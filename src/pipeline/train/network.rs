@@ -146,6 +146,12 @@ fn load(path: &Path) -> Result<RqVaeTrainer> {
     })
 }
 
+/// Steps of a checkpoint.
+#[cfg(feature = "pipeline")]
+pub(crate) fn checkpoint_steps(path: &Path) -> Result<u64> {
+    load(path).map(|trainer| trainer.steps())
+}
+
 /// `1 step`, `12 steps`.
 fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
