@@ -419,17 +419,28 @@ mod mlflow {
         };
         let first = run(patient.clone(), &folder.path().join("a"), true);
         assert_eq!(first.notes, [""; 0]);
-        let second = run(Mlflow { run: None, ..patient }, &folder.path().join("b"), false);
+        let second = run(Mlflow { run: None, ..patient.clone() }, &folder.path().join("b"), false);
         assert_eq!(second.notes, [""; 0]);
+        // A setting that changes after the server has it, one without a value, and more figures than a batch takes.
+        let mut tracker = Tracker::start(&Tracking { mlflow: Some(patient) }, folder.path().join("c")).unwrap();
+        tracker.param("levels", 3);
+        tracker.param("empty", "");
+        (0..1234).for_each(|step| tracker.scalar("train", step, "loss", step as f64).unwrap());
+        thread::sleep(Duration::from_secs(3));
+        tracker.param("levels", 4);
+        let third = tracker.finish(true).unwrap();
+        assert_eq!(third.notes, [""; 0]);
         let read = python(&["read", &uri, "sememe test: ä"]).output().unwrap();
         assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
         let runs: Vec<Value> = serde_json::from_slice(&read.stdout).unwrap();
-        assert_eq!(runs.len(), 2);
+        assert_eq!(runs.len(), 3);
         let of = |report: &TrackingReport| {
             let id = &report.mlflow.as_ref().unwrap().run_id;
             runs.iter().find(|run| run["run_id"] == *id).expect("the run is there").clone()
         };
-        let (first, second) = (of(&first), of(&second));
+        let (first, second, third) = (of(&first), of(&second), of(&third));
+        assert_eq!(third["params"]["levels"], "3");
+        assert_eq!(third["metrics"]["train/loss"].as_array().unwrap().len(), 1234);
         assert_eq!((&first["status"], &second["status"]), (&json!("FINISHED"), &json!("FAILED")));
         assert_eq!((&first["name"], &first["ended"]), (&json!("first"), &json!(true)));
         assert_eq!(

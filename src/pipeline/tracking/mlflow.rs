@@ -3,7 +3,7 @@
 //! Figures gather and go out in batches. A server that does not answer is tried again, with growing pauses, until the patience is over;
 //! one that refuses is not. Either way the rest is left out, with one note.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -66,7 +66,15 @@ impl Remote {
         let work = move || {
             // Dropped at the end, which closes `done`.
             let _alive = alive;
-            Worker { client, inbox, told: ours, metrics: Vec::new(), params: BTreeMap::new() }.run();
+            Worker {
+                client,
+                inbox,
+                told: ours,
+                metrics: Vec::new(),
+                params: BTreeMap::new(),
+                settled: BTreeSet::new(),
+            }
+            .run();
         };
         let thread = thread::Builder::new().name("mlflow".into()).spawn(work);
         thread.map_err(|e| Error::Data(format!("no thread for MLflow: {e}")))?;
@@ -145,6 +153,8 @@ struct Worker {
     told: Arc<Mutex<Told>>,
     metrics: Vec<Value>,
     params: BTreeMap<String, String>,
+    /// Parameters that the server has: it refuses a batch that changes one.
+    settled: BTreeSet<String>,
 }
 
 impl Worker {
@@ -186,9 +196,10 @@ impl Worker {
                     };
                     self.metrics.push(json!({ "key": key, "value": value, "step": step, "timestamp": millis }));
                 }
-                Ok(Message::Param { key, value }) => {
+                Ok(Message::Param { key, value }) if !self.settled.contains(&key) => {
                     self.params.insert(key, value);
                 }
+                Ok(Message::Param { .. }) => {}
                 Ok(Message::Finish { ok }) => return Some(if ok { "FINISHED" } else { "FAILED" }),
                 Err(RecvTimeoutError::Timeout) => return None,
                 Err(RecvTimeoutError::Disconnected) => return Some("FAILED"),
@@ -202,6 +213,7 @@ impl Worker {
             return Ok(());
         }
         let params = std::mem::take(&mut self.params);
+        self.settled.extend(params.keys().cloned());
         let params: Vec<Value> = params.into_iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
         let body = json!({ "run_id": run.run_id, "metrics": std::mem::take(&mut self.metrics), "params": params });
         self.client.post("runs/log-batch", &body).map(|_: Value| ())

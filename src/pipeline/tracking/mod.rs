@@ -223,7 +223,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// A setting of the run, kept in `params.json`; the last value counts.
+    /// A setting of the run, kept in `params.json`; the last value counts. MLflow keeps the first that it was told.
     pub fn param(&mut self, name: &str, value: impl ToString) {
         let value = value.to_string();
         #[cfg(feature = "mlflow")]
