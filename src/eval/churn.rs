@@ -1,14 +1,14 @@
 //! What changed between two code tables of the same items.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::prefixes::Prefixes;
 use crate::data::Codes;
 use crate::error::{Error, Result, check_shape};
 
 /// How two code tables of the same rows differ.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Churn {
     /// Rows compared.
     pub rows: usize,
@@ -19,7 +19,7 @@ pub struct Churn {
 }
 
 /// How the codes and prefixes of one depth differ.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChurnDepth {
     /// Share of the rows whose first codes changed, up to this depth.
     pub changed: f64,

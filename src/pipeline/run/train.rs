@@ -19,6 +19,8 @@ use crate::progress::{Event, LevelSummary, Observer};
 pub(super) const CODEC: &str = "train/codec.safetensors";
 /// Folder of an RQ-VAE's checkpoints and curves.
 const NETWORK: &str = "train/rqvae";
+/// Its epochs.
+pub(super) const METRICS: &str = "train/rqvae/metrics.jsonl";
 
 pub(super) fn settings(context: &Context<'_>) -> Result<Value> {
     let train = &context.written.train;
