@@ -170,6 +170,14 @@ fn a_run_leaves_every_artifact_and_the_next_does_nothing() {
     ] {
         assert!(checked.iter().any(|line| line.starts_with(&format!("{name}: "))), "{name} in {checked:#?}");
     }
+    let page = fs::read_to_string(place.out("report/report.html")).expect("page");
+    crate::eval::report::assert_well_formed(&page);
+    for part in
+        ["Find an item", "What went in", "Collisions before and after", "&lt;L1_", "SHA-256 of", "Level by level"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("Since the run before"));
     let (content, times) = (place.content(), place.times());
     let again = place.run(&[]);
     assert_eq!(ran(&again), [""; 0]);
@@ -233,7 +241,7 @@ fn a_changed_setting_runs_what_depends_on_it() {
     let place = Place::new(150);
     place.run(&[]);
     let report = place.run(&["tokenize.style=plain"]);
-    assert_eq!(ran(&report), ["tokenize", "report"]);
+    assert_eq!(ran(&report), ["tokenize", "report"], "the page finds IDs by their text");
     assert!(
         why(&report, Phase::Tokenize).contains("style: \"animind\" → \"plain\""),
         "{}",
@@ -291,6 +299,11 @@ fn one_changed_item_moves_no_other_id() {
         catalogue.write(place.0.path());
         let report = place.run(&[&set]);
         assert_eq!(ran(&report), ["prep", "embed", "assign", "tokenize", "report"], "the codec stays");
+        let page = fs::read_to_string(place.out("report/report.html")).expect("page");
+        assert!(
+            page.contains("Since the run before")
+                && page.contains(&format!("{} of 200 items that both", u8::from(moves)))
+        );
         assert_eq!(fs::read(place.out("train/codec.safetensors")).expect("read"), codec);
         let after = place.lines("assign/ids.jsonl");
         let changed: Vec<(&Value, &Value)> = before.iter().zip(&after).filter(|(a, b)| a != b).collect();

@@ -23,7 +23,7 @@ use crate::progress::{Event, check};
 pub(super) const IDS: &str = "assign/ids.jsonl";
 
 /// The same of the run before, while and after this one works.
-const PREVIOUS: &str = "assign/previous.jsonl";
+pub(super) const PREVIOUS: &str = "assign/previous.jsonl";
 /// How many items changed from that to this.
 pub(super) const CHURN: &str = "assign/churn.json";
 
@@ -82,7 +82,7 @@ pub(super) fn read(context: &Context<'_>) -> Result<Vec<Line>> {
     read_lines(&context.at(IDS))
 }
 
-fn read_lines(path: &Path) -> Result<Vec<Line>> {
+pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     each_json_line(path, "IDs are .jsonl", &mut |number, text| {
         lines.push(serde_json::from_str(text).map_err(|e| json_bad(path, number, &e))?);

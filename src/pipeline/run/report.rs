@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::assign::{CHURN, Line, Since};
 use super::tokenize::{RECALL, Spelt, spell};
 use super::train::CODEC;
-use super::{Context, Done, Phase, assign, embed, items, train};
+use super::{Context, Done, Phase, assign, embed, items, prep, train};
 use crate::codec::Codec;
 use crate::data::{Codes, RowSource};
 use crate::error::{Error, Result};
@@ -24,17 +24,21 @@ const PAGE: &str = "report/report.html";
 const MAX_BYTES: u64 = 64 << 20;
 
 pub(super) fn settings(context: &Context<'_>) -> Result<Value> {
+    let written = context.written;
+    // What the page says of the phases before, beside what their files say.
     Ok(json!({
-        "report": context.written.report,
-        "name": context.written.name,
-        "spelling": context.written.tokenize.spelling(),
-        "policy": context.written.assign.policy,
+        "report": written.report,
+        "name": written.name,
+        "prep": prep::settings(context)?,
+        "embed": embed::settings(context)?,
+        "policy": written.assign.policy,
+        "spelling": written.tokenize.spelling(),
     }))
 }
 
 pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
     let mut out = vec![
-        ("the items", context.at(super::prep::ITEMS)),
+        ("the items", context.at(prep::ITEMS)),
         ("the vectors", context.at(embed::ROWS)),
         ("the codec", context.at(CODEC)),
         ("the IDs", context.at(assign::IDS)),
@@ -85,7 +89,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         let mut page = RunPage::new(&context.config.name, &items.keys, (&encoded, &sizes), (&ids, &format), &before);
         page.titles = &items.titles;
         page.notes = notes.clone();
-        page.sections = sections(context, &codec);
+        page.sections = went_in(context, &codec, rows.dims())?;
         page.training = Some(&codec.manifest().training);
         page.recall = optional(context, RECALL)?.as_ref().map(recall);
         let since: Option<Since> = optional(context, CHURN)?
@@ -153,65 +157,58 @@ fn recall(report: &Value) -> Recall {
     }
 }
 
-/// What went in: sources, counts, settings, versions, hashes.
-fn sections(context: &Context<'_>, codec: &Codec) -> Vec<FactSection> {
-    let facts = |phase| context.state.phases.get(&phase).map_or(&Value::Null, |record| &record.facts);
-    let input = |phase, name: &str| {
-        let record = context.state.phases.get(&phase);
-        record.and_then(|record| record.inputs.get(name)).map_or_else(String::new, |artifact| artifact.sha256.clone())
+/// Sources, settings, versions and hashes; nothing that differs between two runs of the same data, such as times.
+fn went_in(context: &mut Context<'_>, codec: &Codec, dims: usize) -> Result<Vec<FactSection>> {
+    let of = |title: &str, values: &[(&str, Value)]| {
+        let mut facts = Vec::new();
+        values.iter().for_each(|(name, value)| flat(name, value, &mut facts));
+        FactSection { title: title.into(), facts }
     };
-    let row = |name: &str, value: String| (name.to_owned(), value);
-    let (prepared, embedded, assigned) = (&facts(Phase::Prep)["prepared"], facts(Phase::Embed), facts(Phase::Assign));
-    let written = context.written;
-    let count = |value: &Value| value.as_u64().unwrap_or(0).to_string();
-    let mut embed = vec![row("Values a vector", codec.dims().to_string())];
-    match (&written.embed.vectors, &written.embed.model, &written.embed.model_folder) {
-        (Some(path), ..) => embed.push(row("Vectors", path.display().to_string())),
-        (_, Some(model), _) => embed.push(row("Model", model.clone())),
-        (_, _, Some(folder)) => embed.push(row("Model", folder.display().to_string())),
-        _ => {}
-    }
-    embed.push(row("Asked for", count(&embedded["asked"])));
-    // The folder of a run is no part of what it found.
-    let store = assigned["store"].as_str().unwrap_or_default();
-    let file = std::path::Path::new(store).file_name().filter(|_| !store.contains("://"));
-    let store = file.map_or_else(|| store.to_owned(), |name| name.to_string_lossy().into_owned());
-    let sizes: Vec<String> = codec.codebook_sizes().iter().map(ToString::to_string).collect();
     let manifest = codec.manifest();
-    vec![
-        FactSection {
-            title: "Items".into(),
-            facts: vec![
-                row("Source", written.prep.source.display().to_string()),
-                row("Rows", count(&prepared["rows"])),
-                row("Items", count(&prepared["items"])),
-                row("With another item's text", count(&prepared["duplicates"])),
-                row("Text", written.prep.template.clone()),
-                row("SHA-256", input(Phase::Prep, "the source")),
+    let mut out = vec![
+        of("Items and texts", &[("", prep::settings(context)?)]),
+        of("Vectors", &[("values", json!(dims)), ("", embed::settings(context)?)]),
+        of(
+            "Codec",
+            &[
+                ("method", json!(manifest.method)),
+                ("codebook_sizes", json!(manifest.codebook_sizes)),
+                ("seed", json!(manifest.seed)),
+                ("", manifest.config.clone()),
             ],
-        },
-        FactSection { title: "Vectors".into(), facts: embed },
-        FactSection {
-            title: "Codec".into(),
-            facts: vec![
-                row("Method", manifest.method.clone()),
-                row("Codewords a level", sizes.join(", ")),
-                row("Trained on rows", manifest.training.rows.to_string()),
-                row("Seed", manifest.seed.to_string()),
-                row("Hash", codec.content_hash().to_owned()),
-            ],
-        },
-        FactSection {
-            title: "IDs".into(),
-            facts: vec![
-                row("Policy", assigned["policy"].as_str().unwrap_or_default().to_owned()),
-                row("Items on the most crowded codes", count(&assigned["cost"]["largest_before"])),
-                row("Store", store),
-            ],
-        },
-        FactSection {
-            title: "Program".into(),
-            facts: vec![row("Sememe", env!("CARGO_PKG_VERSION").into()), row("Name", context.config.name.clone())],
-        },
-    ]
+        ),
+    ];
+    let assigned = context.state.phases.get(&Phase::Assign);
+    let cost = assigned.and_then(|record| record.facts.get("cost")).cloned().unwrap_or(Value::Null);
+    let spelling = serde_json::to_value(context.written.tokenize.spelling()).map_err(|e| Error::Data(e.to_string()))?;
+    out.push(of("IDs", &[("policy", json!(context.written.assign.policy)), ("", cost), ("", spelling)]));
+    let versions = [
+        ("sememe", json!(env!("CARGO_PKG_VERSION"))),
+        ("codec trained by sememe", json!(manifest.sememe_version)),
+        ("codec format", json!(manifest.format_version)),
+        ("codec", json!(codec.content_hash())),
+    ];
+    out.push(of("Versions", &versions));
+    let files = context.hashed(Phase::Report)?;
+    let told = files.into_iter().map(|(name, artifact)| (name, artifact.sha256)).collect();
+    out.push(FactSection { title: "SHA-256 of".into(), facts: told });
+    Ok(out)
+}
+
+/// Values by their path, lists of plain ones in a line; what is not set is left out, and what stands in two places is told once.
+fn flat(name: &str, value: &Value, out: &mut Vec<(String, String)>) {
+    let under = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = match value {
+        Value::Null => return,
+        Value::Object(map) => return map.iter().for_each(|(key, value)| flat(&under(key), value, out)),
+        Value::Array(list) if list.iter().any(|value| value.is_object() || value.is_array()) => {
+            return list.iter().enumerate().for_each(|(i, value)| flat(&under(&(i + 1).to_string()), value, out));
+        }
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => plain(other),
+    };
+    if !text.is_empty() && out.iter().all(|(known, _)| known != name) {
+        out.push((name.to_owned(), text));
+    }
 }
