@@ -466,7 +466,12 @@ fn vectors_may_be_in_an_order_of_their_own() {
     Catalogue::new(150).write(other.0.path());
     fs::write(other.path("rows.npy"), rows).expect("written");
     other.run(&["embed.keys=keys.jsonl"]);
-    assert_eq!(other.content(), content);
+    // The page says where its vectors came from; everything else is the same.
+    let but_page = |mut all: BTreeMap<String, Vec<u8>>| {
+        all.remove("report/report.html").expect("a page");
+        all
+    };
+    assert!(but_page(other.content()) == but_page(content));
 }
 
 #[test]
