@@ -88,7 +88,6 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         let Spelt { format, codes: ids, .. } = spell(context, &sizes, &lines)?;
         let mut page = RunPage::new(&context.config.name, &items.keys, (&encoded, &sizes), (&ids, &format), &before);
         page.titles = &items.titles;
-        page.notes = notes.clone();
         page.sections = went_in(context, &codec, rows.dims())?;
         page.training = Some(&codec.manifest().training);
         page.recall = optional(context, RECALL)?.as_ref().map(recall);
