@@ -71,7 +71,7 @@ fn a_phase_that_is_begun_again_leaves_no_figure_of_before() {
             }
         }
         // As a kill leaves it.
-        std::mem::drop(tracker);
+        drop(tracker);
     };
     run(&[("prep", None, 0..1), ("train", None, 0..3)]);
     // Half a line and half a record at the end.
