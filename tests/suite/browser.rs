@@ -56,7 +56,9 @@ fn what_is_typed_is_found_with_its_neighbours() {
         i => words(i),
     };
     let made = Made::new(2000, &[6, 5, 4], titles);
-    browser.open(&render(&made.page()).unwrap(), "", READY);
+    let mut page = made.page();
+    page.items_shown = 500;
+    browser.open(&render(&page).unwrap(), "", READY);
 
     // A whole ID, in plain form and as text: its items, then those around it, nearest first.
     let id = made.ids.row(77).to_vec();

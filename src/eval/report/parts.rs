@@ -99,7 +99,12 @@ pub(super) fn went_in(sections: &[FactSection]) -> String {
     for part in sections.iter().filter(|part| !part.facts.is_empty()) {
         let _ = write!(out, "<div><h3>{}</h3><table>", escape(&part.title, 80));
         for (name, value) in part.facts.iter().take(500) {
-            let value = if value.trim().is_empty() { "–".into() } else { escape(value, 1000) };
+            // A blank at an end counts too, where a value is a separator.
+            let value = match value.as_str() {
+                "" => "–".into(),
+                value if value.trim() == value => escape(value, 1000),
+                value => format!("“{}”", escape(value, 1000)),
+            };
             // What has no blank is a path, a hash or a number: every character counts.
             let value = if value.chars().count() > 24 && !value.contains(' ') {
                 format!("<code>{value}</code>")
