@@ -12,8 +12,11 @@ const GROUPS: &str = "[...document.querySelectorAll('#SIDE .group')].map(group =
                       [...group.querySelectorAll('li')].map(li => [li.querySelector('code').textContent, \
                       [...li.querySelectorAll('bdi')].map(part => part.textContent)])])";
 
-/// (heading, [(ID, texts)]) of a side of what was found.
-fn groups(browser: &mut Chromium, side: &str) -> Vec<(String, Vec<(String, Vec<String>)>)> {
+/// A heading, and the ID and texts of every item under it.
+type Group = (String, Vec<(String, Vec<String>)>);
+
+/// The groups of a side of what was found.
+fn groups(browser: &mut Chromium, side: &str) -> Vec<Group> {
     serde_json::from_value(browser.value(&GROUPS.replace("SIDE", side))).expect("groups")
 }
 

@@ -139,8 +139,8 @@ fn unpacked(page: &str) -> (serde_json::Value, Vec<Vec<u32>>, Vec<Vec<String>>) 
         })
         .collect();
     let mut ids: Vec<Vec<u32>> = Vec::new();
-    for row in 0..items {
-        let shared = usize::from(streams[0][row]);
+    for shared in &streams[0][..items] {
+        let shared = usize::from(*shared);
         let mut id = ids.last().map_or(Vec::new(), |id| id[..shared].to_vec());
         for level in shared..width {
             let base = if level == shared { ids.last().map_or(0, |id| id[level]) } else { 0 };
@@ -254,7 +254,7 @@ fn data_cannot_leave_its_place() {
     let mut page = made.page();
     let facts: Vec<(String, String)> = HOSTILE.iter().map(|text| (text.to_string(), text.to_string())).collect();
     page.sections = HOSTILE.iter().map(|text| FactSection { title: text.to_string(), facts: facts.clone() }).collect();
-    page.notes = HOSTILE.iter().map(|text| text.to_string()).collect();
+    page.notes = HOSTILE.iter().map(ToString::to_string).collect();
     page.title = HOSTILE[0];
     let churn = measure_churn(&made.codes, &made.codes).unwrap();
     page.since = Some(Since { name: HOSTILE[1], churn: &churn, added: 0, gone: 0 });
@@ -263,7 +263,7 @@ fn data_cannot_leave_its_place() {
     assert_well_formed(&text);
     assert_eq!(text.matches("<script").count(), 2, "the items and the page's own script");
     assert!(!text.contains("<img") && text.contains("&lt;img src=x"));
-    assert!(!text.contains(|c: char| matches!(c, '\u{0}' | '\u{1b}' | '\u{202e}')));
+    assert!(!text.contains(['\u{0}', '\u{1b}', '\u{202e}']));
     // A blank title gives way to the key.
     let blank = (0..HOSTILE.len()).filter(|i| HOSTILE[*i].trim().is_empty());
     for i in blank {

@@ -203,7 +203,10 @@ mod mlflow {
         }
     }
 
-    fn serve(stream: TcpStream, seen: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked, usize) -> Option<(u16, String)>) {
+    /// What a server says to a call and its number: a status and a body, or nothing.
+    type Answer = dyn Fn(&Asked, usize) -> Option<(u16, String)>;
+
+    fn serve(stream: TcpStream, seen: &Mutex<Vec<Asked>>, answer: &Answer) {
         let mut reader = BufReader::new(stream);
         loop {
             let mut head = String::new();
