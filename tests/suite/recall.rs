@@ -114,7 +114,7 @@ fn what_counts_is_measured_as_the_slow_form_does() {
     assert_eq!((report.read.interactions, report.read.users, report.items), (events, lists.len(), ITEMS));
     let read = report.read;
     assert_eq!(read.rows, read.interactions + read.unknown_items + read.not_completed + read.below_score);
-    assert!(read.unknown_items > 20 && read.not_completed > 200 && read.below_score > 200, "uninformative: {read:?}");
+    assert!(read.unknown_items > 10 && read.not_completed > 200 && read.below_score > 200, "uninformative: {read:?}");
     let (want, ndcg, items) = slow::co_interaction(&table, &lists, 5, 2);
     assert_eq!(report.measures.items, items);
     same(report.measures.recall, want);

@@ -384,7 +384,8 @@ impl Client {
         let told: Value = serde_json::from_slice(&body).unwrap_or_default();
         let said = told["message"].as_str().map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
         let code = told["error_code"].as_str().unwrap_or_default().to_owned();
-        let text = self.shown(&format!("answers with status {status}: {said}"));
+        let said = if said.trim().is_empty() { String::new() } else { format!(": {said}") };
+        let text = self.shown(&format!("answers with status {status}{said}"));
         match status {
             408 | 429 | 500.. => Err(Trouble::Passing(text)),
             401 | 403 if self.token.is_none() => {
