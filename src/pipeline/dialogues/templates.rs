@@ -41,7 +41,7 @@ impl Task {
     }
 }
 
-/// A question and its answer, each a [`Template`] over the item's fields and `{semantic_id}`.
+/// A question and its answer, each a [`Template`](crate::pipeline::prep::Template) over the item's fields and `{semantic_id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Turn {
