@@ -67,7 +67,7 @@ fn a_phase_that_is_begun_again_leaves_no_figure_of_before() {
                 tracker.begin(phase, *from).unwrap();
             }
             for step in steps.clone() {
-                tracker.scalar(phase, step, "x", step as f64).unwrap();
+                tracker.scalar(phase, step, "figure", step as f64).unwrap();
             }
         }
         // As a kill leaves it.
@@ -83,11 +83,11 @@ fn a_phase_that_is_begun_again_leaves_no_figure_of_before() {
     // The training goes on from step 2; prep is not done again.
     run(&[("train", Some(2), 2..4)]);
     assert_eq!(steps(folder), ["prep 0", "train 0", "train 1", "train 2", "train 3"]);
-    assert_eq!(holds(&event_bytes(folder, "train"), "x"), 4);
+    assert_eq!(holds(&event_bytes(folder, "train"), "figure"), 4);
     // From scratch.
     run(&[("train", None, 0..2)]);
     assert_eq!(steps(folder), ["prep 0", "train 0", "train 1"]);
-    assert_eq!(holds(&event_bytes(folder, "train"), "x"), 2);
+    assert_eq!(holds(&event_bytes(folder, "train"), "figure"), 2);
     let mut tracker = Tracker::start(&Tracking::default(), folder).unwrap();
     for name in ["", "a/b", "..", "A", "ä"] {
         assert!(matches!(tracker.begin(name, 0), Err(Error::Config { .. })), "{name}");
