@@ -58,6 +58,7 @@
 //! | `pipeline` | yes | whole runs from one TOML file; brings `sqlite` |
 //! | `redis` | no | stores of IDs in a Redis server |
 //! | `embed-http` | no | texts to embeddings by an OpenAI-compatible endpoint; brings HTTP, TLS and `sqlite` |
+//! | `embed` | no | texts to embeddings by a model in a folder, on the CPU; brings candle, tokenizers and `sqlite` |
 //! | `parquet` | no | embeddings from and codes to parquet files |
 
 pub mod codec;

@@ -62,6 +62,7 @@ fn features() -> Vec<&'static str> {
         ("sqlite", cfg!(feature = "sqlite")),
         ("redis", cfg!(feature = "redis")),
         ("embed-http", cfg!(feature = "embed-http")),
+        ("embed", cfg!(feature = "embed")),
         ("parquet", cfg!(feature = "parquet")),
     ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
