@@ -59,6 +59,7 @@
 //! | `redis` | no | stores of IDs in a Redis server |
 //! | `embed-http` | no | texts to embeddings by an OpenAI-compatible endpoint; brings HTTP, TLS and `sqlite` |
 //! | `mlflow` | no | the figures of a run to an MLflow server; brings HTTP and TLS |
+//! | `embed` | no | texts to embeddings by a model in a folder, on the CPU; brings candle, tokenizers and `sqlite` |
 //! | `parquet` | no | embeddings from and codes to parquet files |
 
 pub mod codec;

@@ -50,6 +50,8 @@ pub use open::{OpenOptions, open};
 #[cfg(feature = "parquet")]
 pub(crate) use parquet_text::ParquetTexts;
 pub use rows_writer::RowsWriter;
+#[cfg(feature = "embed")]
+pub(crate) use tensors::TensorFile;
 pub(crate) use titles::each_json_line;
 pub use titles::{read_keys, read_labels, read_titles};
 pub(crate) use window::Window;

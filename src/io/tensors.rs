@@ -143,6 +143,76 @@ fn check_offsets(w: &Window, tensors: &[(String, Tensor)], held: u64) -> Result<
     }
 }
 
+/// All tensors of a file, read one at a time.
+#[cfg(feature = "embed")]
+pub(crate) struct TensorFile {
+    window: Window,
+    data: u64,
+    /// By name.
+    tensors: Vec<(String, Tensor)>,
+}
+
+#[cfg(feature = "embed")]
+impl TensorFile {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or its header is not right.
+    pub(crate) fn open(path: &std::path::Path) -> Result<Self> {
+        let window = Window::open(path)?;
+        let (mut tensors, data) = read_header(&window)?;
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(Self { window, data, tensors })
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.iter().map(|(name, _)| name.as_str())
+    }
+
+    fn find(&self, name: &str) -> Option<&Tensor> {
+        let at = self.tensors.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        Some(&self.tensors[at].1)
+    }
+
+    /// Checks that a tensor is there, in this shape and of floats.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub(crate) fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let Some(tensor) = self.find(name) else {
+            return Err(self.window.bad(format_args!("has no tensor `{name}`")));
+        };
+        let part = self.window.clone().named(name);
+        if !tensor.shape.iter().copied().eq(shape.iter().map(|n| *n as u64)) {
+            let expected: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
+            let (expected, got) = (shape_text(&expected), shape_text(&tensor.shape));
+            return Err(part.bad(format_args!("expected the shape {expected}, got {got}")));
+        }
+        if float(&tensor.dtype).is_none() {
+            return Err(part.bad(format_args!("holds {}, expected F16, BF16, F32 or F64", tensor.dtype)));
+        }
+        Ok(())
+    }
+
+    /// The values of a tensor that has this shape.
+    ///
+    /// # Errors
+    /// As [`TensorFile::check`], and if the file cannot be read.
+    pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        use crate::data::RowSource as _;
+        self.check(name, shape)?;
+        let (Some(tensor), dims) = (self.find(name), shape.iter().product::<usize>()) else { return Ok(Vec::new()) };
+        let (from, to) = tensor.data_offsets;
+        let part = self.window.sub(self.data + from, to - from)?.named(name);
+        let mut values = vec![0.0; dims];
+        if let (Some(float), true) = (float(&tensor.dtype), dims > 0) {
+            let layout = Layout { start: 0, rows: 1, dims, float, big_endian: false, columns: false };
+            DenseRows::new(part, layout).read_rows(0, &mut values)?;
+        }
+        Ok(values)
+    }
+}
+
 /// Opens one tensor.
 pub(crate) fn open(w: &Window, wanted: Option<&str>) -> Result<DenseRows> {
     let (tensors, data) = read_header(w)?;

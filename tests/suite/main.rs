@@ -15,6 +15,10 @@ mod dialogues;
 mod dialogues_python;
 #[cfg(all(feature = "cli", feature = "embed-http"))]
 mod embed;
+#[cfg(all(feature = "cli", feature = "embed"))]
+mod embed_local;
+#[cfg(all(feature = "cli", feature = "embed"))]
+mod embed_oracle;
 #[cfg(all(feature = "cli", feature = "embed-http"))]
 mod embed_server;
 mod eval;

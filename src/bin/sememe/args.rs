@@ -2,7 +2,7 @@
 
 mod balance;
 mod dialogues;
-#[cfg(feature = "embed-http")]
+#[cfg(any(feature = "embed", feature = "embed-http"))]
 mod embed;
 mod eval;
 mod ids;
@@ -13,7 +13,7 @@ mod sweep;
 
 pub use balance::*;
 pub use dialogues::*;
-#[cfg(feature = "embed-http")]
+#[cfg(any(feature = "embed", feature = "embed-http"))]
 pub use embed::*;
 pub use eval::*;
 pub use ids::*;
@@ -76,8 +76,8 @@ pub enum Verb {
     Init(InitFile),
     /// Turn the rows of a catalogue into one clean line of text an item
     Prep(Box<Prep>),
-    /// Turn texts into embeddings at an OpenAI-compatible endpoint; asks only for what changed
-    #[cfg(feature = "embed-http")]
+    /// Turn texts into embeddings, by an endpoint or a model in a folder; only what changed is embedded
+    #[cfg(any(feature = "embed", feature = "embed-http"))]
     Embed(Box<Embed>),
     /// Fit a codec to embeddings
     Train(Box<Train>),

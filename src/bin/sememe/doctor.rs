@@ -63,6 +63,7 @@ fn features() -> Vec<&'static str> {
         ("redis", cfg!(feature = "redis")),
         ("embed-http", cfg!(feature = "embed-http")),
         ("mlflow", cfg!(feature = "mlflow")),
+        ("embed", cfg!(feature = "embed")),
         ("parquet", cfg!(feature = "parquet")),
     ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()

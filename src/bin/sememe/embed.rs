@@ -1,6 +1,6 @@
 //! `sememe embed`.
 
-use crate::args::Embed as Flags;
+use crate::args::{Embed as Flags, EndpointFlags, LocalFlags};
 use crate::failure::usage;
 use crate::output::{print, print_json};
 use crate::plan::output;
@@ -8,9 +8,7 @@ use crate::progress::Progress;
 use crate::text::{count, time, whole};
 use anyhow::Result;
 use sememe::Error;
-use sememe::pipeline::embed::{
-    ApiKey, EmbedOptions, EmbedReport, Endpoint, EndpointEmbedder, TextSource, VectorTable, embed, export,
-};
+use sememe::pipeline::embed::{EmbedOptions, EmbedReport, Embedder, TextSource, VectorTable, embed, export};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,7 +16,7 @@ use std::time::{Duration, Instant};
 pub struct EmbedPlan {
     source: TextSource,
     target: VectorTable,
-    embedder: EndpointEmbedder,
+    model: Model,
     options: EmbedOptions,
     rows: Option<PathBuf>,
     keys: Option<PathBuf>,
@@ -63,23 +61,10 @@ pub fn plan(flags: Flags) -> Result<EmbedPlan> {
     if let (Some(keys), Some(rows)) = (&kept.keys, &kept.rows) {
         output(keys, &["jsonl"], "keys are written as", &[&flags.input, &target.path, rows], true)?;
     }
-    let e = flags.endpoint;
-    let mut endpoint = Endpoint::new(e.url, e.model);
-    endpoint.api_key = e.api_key_env.map(|name| ApiKey::from_env(&name)).transpose().map_err(in_flags)?;
-    endpoint.dimensions = e.dimensions;
-    endpoint.timeout = seconds("--timeout", e.timeout)?;
-    endpoint.retries = e.retries;
-    endpoint.backoff = seconds("--backoff", e.backoff)?;
-    if let Some(text) = e.extra {
-        endpoint.extra = match serde_json::from_str(&text) {
-            Ok(Value::Object(map)) => map,
-            Ok(_) => return Err(usage("`--extra`: expected a JSON object, such as '{\"truncate\":true}'")),
-            Err(e) => return Err(usage(format!("`--extra` is no JSON: {e}"))),
-        };
-    }
     let options = EmbedOptions {
-        batch_items: e.batch_items,
-        concurrency: e.concurrency,
+        batch_items: flags.batch_items,
+        // A model here takes all threads for one batch; a second one keeps them busy while the first is kept.
+        concurrency: flags.endpoint.concurrency.unwrap_or(if flags.local.model_folder.is_some() { 2 } else { 4 }),
         normalize: flags.normalize,
         prefix: flags.prefix,
         rebuild: flags.rebuild,
@@ -87,10 +72,100 @@ pub fn plan(flags: Flags) -> Result<EmbedPlan> {
         dry_run: flags.dry_run,
     };
     options.validate().map_err(in_flags)?;
-    let embedder = endpoint.connect().map_err(in_flags)?;
-    Ok(EmbedPlan { source, target, embedder, options, rows: kept.rows, keys: kept.keys })
+    let model = match (flags.local.model_folder.clone(), flags.endpoint.url.clone()) {
+        (Some(folder), _) => local(folder, flags.model, flags.dimensions, flags.local)?,
+        (None, Some(url)) => {
+            let name = flags.model.ok_or_else(|| usage("`--url` needs `--model`, the model's name at the endpoint"))?;
+            endpoint(url, name, flags.dimensions, flags.endpoint)?
+        }
+        (None, None) => {
+            return Err(usage(
+                "say where vectors come from: a server with `--url` and `--model`, or a model with `--model-folder`",
+            ));
+        }
+    };
+    Ok(EmbedPlan { source, target, model, options, rows: kept.rows, keys: kept.keys })
 }
 
+/// What makes vectors.
+enum Model {
+    #[cfg(feature = "embed-http")]
+    Endpoint(sememe::pipeline::embed::EndpointEmbedder),
+    #[cfg(feature = "embed")]
+    Local(Box<sememe::pipeline::embed::LocalEmbedder>),
+}
+
+impl Model {
+    fn embedder(&self) -> &dyn Embedder {
+        match self {
+            #[cfg(feature = "embed-http")]
+            Self::Endpoint(embedder) => embedder,
+            #[cfg(feature = "embed")]
+            Self::Local(embedder) => &**embedder,
+        }
+    }
+
+    /// Where it is asked, for JSON.
+    fn place(&self) -> (&'static str, String) {
+        match self {
+            #[cfg(feature = "embed-http")]
+            Self::Endpoint(embedder) => ("url", embedder.url().to_owned()),
+            #[cfg(feature = "embed")]
+            Self::Local(embedder) => ("model_folder", embedder.folder().display().to_string()),
+        }
+    }
+}
+
+#[cfg(feature = "embed-http")]
+fn endpoint(url: String, model: String, dimensions: Option<usize>, e: EndpointFlags) -> Result<Model> {
+    let mut endpoint = sememe::pipeline::embed::Endpoint::new(url, model);
+    let key = e.api_key_env.map(|name| sememe::pipeline::embed::ApiKey::from_env(&name));
+    endpoint.api_key = key.transpose().map_err(in_flags)?;
+    endpoint.dimensions = dimensions;
+    if let Some(timeout) = e.timeout {
+        endpoint.timeout = seconds("--timeout", timeout)?;
+    }
+    if let Some(retries) = e.retries {
+        endpoint.retries = retries;
+    }
+    if let Some(backoff) = e.backoff {
+        endpoint.backoff = seconds("--backoff", backoff)?;
+    }
+    if let Some(text) = e.extra {
+        endpoint.extra = match serde_json::from_str(&text) {
+            Ok(Value::Object(map)) => map,
+            Ok(_) => return Err(usage("`--extra`: expected a JSON object, such as '{\"truncate\":true}'")),
+            Err(e) => return Err(usage(format!("`--extra` is no JSON: {e}"))),
+        };
+    }
+    Ok(Model::Endpoint(endpoint.connect().map_err(in_flags)?))
+}
+
+#[cfg(not(feature = "embed-http"))]
+fn endpoint(_: String, _: String, _: Option<usize>, _: EndpointFlags) -> Result<Model> {
+    Err(usage("`--url` needs a program built with `--features embed-http`; this one runs models by `--model-folder`"))
+}
+
+#[cfg(feature = "embed")]
+fn local(folder: PathBuf, model: Option<String>, dimensions: Option<usize>, flags: LocalFlags) -> Result<Model> {
+    use crate::args::PoolingChoice as Choice;
+    use sememe::pipeline::embed::{LocalModel, Pooling};
+    let pooling = flags.pooling.map(|choice| match choice {
+        Choice::Mean => Pooling::Mean,
+        Choice::Cls => Pooling::Cls,
+        Choice::Last => Pooling::Last,
+    });
+    let local =
+        LocalModel { folder, name: model, pooling, max_tokens: flags.max_tokens, dimensions, prompt: flags.prompt };
+    Ok(Model::Local(Box::new(local.open().map_err(in_flags)?)))
+}
+
+#[cfg(not(feature = "embed"))]
+fn local(_: PathBuf, _: Option<String>, _: Option<usize>, _: LocalFlags) -> Result<Model> {
+    Err(usage("`--model-folder` needs a program built with `--features embed`; this one asks endpoints by `--url`"))
+}
+
+#[cfg(feature = "embed-http")]
 fn seconds(flag: &str, value: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| usage(format!("`{flag}`: {value} is no number of seconds")))
 }
@@ -99,7 +174,12 @@ fn seconds(flag: &str, value: f64) -> Result<Duration> {
 fn in_flags(e: Error) -> anyhow::Error {
     match e {
         Error::Config { field, problem } => {
-            let flag = if field == "api_key" { "api-key-env".into() } else { field.replace('_', "-") };
+            let flag = match field.as_str() {
+                "api_key" => "api-key-env".into(),
+                "name" => "model".into(),
+                "folder" => "model-folder".into(),
+                other => other.replace('_', "-"),
+            };
             usage(format!("`--{flag}`: {problem}"))
         }
         other => other.into(),
@@ -113,7 +193,11 @@ pub fn run(plan: &EmbedPlan, progress: &Progress) -> Result<()> {
     if texts.skipped() > 0 {
         progress.note(&format!("{} without a text were left out", count(texts.skipped() as u64, "item")));
     }
-    let report = embed(&texts, &plan.embedder, &plan.target, &plan.options, progress)?;
+    let embedder = plan.model.embedder();
+    let report = embed(&texts, embedder, &plan.target, &plan.options, progress)?;
+    if let Some(note) = embedder.note() {
+        progress.note(&note);
+    }
     if report.adopted > 0 {
         progress.note(&format!(
             "{} that another program made were taken as they are, going by model and time of preparation",
@@ -135,7 +219,9 @@ pub fn run(plan: &EmbedPlan, progress: &Progress) -> Result<()> {
         if let Value::Object(map) = &mut value {
             map.insert("database".into(), json!(plan.target.path.display().to_string()));
             map.insert("table".into(), json!(plan.target.table));
-            map.insert("url".into(), json!(plan.embedder.url()));
+            map.insert("model".into(), json!(embedder.model()));
+            let (place, at) = plan.model.place();
+            map.insert(place.into(), json!(at));
             map.insert("rows".into(), json!(plan.rows.as_ref().map(|p| p.display().to_string())));
             map.insert("rows_written".into(), json!(rewritten));
             map.insert("skipped".into(), json!(texts.skipped()));
@@ -157,7 +243,7 @@ fn summary(plan: &EmbedPlan, report: &EmbedReport, rewritten: bool, seconds: f64
         line.push_str(&format!(", {} with the text of another", whole(report.copied as u64)));
     }
     let asked = count(report.asked as u64, "text");
-    let calls = count(report.calls as u64, "request");
+    let calls = count(report.calls as u64, if plan.model.place().0 == "url" { "request" } else { "batch" });
     if plan.options.dry_run {
         line.push_str(&format!("; {asked} would be asked for in {calls}, nothing was written\n"));
         return line;

@@ -15,7 +15,7 @@ mod demo;
 mod device;
 mod dialogues;
 mod doctor;
-#[cfg(feature = "embed-http")]
+#[cfg(any(feature = "embed", feature = "embed-http"))]
 mod embed;
 mod encode;
 mod eval;

@@ -1,7 +1,7 @@
 //! From the command line to a verb.
 
 use crate::args::{Cli, Common, Verb};
-#[cfg(feature = "embed-http")]
+#[cfg(any(feature = "embed", feature = "embed-http"))]
 use crate::embed;
 use crate::failure::usage;
 #[cfg(feature = "pipeline")]
@@ -48,7 +48,7 @@ pub fn run() -> Result<()> {
         #[cfg(feature = "pipeline")]
         Verb::Init(_) => Ok(()),
         Verb::Prep(flags) => prep::run(&prep::plan(*flags)?, &progress),
-        #[cfg(feature = "embed-http")]
+        #[cfg(any(feature = "embed", feature = "embed-http"))]
         Verb::Embed(flags) => embed::run(&embed::plan(*flags)?, &progress),
         Verb::Train(flags) => train::run(&plan::train(*flags)?, &progress),
         Verb::Encode(flags) => encode::run(&plan::encode(flags)?, &progress),

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::fit::RqKMeans;
 use crate::fit::rqvae::RqVae;
 use crate::ids::{Style, Template};
+use crate::pipeline::embed::Pooling;
 
 /// Where vectors come from: a file that is there, an endpoint, or a model of one's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub struct Embed {
     pub key: String,
     /// Base of an OpenAI-compatible endpoint (feature `embed-http`).
     pub url: Option<String>,
-    /// The model's name there.
+    /// The model's name there; of a folder, the name that is kept with its vectors.
     pub model: Option<String>,
     /// Environment variable with the endpoint's key.
     pub api_key_env: Option<String>,
@@ -33,6 +34,12 @@ pub struct Embed {
     pub dimensions: Option<usize>,
     /// A model folder in Hugging Face's layout (feature `embed`).
     pub model_folder: Option<PathBuf>,
+    /// How its tokens become one vector: `mean`, `cls` or `last`; as the folder says.
+    pub pooling: Option<Pooling>,
+    /// Tokens a text at most; as the folder says.
+    pub max_tokens: Option<usize>,
+    /// Which of the folder's prompts goes before every text; empty for none; as the folder says.
+    pub prompt: Option<String>,
     /// Texts a request or batch.
     pub batch_items: usize,
     /// Requests at once.
@@ -59,6 +66,9 @@ impl Default for Embed {
             api_key_env: None,
             dimensions: None,
             model_folder: None,
+            pooling: None,
+            max_tokens: None,
+            prompt: None,
             batch_items: 32,
             concurrency: 4,
             timeout_seconds: 60.0,
@@ -89,15 +99,17 @@ impl Embed {
         if self.url.is_some() && self.model.is_none() {
             return Err(Error::config("model", "expected the name of the endpoint's model, got nothing"));
         }
-        if self.url.is_none() {
-            let given = [
-                (self.model.is_some(), "model"),
-                (self.api_key_env.is_some(), "api_key_env"),
-                (self.dimensions.is_some(), "dimensions"),
-            ];
-            if let Some((_, field)) = given.iter().find(|(given, _)| *given) {
-                return Err(Error::config(*field, "is of `url`, which is not set"));
-            }
+        let (url, folder) = (self.url.is_some(), self.model_folder.is_some());
+        let given = [
+            (self.model.is_some(), "model", url || folder, "`url` or `model_folder`"),
+            (self.dimensions.is_some(), "dimensions", url || folder, "`url` or `model_folder`"),
+            (self.api_key_env.is_some(), "api_key_env", url, "`url`"),
+            (self.pooling.is_some(), "pooling", folder, "`model_folder`"),
+            (self.max_tokens.is_some(), "max_tokens", folder, "`model_folder`"),
+            (self.prompt.is_some(), "prompt", folder, "`model_folder`"),
+        ];
+        if let Some((_, field, _, way)) = given.iter().find(|(given, _, fits, _)| *given && !fits) {
+            return Err(Error::config(*field, format!("is of {way}, which is not set")));
         }
         if self.vectors.is_some() && !self.prefix.is_empty() {
             return Err(Error::config("prefix", "is of texts to embed; `vectors` are taken as they are"));

@@ -1,8 +1,8 @@
 //! Texts to vectors, kept by content: a second run asks only for what changed.
 //!
-//! [`TextSource`] reads items, an [`Embedder`] turns texts into vectors ([`Endpoint`] asks a server for them), and [`embed`] puts both
-//! together over a [`VectorTable`], an SQLite table of vectors in AniMind's layout. Whatever stops a run, a kill included, the batches
-//! that were answered are kept, and the next run asks for the rest.
+//! [`TextSource`] reads items, an [`Embedder`] turns texts into vectors (`Endpoint` asks a server for them, `LocalModel` runs a model
+//! that lies in a folder), and [`embed`] puts both together over a [`VectorTable`], an SQLite table of vectors in AniMind's layout.
+//! Whatever stops a run, a kill included, the batches that were answered are kept, and the next run asks for the rest.
 
 #[cfg(feature = "embed-http")]
 mod answer;
@@ -11,6 +11,8 @@ mod content;
 mod endpoint;
 mod export;
 mod input;
+#[cfg(feature = "embed")]
+mod local;
 #[cfg(feature = "embed-http")]
 mod retry;
 mod run;
@@ -22,11 +24,27 @@ mod table;
 pub use endpoint::{ApiKey, Endpoint, EndpointEmbedder};
 pub use export::export;
 pub use input::{TextSource, Texts};
+#[cfg(feature = "embed")]
+pub use local::{LocalEmbedder, LocalModel};
 pub use run::{EmbedOptions, EmbedReport, embed};
 pub use table::VectorTable;
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::Matrix;
 use crate::error::{Error, Result};
+
+/// How the vectors of a text's tokens become one, in a model that lies in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// That of the first token, BERT's `[CLS]`.
+    Cls,
+    /// That of the last token, the only one that saw the whole text in a decoder.
+    Last,
+}
 
 /// Turns texts into vectors. Called from several threads at once.
 ///
@@ -71,6 +89,11 @@ pub trait Embedder: Sync {
     /// The error for vectors that cannot be used: too few, not finite, of another dimension than before.
     fn fault(&self, problem: String) -> Error {
         Error::Data(problem)
+    }
+
+    /// What should be known of the calls so far, in a line.
+    fn note(&self) -> Option<String> {
+        None
     }
 
     /// The run ends: calls that are waiting should return at once, with any error.

@@ -20,6 +20,16 @@ const PIECE_VALUES: usize = 1 << 20;
 
 pub(super) fn settings(context: &Context<'_>) -> Result<Value> {
     let embed = &context.written.embed;
+    // A model is known by what is in its folder, not by where that is.
+    #[cfg(feature = "embed")]
+    if context.config.embed.model_folder.is_some() {
+        use crate::pipeline::embed::Embedder as _;
+        let local = local(context).open().map_err(in_section)?;
+        let model: Value = serde_json::from_str(&local.settings()).unwrap_or_default();
+        return Ok(
+            json!({ "name": embed.model, "model": model, "prefix": embed.prefix, "normalize": embed.normalize }),
+        );
+    }
     // Without what only decides how fast it goes.
     Ok(json!({
         "vectors": embed.vectors,
@@ -145,14 +155,42 @@ fn copy(context: &Context<'_>, source: &dyn RowSource, order: &[usize]) -> Resul
     writer.finish()
 }
 
-/// Vectors from a model: asked for where a text is new or changed, and kept by content.
+/// The model of a folder, as the configuration has it.
+#[cfg(feature = "embed")]
+fn local(context: &Context<'_>) -> crate::pipeline::embed::LocalModel {
+    let embed = &context.config.embed;
+    crate::pipeline::embed::LocalModel {
+        folder: embed.model_folder.clone().unwrap_or_default(),
+        name: embed.model.clone(),
+        pooling: embed.pooling,
+        max_tokens: embed.max_tokens,
+        dimensions: embed.dimensions,
+        prompt: embed.prompt.clone(),
+    }
+}
+
+/// A setting's error by its name in the file.
+#[cfg(feature = "embed")]
+fn in_section(e: Error) -> Error {
+    match e {
+        Error::Config { field, problem } => {
+            let name = match field.as_str() {
+                "folder" => "model_folder",
+                "name" => "model",
+                other => other,
+            };
+            Error::config(format!("embed.{name}"), problem)
+        }
+        other => other,
+    }
+}
+
+/// An endpoint, with the key that the environment has.
 #[cfg(feature = "embed-http")]
-fn ask(context: &Context<'_>) -> Result<Done> {
-    use crate::pipeline::embed::{ApiKey, EmbedOptions, Endpoint, Texts, VectorTable, embed, export};
-    use std::time::Duration;
+fn endpoint(context: &Context<'_>, url: &str, model: &str) -> Result<crate::pipeline::embed::EndpointEmbedder> {
+    use crate::pipeline::embed::{ApiKey, Endpoint};
 
     let settings = &context.config.embed;
-    let (Some(url), Some(model)) = (&settings.url, &settings.model) else { return Err(no_model()) };
     let mut endpoint = Endpoint::new(url, model);
     if let Some(name) = &settings.api_key_env {
         let problem = || {
@@ -164,9 +202,31 @@ fn ask(context: &Context<'_>) -> Result<Done> {
         endpoint.api_key = Some(ApiKey::new(key)?);
     }
     endpoint.dimensions = settings.dimensions;
-    endpoint.timeout = Duration::from_secs_f64(settings.timeout_seconds);
+    endpoint.timeout = std::time::Duration::from_secs_f64(settings.timeout_seconds);
     endpoint.retries = settings.retries;
-    let embedder = endpoint.connect()?;
+    endpoint.connect()
+}
+
+/// What the configuration has texts turned into vectors by.
+#[cfg(any(feature = "embed", feature = "embed-http"))]
+fn embedder(context: &Context<'_>) -> Result<Box<dyn crate::pipeline::embed::Embedder>> {
+    let settings = &context.config.embed;
+    match (&settings.model_folder, &settings.url, &settings.model) {
+        #[cfg(feature = "embed")]
+        (Some(_), _, _) => Ok(Box::new(local(context).open().map_err(in_section)?)),
+        #[cfg(feature = "embed-http")]
+        (None, Some(url), Some(model)) => Ok(Box::new(endpoint(context, url, model)?)),
+        _ => Err(no_model()),
+    }
+}
+
+/// Vectors from a model: asked for where a text is new or changed, and kept by content.
+#[cfg(any(feature = "embed", feature = "embed-http"))]
+fn ask(context: &Context<'_>) -> Result<Done> {
+    use crate::pipeline::embed::{EmbedOptions, Texts, VectorTable, embed, export};
+
+    let settings = &context.config.embed;
+    let embedder = embedder(context)?;
     let items = items::read(context)?;
     let texts = Texts::new(items.keys, items.texts)?;
     context.room(Phase::Embed)?;
@@ -178,17 +238,18 @@ fn ask(context: &Context<'_>) -> Result<Done> {
         prefix: settings.prefix.clone(),
         ..EmbedOptions::default()
     };
-    let report = embed(&texts, &embedder, &table, &options, context.observer)?;
+    let report = embed(&texts, &*embedder, &table, &options, context.observer)?;
     export(&texts, &table, &context.at(ROWS), None)?;
+    let note = embedder.note().map(|note| format!("; {note}")).unwrap_or_default();
     let told = format!(
-        "{} vectors of {} values: {} asked for in {} calls, {} up to date",
+        "{} vectors of {} values: {} asked for in {} calls, {} up to date{note}",
         report.items, report.dims, report.asked, report.calls, report.kept
     );
     let facts = serde_json::to_value(&report).map_err(|e| Error::Data(e.to_string()))?;
     Ok(Done { outputs: vec![ROWS.into()], facts, told })
 }
 
-#[cfg(not(feature = "embed-http"))]
+#[cfg(not(any(feature = "embed", feature = "embed-http")))]
 fn ask(_: &Context<'_>) -> Result<Done> {
     Err(no_model())
 }

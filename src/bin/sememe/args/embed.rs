@@ -1,6 +1,6 @@
 //! Flags of `sememe embed`.
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -10,6 +10,7 @@ Examples:
   sememe embed items.csv -o vectors.sqlite --url https://api.openai.com/v1 --model text-embedding-3-small \\
       --api-key-env OPENAI_API_KEY --dimensions 512
   sememe embed tokenizer.sqlite --animind --url http://localhost:8000/v1 --model tencent/KaLM-Embedding-Gemma3-12B-2511
+  sememe embed items.sqlite --model-folder models/all-MiniLM-L6-v2 --rows items.npy --keys items.keys.jsonl
 
 Run again, it asks only for texts that are new or changed; after a stop or an error, for what is missing.";
 
@@ -23,8 +24,19 @@ pub struct Embed {
     pub items: EmbedItems,
     #[command(flatten)]
     pub kept: EmbedKept,
+    /// The model's name at the endpoint; with a folder, the name to keep with vectors [default there: the folder's]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Texts a batch: one request, and what a kill may lose
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub batch_items: usize,
+    /// Values a vector, for models that can shorten them
+    #[arg(long, value_name = "N")]
+    pub dimensions: Option<usize>,
     #[command(flatten)]
     pub endpoint: EndpointFlags,
+    #[command(flatten)]
+    pub local: LocalFlags,
     /// Divide every vector by its L2 norm
     #[arg(long)]
     pub normalize: bool,
@@ -96,33 +108,51 @@ pub struct EmbedKept {
 #[command(next_help_heading = "Endpoint")]
 pub struct EndpointFlags {
     /// Base of an OpenAI-compatible server, such as http://localhost:8000/v1
-    #[arg(long, value_name = "URL")]
-    pub url: String,
-    /// The model's name there
-    #[arg(long, value_name = "NAME")]
-    pub model: String,
+    #[arg(long, value_name = "URL", conflicts_with = "model_folder")]
+    pub url: Option<String>,
     /// Environment variable that holds the key [default: no key is sent]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "model_folder")]
     pub api_key_env: Option<String>,
-    /// Values a vector, for models that can shorten them
-    #[arg(long, value_name = "N")]
-    pub dimensions: Option<usize>,
     /// Further fields of the request, as a JSON object: '{"truncate_prompt_tokens":512}'
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", conflicts_with = "model_folder")]
     pub extra: Option<String>,
-    /// Texts a request
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    pub batch_items: usize,
-    /// Requests at once
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub concurrency: usize,
-    /// Seconds that a request may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
-    pub timeout: f64,
-    /// Further tries after 408, 429, 5xx, a timeout or a broken connection
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub retries: u32,
-    /// Seconds before the first of those, doubled for each further one; Retry-After goes before it
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
-    pub backoff: f64,
+    /// Requests at once [default: 4]
+    #[arg(long, value_name = "N", conflicts_with = "model_folder")]
+    pub concurrency: Option<usize>,
+    /// Seconds that a request may take [default: 60]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "model_folder")]
+    pub timeout: Option<f64>,
+    /// Further tries after 408, 429, 5xx, a timeout or a broken connection [default: 5]
+    #[arg(long, value_name = "N", conflicts_with = "model_folder")]
+    pub retries: Option<u32>,
+    /// Seconds before the first of those, doubled for each further one; Retry-After goes before it [default: 0.5]
+    #[arg(long, value_name = "SECONDS", conflicts_with = "model_folder")]
+    pub backoff: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model in a folder")]
+pub struct LocalFlags {
+    /// Folder of a model in Hugging Face's layout, run here: config.json, tokenizer.json, model.safetensors
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub model_folder: Option<PathBuf>,
+    /// How tokens become one vector [default: as the folder says; else mean for encoders, last for decoders]
+    #[arg(long, value_name = "HOW", conflicts_with = "url")]
+    pub pooling: Option<PoolingChoice>,
+    /// Tokens a text at most, longer ones are cut [default: as the folder says]
+    #[arg(long, value_name = "N", conflicts_with = "url")]
+    pub max_tokens: Option<usize>,
+    /// Which of the folder's prompts goes before every text; '' for none [default: as the folder says]
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    pub prompt: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PoolingChoice {
+    /// Mean of all tokens
+    Mean,
+    /// The first token
+    Cls,
+    /// The last token
+    Last,
 }
