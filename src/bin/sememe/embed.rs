@@ -90,7 +90,7 @@ pub fn plan(flags: Flags) -> Result<EmbedPlan> {
 /// What makes vectors.
 enum Model {
     #[cfg(feature = "embed-http")]
-    Endpoint(sememe::pipeline::embed::EndpointEmbedder),
+    Endpoint(Box<sememe::pipeline::embed::EndpointEmbedder>),
     #[cfg(feature = "embed")]
     Local(Box<sememe::pipeline::embed::LocalEmbedder>),
 }
@@ -99,7 +99,7 @@ impl Model {
     fn embedder(&self) -> &dyn Embedder {
         match self {
             #[cfg(feature = "embed-http")]
-            Self::Endpoint(embedder) => embedder,
+            Self::Endpoint(embedder) => &**embedder,
             #[cfg(feature = "embed")]
             Self::Local(embedder) => &**embedder,
         }
@@ -138,7 +138,7 @@ fn endpoint(url: String, model: String, dimensions: Option<usize>, e: EndpointFl
             Err(e) => return Err(usage(format!("`--extra` is no JSON: {e}"))),
         };
     }
-    Ok(Model::Endpoint(endpoint.connect().map_err(in_flags)?))
+    Ok(Model::Endpoint(Box::new(endpoint.connect().map_err(in_flags)?)))
 }
 
 #[cfg(not(feature = "embed-http"))]
