@@ -452,13 +452,10 @@ fn a_model_that_overflows_is_refused() {
 /// `SEMEME_PYTHON` names a Python with torch, transformers and tokenizers, which makes a tiny model of every architecture.
 #[test]
 fn every_architecture_gives_what_transformers_gives() {
-    let Some(python) = std::env::var_os("SEMEME_PYTHON") else {
-        println!("skipped: SEMEME_PYTHON names no Python with torch, transformers and tokenizers");
-        return;
-    };
+    let modules = ["torch", "transformers", "tokenizers", "safetensors", "numpy"];
+    let Some(mut command) = crate::dialogues_python::python_with(&modules) else { return };
     let place = folder();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/embed.py");
-    let mut command = std::process::Command::new(python);
     command.arg(script).arg(place.path()).env("PYTHONDONTWRITEBYTECODE", "1").env("OMP_NUM_THREADS", "1");
     let made = command.output().expect("a Python that runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
