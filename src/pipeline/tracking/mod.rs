@@ -166,7 +166,7 @@ struct Line<'a> {
 /// let report = tracker.finish(true)?;
 /// assert_eq!((report.scalars, report.notes.len()), (10, 0));
 /// assert!(folder.path().join("events/train").is_dir());
-/// # Ok::<(), sememe::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Tracker {
     folder: PathBuf,

@@ -19,7 +19,7 @@ use crate::progress::{Event, Observer};
 /// Codec::train(&rows, &RqKMeans { codebook_sizes: vec![2, 2], ..RqKMeans::default() }, &Device::cpu(), &watch)?;
 /// watch.done()?;
 /// assert!(tracker.finish(true)?.scalars > 4);
-/// # Ok::<(), sememe::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Watch<'a> {
     phase: &'a str,
