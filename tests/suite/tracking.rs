@@ -375,6 +375,9 @@ mod mlflow {
 
     impl Drop for Guard {
         fn drop(&mut self) {
+            // The server starts processes of its own, all in its group.
+            #[cfg(unix)]
+            let _ = std::process::Command::new("kill").args(["-9", "--", &format!("-{}", self.0.id())]).status();
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
