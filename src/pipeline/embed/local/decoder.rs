@@ -8,7 +8,7 @@ use candle_core::{Device, Result as Made, Tensor};
 use candle_nn::rotary_emb::rope;
 
 use super::config::{DecoderConfig, Rope};
-use super::layers::{Attention, Linear, RmsNorm, Sight, split};
+use super::layers::{Attention, Linear, RmsNorm, Sight, add, by_rows, split};
 use super::weights::Loader;
 use crate::error::Result;
 
@@ -105,11 +105,11 @@ impl Decoder {
             let key = turn.apply(&layer.key_norm.apply(&split(&layer.key.apply(&input)?, config.groups)?)?)?;
             let value = split(&layer.value.apply(&input)?, config.groups)?;
             let seen = layer.out.apply(&attention.apply(&query, &key, &value)?)?;
-            x = (x + behind(layer.behind_attention.as_ref(), seen)?)?;
+            x = add(&x, &behind(layer.behind_attention.as_ref(), seen)?)?;
             let input = layer.before_products.apply(&x)?;
-            let gate = config.activation.apply(layer.gate.apply(&input)?)?;
-            let products = layer.down.apply(&(gate * layer.up.apply(&input)?)?)?;
-            x = (x + behind(layer.behind_products.as_ref(), products)?)?;
+            let gate = config.activation.apply(&layer.gate.apply(&input)?)?;
+            let products = layer.down.apply(&by_rows(&gate, &layer.up.apply(&input)?, |gate, up| gate * up)?)?;
+            x = add(&x, &behind(layer.behind_products.as_ref(), products)?)?;
         }
         self.norm.apply(&x)
     }

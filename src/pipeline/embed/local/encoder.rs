@@ -7,7 +7,7 @@ use candle_core::{Device, Result as Made, Tensor};
 
 use super::broken;
 use super::config::{EncoderConfig, Names};
-use super::layers::{Activation, Attention, Linear, Norm, Sight, split};
+use super::layers::{Activation, Attention, Linear, Norm, Sight, add, split};
 use super::weights::Loader;
 use crate::error::Result;
 
@@ -136,9 +136,9 @@ impl Encoder {
         for layer in &self.layers {
             let part = |linear: &Linear| split(&linear.apply(&x)?, self.heads);
             let seen = attention.apply(&part(&layer.query)?, &part(&layer.key)?, &part(&layer.value)?)?;
-            x = layer.attention_norm.apply(&(layer.out.apply(&seen)? + &x)?)?;
-            let inner = self.activation.apply(layer.up.apply(&x)?)?;
-            x = layer.norm.apply(&(layer.down.apply(&inner)? + &x)?)?;
+            x = layer.attention_norm.apply(&add(&layer.out.apply(&seen)?, &x)?)?;
+            let inner = self.activation.apply(&layer.up.apply(&x)?)?;
+            x = layer.norm.apply(&add(&layer.down.apply(&inner)?, &x)?)?;
         }
         Ok(x)
     }

@@ -9,16 +9,39 @@ use crate::error::Result;
 /// Queries whose scores are held at once: `heads · 256 · tokens` values, however long a text is.
 const QUERIES: usize = 256;
 
+/// Values that are worked on at once, element by element: candle takes more of them to threads of its own, where texts that run on
+/// several threads would wait for each other.
+const PIECE: usize = (1 << 16) - 1;
+
+/// Applies something that looks at single values to `[rows, values]`, and to a second operand of that shape.
+pub(super) fn by_rows(x: &Tensor, y: &Tensor, apply: impl Fn(&Tensor, &Tensor) -> Made<Tensor>) -> Made<Tensor> {
+    let (rows, values) = x.dims2()?;
+    if rows * values <= PIECE {
+        return apply(x, y);
+    }
+    let step = (PIECE / values).max(1);
+    let piece = |first: usize| {
+        let here = step.min(rows - first);
+        apply(&x.narrow(0, first, here)?, &y.narrow(0, first, here)?)
+    };
+    Tensor::cat(&(0..rows).step_by(step).map(piece).collect::<Made<Vec<_>>>()?, 0)
+}
+
+/// `x + y`.
+pub(super) fn add(x: &Tensor, y: &Tensor) -> Made<Tensor> {
+    by_rows(x, y, |x, y| x + y)
+}
+
 /// `x Wᵀ + b`.
 pub(super) struct Linear {
-    /// `[inputs, outputs]`, a view.
+    /// `[inputs, outputs]`, as products read it fastest.
     weight: Tensor,
     bias: Option<Tensor>,
 }
 
 impl Linear {
     pub(super) fn load(from: &Loader<'_>, inputs: usize, outputs: usize, bias: bool) -> Result<Self> {
-        let weight = from.tensor("weight", &[outputs, inputs])?.t().map_err(|e| super::broken(&e))?;
+        let weight = from.turned("weight", &[outputs, inputs])?;
         let bias = if bias { Some(from.tensor("bias", &[outputs])?) } else { None };
         Ok(Self { weight, bias })
     }
@@ -26,7 +49,7 @@ impl Linear {
     pub(super) fn apply(&self, x: &Tensor) -> Made<Tensor> {
         let y = x.matmul(&self.weight)?;
         match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
+            Some(bias) => by_rows(&y, &y, |y, _| y.broadcast_add(bias)),
             None => Ok(y),
         }
     }
@@ -97,15 +120,15 @@ impl Activation {
         })
     }
 
-    pub(super) fn apply(self, x: Tensor) -> Made<Tensor> {
-        match self {
+    pub(super) fn apply(self, x: &Tensor) -> Made<Tensor> {
+        by_rows(x, x, |x, _| match self {
             Self::Gelu => x.gelu_erf(),
             Self::GeluTanh => x.gelu(),
             Self::Relu => x.relu(),
             Self::Silu => x.silu(),
             Self::Tanh => x.tanh(),
-            Self::Identity => Ok(x),
-        }
+            Self::Identity => Ok(x.clone()),
+        })
     }
 }
 

@@ -19,11 +19,12 @@ mod weights;
 use std::cmp::Reverse;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Result as Made, Tensor};
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -167,6 +168,7 @@ impl LocalModel {
             max_tokens,
             dims,
             model: Mutex::new(None),
+            lanes: Mutex::new(Vec::new()),
             cut: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
         })
@@ -183,6 +185,9 @@ fn broken(e: &candle_core::Error) -> Error {
     let text = e.to_string();
     Error::Data(format!("the model cannot be run: {}", text.lines().next().unwrap_or_default()))
 }
+
+/// A thread that runs one text at a time: a pool of one, in which products that are cut among rayon's threads stay where they are.
+type Lane = Arc<ThreadPool>;
 
 /// Weights in memory.
 struct Model {
@@ -213,7 +218,7 @@ impl Model {
         };
         let mut x: Tensor = pooling.apply(&values)?.unsqueeze(0)?;
         for (linear, activation) in &self.head {
-            x = activation.apply(linear.apply(&x)?)?;
+            x = activation.apply(&linear.apply(&x)?)?;
         }
         x.squeeze(0)?.to_vec1()
     }
@@ -233,6 +238,7 @@ pub struct LocalEmbedder {
     max_tokens: usize,
     dims: usize,
     model: Mutex<Option<Arc<Model>>>,
+    lanes: Mutex<Vec<Lane>>,
     cut: AtomicU64,
     leaving: AtomicBool,
 }
@@ -283,6 +289,47 @@ impl LocalEmbedder {
         self.cut.load(Ordering::Relaxed)
     }
 
+    /// As many lanes as rayon has threads.
+    fn lanes(&self) -> Result<Vec<Lane>> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        while lanes.len() < rayon::current_num_threads() {
+            let lane = ThreadPoolBuilder::new().num_threads(1).build();
+            lanes.push(Arc::new(lane.map_err(|e| Error::Data(format!("no thread can be started: {e}")))?));
+        }
+        Ok(lanes.clone())
+    }
+
+    /// The vectors of texts, with their places, in any order.
+    fn rows(&self, model: &Model, tokens: &[(usize, Vec<u32>)]) -> Result<Vec<(usize, Vec<f32>)>> {
+        let run = |(at, ids): &(usize, Vec<u32>)| {
+            if self.leaving.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted(String::new()));
+            }
+            Ok((*at, model.run(ids, self.pooling).map_err(|e| broken(&e))?))
+        };
+        let lanes = self.lanes()?;
+        if tokens.len() < lanes.len() {
+            // Few texts: all threads for each.
+            return tokens.iter().map(run).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let lane = || -> Result<Vec<(usize, Vec<f32>)>> {
+            let mut rows = Vec::new();
+            while let Some(text) = tokens.get(next.fetch_add(1, Ordering::Relaxed)) {
+                rows.push(run(text)?);
+            }
+            Ok(rows)
+        };
+        let rows = std::thread::scope(|scope| {
+            let running: Vec<_> = lanes.iter().map(|pool| scope.spawn(move || pool.install(lane))).collect();
+            let join = |lane: std::thread::ScopedJoinHandle<'_, Result<Vec<_>>>| {
+                lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            running.into_iter().map(join).collect::<Result<Vec<_>>>()
+        })?;
+        Ok(rows.concat())
+    }
+
     /// The weights, read with the first call.
     fn loaded(&self) -> Result<Arc<Model>> {
         let mut held = self.model.lock().unwrap_or_else(PoisonError::into_inner);
@@ -317,16 +364,7 @@ impl Embedder for LocalEmbedder {
             .collect::<Result<Vec<_>>>()?;
         // The longest first, so that no thread begins it when the others are done.
         tokens.sort_by_key(|(at, ids)| (Reverse(ids.len()), *at));
-        let rows = tokens
-            .par_iter()
-            .with_max_len(1)
-            .map(|(at, ids)| {
-                if self.leaving.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted(String::new()));
-                }
-                Ok((*at, model.run(ids, self.pooling).map_err(|e| broken(&e))?))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let rows = self.rows(&model, &tokens)?;
         let mut out = Matrix::zeros(texts.len(), self.dims)?;
         for (at, row) in rows {
             out.row_mut(at).copy_from_slice(&row[..self.dims]);

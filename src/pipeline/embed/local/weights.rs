@@ -151,6 +151,12 @@ impl<'a> Loader<'a> {
         self.weights.places.contains_key(&format!("{}{name}", self.prefix))
     }
 
+    /// A matrix of this shape with its axes exchanged, laid out so.
+    pub(super) fn turned(&self, name: &str, shape: &[usize; 2]) -> Result<Tensor> {
+        let view = self.tensor(name, shape)?.t();
+        if self.hollow { view } else { view.and_then(|view| view.contiguous()) }.map_err(|e| broken(&e))
+    }
+
     /// A tensor of this shape, in `f32`.
     pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let name = format!("{}{name}", self.prefix);
