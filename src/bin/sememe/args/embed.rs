@@ -20,10 +20,7 @@ pub struct Embed {
     /// Items with key and text: an SQLite file, .jsonl, .jsonl.gz, .csv or .parquet
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
-    #[command(flatten)]
-    pub items: EmbedItems,
-    #[command(flatten)]
-    pub kept: EmbedKept,
+    // Plain ones first: a heading goes on until the next.
     /// The model's name at the endpoint; with a folder, the name to keep with vectors [default there: the folder's]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
@@ -33,10 +30,6 @@ pub struct Embed {
     /// Values a vector, for models that can shorten them
     #[arg(long, value_name = "N")]
     pub dimensions: Option<usize>,
-    #[command(flatten)]
-    pub endpoint: EndpointFlags,
-    #[command(flatten)]
-    pub local: LocalFlags,
     /// Divide every vector by its L2 norm
     #[arg(long)]
     pub normalize: bool,
@@ -52,6 +45,14 @@ pub struct Embed {
     /// Say what would be asked for, and neither ask nor write
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub items: EmbedItems,
+    #[command(flatten)]
+    pub kept: EmbedKept,
+    #[command(flatten)]
+    pub endpoint: EndpointFlags,
+    #[command(flatten)]
+    pub local: LocalFlags,
 }
 
 #[derive(Debug, Args)]
