@@ -306,7 +306,7 @@ fn what_was_answered_is_kept() {
 
 #[test]
 fn killed_at_any_time_it_asks_only_for_the_rest() {
-    let server = Server::start(|_, _| Reply::Late(Duration::from_millis(10)));
+    let server = Server::start(|_, _| Reply::Vectors);
     let desk = Desk::new();
     let texts: Vec<(String, String)> =
         (0..120).map(|i| (format!("item {i:03}"), format!("text {}", i * 7 % 120))).collect();
@@ -316,28 +316,34 @@ fn killed_at_any_time_it_asks_only_for_the_rest() {
         format!("embed items.jsonl -o {db} --url {} --model m --batch-items 3 --concurrency 2 --json", vectors(&server))
     };
     run(&desk, &args("whole.sqlite")).json();
-    let (mut busy, mut kept_before) = (0, 0);
+    // 0 as well while there is no table, or a run holds it.
+    let kept = || {
+        let count = |db: Connection| db.query_row("SELECT count(*) FROM embeddings", [], |row| row.get::<_, i64>(0));
+        if desk.path("killed.sqlite").exists() {
+            Connection::open(desk.path("killed.sqlite")).and_then(count).unwrap_or(0)
+        } else {
+            0
+        }
+    };
     for kill in 0..4 {
-        server.take();
+        let before = kept();
+        // From some call on there is no answer, so that the run cannot end by itself.
+        let answered = 5 + kill;
+        server.play(
+            move |number, _| if number < answered { Reply::Late(Duration::from_millis(2)) } else { Reply::Never },
+        );
         let mut child =
             command(&desk, &args("killed.sqlite")).stdout(std::process::Stdio::null()).spawn().expect("started");
-        while server.count() < 8 && child.try_wait().expect("asked").is_none() {
+        while server.count() <= answered || kept() <= before {
+            assert!(child.try_wait().expect("asked").is_none(), "it ended with calls that have no answer");
             std::thread::sleep(Duration::from_millis(1));
         }
-        std::thread::sleep(Duration::from_millis(3 * kill));
-        busy += usize::from(child.try_wait().expect("asked").is_none());
         child.kill().expect("killed");
         child.wait().expect("gone");
-        // What the table held when a call began is not asked for by it; what it holds now is no less.
-        let kept = table(&desk.path("killed.sqlite"), "embeddings", "id").len();
-        assert!(kept > kept_before, "run {kill} kept {kept}, the one before {kept_before}");
-        kept_before = kept;
+        server.settle();
     }
-    assert!(busy >= 3, "uninformative: {busy} of 4 kills hit a run at work");
+    server.play(|_, _| Reply::Vectors);
     let kept = table(&desk.path("killed.sqlite"), "embeddings", "id");
-    // The server may still read what a killed run had sent.
-    std::thread::sleep(Duration::from_millis(100));
-    server.take();
     let last = run(&desk, &args("killed.sqlite")).json();
     let mut missing: Vec<String> =
         items.iter().filter(|(key, _)| !kept.contains_key(*key)).map(|(_, text)| (*text).to_owned()).collect();

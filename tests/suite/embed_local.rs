@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use sememe::io::{OpenOptions, open, read_labels};
@@ -404,22 +405,28 @@ fn a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one() {
         let out = desk.command(&args(db)).env("RAYON_NUM_THREADS", threads).output().expect("run");
         crate::cli::Run::from(out).ok()
     };
+    let begun = Instant::now();
     run("whole.sqlite", "1");
+    let length = begun.elapsed();
+    let mut random = sememe::rng::stream(7, "kills", 0);
     let mut busy = 0;
-    for kill in 0..6 {
+    for _ in 0..100 {
         let mut child =
             desk.command(&args("killed.sqlite")).stdout(std::process::Stdio::null()).spawn().expect("started");
-        let kept = || if desk.path("killed.sqlite").exists() { rows_of(&desk.path("killed.sqlite")) } else { 0 };
-        let before = kept();
-        while kept() == before && child.try_wait().expect("asked").is_none() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(kill));
-        busy += usize::from(child.try_wait().expect("asked").is_none());
+        std::thread::sleep(length.mul_f64(random.uniform()));
+        let at_work = child.try_wait().expect("asked").is_none();
         child.kill().expect("killed");
         child.wait().expect("gone");
+        if at_work {
+            busy += usize::from(desk.path("killed.sqlite").exists() && rows_of(&desk.path("killed.sqlite")) > 0);
+        } else {
+            fs::remove_file(desk.path("killed.sqlite")).expect("removed");
+        }
+        if busy == 6 {
+            break;
+        }
     }
-    println!("{busy} of 6 kills hit a run at work");
+    println!("{busy} kills hit a run that had kept something");
     assert!(busy > 0, "uninformative");
     run("killed.sqlite", "4");
     assert_eq!(table(&desk.path("killed.sqlite")), table(&desk.path("whole.sqlite")));

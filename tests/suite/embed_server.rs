@@ -31,6 +31,8 @@ pub enum Reply {
     Status(u16, Vec<(&'static str, String)>, String),
     /// Vectors after so long.
     Late(Duration),
+    /// Nothing, until the client goes.
+    Never,
     /// The connection ends without an answer.
     HangUp,
     /// A good answer that ends in the middle.
@@ -107,6 +109,18 @@ impl Server {
         texts
     }
 
+    /// Waits until all that clients sent before they were killed has been read.
+    pub fn settle(&self) {
+        let address = self.url.trim_start_matches("http://").trim_end_matches("/v1");
+        // Connections are taken in order: when this one has ended, all earlier ones have their threads, which hold the list.
+        let mut last = TcpStream::connect(address).expect("connected");
+        last.shutdown(std::net::Shutdown::Write).expect("open");
+        last.read_to_end(&mut Vec::new()).expect("ended");
+        while Arc::strong_count(&self.calls) > 2 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub fn count(&self) -> usize {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -148,6 +162,7 @@ fn serve(stream: &TcpStream, log: &Mutex<Vec<Call>>, play: &Mutex<Arc<Script>>) 
                 (200, Vec::new(), answer(&call.texts(), dims))
             }
             Reply::Status(code, headers, text) => (code, headers, text),
+            Reply::Never => return reader.read_to_end(&mut Vec::new()).map(drop),
             Reply::HangUp => return Ok(()),
             Reply::Half => {
                 let text = answer(&call.texts(), dims);

@@ -95,7 +95,7 @@ fn killed_processes_lose_and_double_nothing() {
     let mut killed = 0;
     for round in 0..12u64 {
         let mut crowd: Vec<Child> = (0..3).map(|_| start()).collect();
-        std::thread::sleep(Duration::from_millis(40 + 23 * round));
+        std::thread::sleep(Duration::from_millis(10 + 25 * round));
         for child in &mut crowd {
             killed += usize::from(child.try_wait().expect("asked").is_none());
             child.kill().expect("killed");

@@ -545,7 +545,7 @@ fn killed(config: &str, items: usize, default_kills: usize) {
     let mut random = rng::stream(5, "kills", 0);
     let broken = desk(items, config);
     let (mut stopped, mut rounds) = (0, 0);
-    while stopped < kills && rounds < 5 * kills {
+    while stopped < kills && rounds < 20 * kills {
         rounds += 1;
         let mut child = broken.command("run --quiet").spawn().expect("started");
         // What is left of a run is shorter than all of it.

@@ -286,6 +286,9 @@ mod mlflow {
             experiment: "a & b".into(),
             tags: BTreeMap::from([("team".into(), "search".into())]),
             token_env: Some("CARGO_MANIFEST_DIR".into()),
+            // A busy machine is no fault of the server's.
+            timeout_seconds: 60,
+            patience_seconds: 120,
             ..settings(&format!("{}/", server.uri))
         };
         let report = run(mlflow, folder.path(), false);
