@@ -19,6 +19,8 @@ thread_local! {
     /// Where a thread packs rows, and where it packs right operands; kept from call to call, as fresh pages cost more than packing.
     static ROOM: RefCell<Vec<bf16::Line>> = const { RefCell::new(Vec::new()) };
     static PACKED: RefCell<Vec<bf16::Line>> = const { RefCell::new(Vec::new()) };
+    /// Where a right operand is turned.
+    static TURNED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// From the operand's row (or column) `rows` on.
@@ -62,21 +64,27 @@ fn gemm(shape: (usize, usize, usize), alpha: f32, accumulate: bool, a: Operand<'
 /// The right operand, as blocks of rows meet it.
 enum Right<'a> {
     Plain(Operand<'a>, usize),
+    /// Columns side by side, so that a block's call finds them as it reads them.
+    Turned(Vec<f32>, usize),
     Packed(bf16::Packed),
 }
 
 impl<'a> Right<'a> {
-    fn new(precision: Precision, b: Operand<'a>, n: usize, k: usize) -> Self {
+    /// For `m` rows of the left one.
+    fn new(precision: Precision, b: Operand<'a>, (m, n, k): (usize, usize, usize)) -> Self {
         match precision {
             Precision::Bf16 => Self::Packed(bf16::Packed::new(b, n, k, PACKED.take())),
+            _ if b.term == 1 && m >= TWO => Self::Turned(turn(b, n, k, TURNED.take()), k),
             _ => Self::Plain(b, k),
         }
     }
 
     /// Gives the room back.
     fn finish(self) {
-        if let Self::Packed(packed) = self {
-            PACKED.set(packed.into_lines());
+        match self {
+            Self::Packed(packed) => PACKED.set(packed.into_lines()),
+            Self::Turned(values, _) => TURNED.set(values),
+            Self::Plain(..) => {}
         }
     }
 
@@ -84,14 +92,38 @@ impl<'a> Right<'a> {
     fn multiply(&self, (m, n): (usize, usize), alpha: f32, a: Operand<'_>, start: Start<'_>, out: &mut [f32]) {
         match self {
             Self::Packed(b) => ROOM.with_borrow_mut(|room| bf16::multiply(m, alpha, a, b, start, out, room)),
-            Self::Plain(b, k) => {
-                if let Start::Row(row) = start {
-                    out.chunks_exact_mut(n).for_each(|out| out.copy_from_slice(row));
-                }
-                gemm((m, n, *k), alpha, !matches!(start, Start::Zeros), a, *b, out);
+            Self::Plain(b, k) => plain((m, n, *k), alpha, a, *b, start, out),
+            Self::Turned(values, k) => {
+                let b = Operand { values, lane: 1, term: n };
+                plain((m, n, *k), alpha, a, b, start, out);
             }
         }
     }
+}
+
+/// `out [m, n] = start + alpha·a·b` by the tuned GEMM.
+fn plain(shape: (usize, usize, usize), alpha: f32, a: Operand<'_>, b: Operand<'_>, start: Start<'_>, out: &mut [f32]) {
+    if let Start::Row(row) = start {
+        out.chunks_exact_mut(shape.1).for_each(|out| out.copy_from_slice(row));
+    }
+    gemm(shape, alpha, !matches!(start, Start::Zeros), a, b, out);
+}
+
+/// Terms of a right operand that are turned together: a cache line.
+const TURN: usize = 16;
+
+/// The right operand `[n, k]` with its terms side by side as `[k, n]`, in `out`, which grows as needed.
+fn turn(b: Operand<'_>, n: usize, k: usize, mut out: Vec<f32>) -> Vec<f32> {
+    if out.len() < n * k {
+        out.resize(n * k, 0.0);
+    }
+    out[..n * k].par_chunks_mut(TURN * n).enumerate().with_min_len((1 << 12) / (TURN * n) + 1).for_each(|(i, rows)| {
+        for (j, line) in b.values.chunks(b.lane).take(n).enumerate() {
+            let line = &line[i * TURN..];
+            rows[j..].iter_mut().step_by(n).zip(line).for_each(|(to, from)| *to = *from);
+        }
+    });
+    out
 }
 
 /// Rows a task gets: equal shares of at most [`ROWS`], in eights; in whole tiles, and less, where packing costs a task nothing.
@@ -121,7 +153,7 @@ pub fn matmul(product: &Product, precision: Precision, a: &[f32], b: &[f32], out
         Layout::Nt => Operand { values: b, lane: k, term: 1 },
         Layout::Nn | Layout::Tn => Operand { values: b, lane: 1, term: n },
     };
-    let (rows, right) = (share(precision, m), Right::new(precision, b, n, k));
+    let (rows, right) = (share(precision, m), Right::new(precision, b, (m, n, k)));
     let start = if accumulate { Start::Out } else { Start::Zeros };
     out.par_chunks_mut(rows * n).enumerate().for_each(|(i, part)| {
         right.multiply((part.len() / n, n), alpha, skip(a, i * rows), start, part);
@@ -145,7 +177,7 @@ pub fn linear(
     }
     let rows = share(precision, n);
     let weight = Operand { values: weight, lane: i, term: 1 };
-    let right = (i > 0).then(|| Right::new(precision, weight, o, i));
+    let right = (i > 0).then(|| Right::new(precision, weight, (n, o, i)));
     let block = |at: usize, pre: &mut [f32], post: Option<(Activation, &mut [f32])>| {
         match &right {
             // The bias is what the product is added to.

@@ -226,7 +226,7 @@ pub struct Repulsion {
 
 impl Default for Repulsion {
     fn default() -> Self {
-        Self { weight: 0.17 }
+        Self { weight: 0.35 }
     }
 }
 
@@ -438,7 +438,7 @@ impl Default for RqVae {
             shared_codebook: false,
             start: CodebookStart::KMeans { iterations: 10, rows: 1 << 16 },
             estimator: Estimator::StraightThrough,
-            codebook: CodebookUpdate::KMeans { iterations: 2, every: 1, settle: 3, balance: None },
+            codebook: CodebookUpdate::KMeans { iterations: 2, every: 3, settle: 3, balance: None },
             reconstruction: Reduction::Sum,
             quantizer: Reduction::Sum,
             quantizer_weight: 1.0,
