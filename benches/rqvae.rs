@@ -50,7 +50,7 @@ fn config(name: &str) -> RqVae {
             codebook_sizes: vec![256; 4],
             batch_rows: 256,
             start: CodebookStart::KMeans { iterations: 3, rows: 2048 },
-            codebook: CodebookUpdate::KMeans { iterations: 1, every: 6, settle: 4, balance: Some(0.3) },
+            codebook: CodebookUpdate::KMeans { iterations: 1, every: 8, settle: 4, balance: Some(0.3) },
             repulsion: Some(Repulsion { weight: 0.08 }),
             optimizer: Optimizer { rate: 3e-3, decoder_factor: 1.5, ..Optimizer::default() },
             ..RqVae::default()

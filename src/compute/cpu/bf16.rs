@@ -73,9 +73,12 @@ impl Packed {
         assert!(available(), "bf16 products were asked for on a processor without them");
         assert!(n > 0 && k > 0 && (n - 1) * b.lane + (k - 1) * b.term < b.values.len());
         let pairs = k.div_ceil(2);
-        // What lies past the last column is never stored, so that it need not be cleared.
-        lines.resize(n.div_ceil(PANEL) * pairs * 2, ZERO);
-        lines.par_chunks_mut(pairs * 2).enumerate().with_min_len((1 << 14) / (pairs * PANEL) + 1).for_each(
+        // What lies past the last column is never stored, so that it need not be cleared; lines of larger operands stay for those.
+        let needed = n.div_ceil(PANEL) * pairs * 2;
+        if lines.len() < needed {
+            lines.resize(needed, ZERO);
+        }
+        lines[..needed].par_chunks_mut(pairs * 2).enumerate().with_min_len((1 << 14) / (pairs * PANEL) + 1).for_each(
             |(panel, lines)| {
                 for half in 0..2 {
                     let first = panel * PANEL + half * 16;
@@ -133,11 +136,13 @@ pub fn multiply(
         assert!(row.len() >= n);
     }
     let pairs = k.div_ceil(2);
-    room.resize(pairs, ZERO);
+    if room.len() < pairs {
+        room.resize(pairs, ZERO);
+    }
     for first in (0..m).step_by(TILE) {
         let rows = TILE.min(m - first);
         pack(a, first, rows, k, room, 1);
-        for (panel, lines) in b.lines.chunks_exact(pairs * 2).enumerate() {
+        for (panel, lines) in b.lines.chunks_exact(pairs * 2).take(n.div_ceil(PANEL)).enumerate() {
             let column = panel * PANEL;
             let width = PANEL.min(n - column);
             let at = first * n + column;
