@@ -511,7 +511,7 @@ fn a_real_model_gives_the_vectors_that_another_program_made() {
     let asked: Vec<&str> = chosen.iter().map(|i| texts[*i].as_str()).collect();
     let embedder = opened(LocalModel { max_tokens: Some(48), ..model(Path::new(&place)) });
     assert_eq!((embedder.pooling(), embedder.dims()), (Pooling::Mean, 384));
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let found = embedder.embed(&asked).expect("rows");
     let seconds = begun.elapsed().as_secs_f64();
     let mut least = 1f64;

@@ -7,7 +7,7 @@ use crate::support::quantiser::{
     Averages, Balanced, ROUNDING, distinct, dots, half_norms, integers, labels, lc_rec, normals, rotated,
     segment_counts, segment_sums, sinkhorn, softmax,
 };
-use crate::support::{assert_close, assert_informative, differs, is_close, plain, small_chunks, wide};
+use crate::support::{assert_close, assert_informative, cases, differs, is_close, wide};
 use sememe::compute::tensor::{Exponent, TensorBackend, from, whole};
 
 /// What outputs hold before a kernel runs, and behind its last value afterwards.
@@ -769,35 +769,6 @@ fn case_determinism<B: TensorBackend>(backend: &B) {
         (sums.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), bits, balanced.labels)
     };
     assert_eq!(run(), run());
-}
-
-macro_rules! cases {
-    ($($case:ident),* $(,)?) => {
-        /// Checked shaders, poisoned buffers.
-        mod gpu {
-            $(#[test]
-            fn $case() {
-                if let Some(gpu) = super::small_chunks() {
-                    super::$case(gpu);
-                }
-            })*
-        }
-        /// As users get it.
-        mod gpu_plain {
-            $(#[test]
-            fn $case() {
-                if let Some(gpu) = super::plain() {
-                    super::$case(gpu);
-                }
-            })*
-        }
-        mod cpu {
-            $(#[test]
-            fn $case() {
-                super::$case(&sememe::compute::cpu::Cpu::new());
-            })*
-        }
-    };
 }
 
 cases! {

@@ -2,7 +2,7 @@
 //! through the very same shapes.
 
 use crate::support::network::{activated, layer_norm, layer_norm_backward, moments, product, slope, stepped};
-use crate::support::{assert_close, differs, download, is_close, plain, rows, small_chunks, upload, wide};
+use crate::support::{assert_close, cases, differs, download, is_close, rows, upload, wide};
 use sememe::compute::tensor::{Activation, Layout, Mask, Precision, Product, Rule, Step, TensorBackend, from, whole};
 use sememe::rng;
 
@@ -739,35 +739,6 @@ fn case_lengths_are_checked<B: TensorBackend>(backend: &B) {
     assert!(backend.optimize(&step, &large, &small, &mut params, &mut out, &mut other).is_err());
     let step = Step { offset: 0, norm_slot: 12, ..step };
     assert!(backend.optimize(&step, &large, &small, &mut params, &mut out, &mut other).is_err());
-}
-
-macro_rules! cases {
-    ($($case:ident),* $(,)?) => {
-        /// Small chunks, checked shaders, poisoned buffers.
-        mod gpu {
-            $(#[test]
-            fn $case() {
-                if let Some(gpu) = super::small_chunks() {
-                    super::$case(gpu);
-                }
-            })*
-        }
-        /// As users get it.
-        mod gpu_plain {
-            $(#[test]
-            fn $case() {
-                if let Some(gpu) = super::plain() {
-                    super::$case(gpu);
-                }
-            })*
-        }
-        mod cpu {
-            $(#[test]
-            fn $case() {
-                super::$case(&sememe::compute::cpu::Cpu::new());
-            })*
-        }
-    };
 }
 
 cases! {

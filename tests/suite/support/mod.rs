@@ -158,6 +158,37 @@ pub fn plain() -> Option<&'static Gpu> {
     GPU.get_or_init(|| try_open(Options::default())).as_ref().map_or_else(|why| skip(why), Some)
 }
 
+/// Makes every case a test on each backend: on a GPU with small chunks, checked shaders and poisoned buffers (`gpu`), on one as
+/// users get it (`gpu_plain`), and on the CPU (`cpu`).
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {
+        mod gpu {
+            $(#[test]
+            fn $case() {
+                if let Some(gpu) = $crate::support::small_chunks() {
+                    super::$case(gpu);
+                }
+            })*
+        }
+        mod gpu_plain {
+            $(#[test]
+            fn $case() {
+                if let Some(gpu) = $crate::support::plain() {
+                    super::$case(gpu);
+                }
+            })*
+        }
+        mod cpu {
+            $(#[test]
+            fn $case() {
+                super::$case(&sememe::compute::cpu::Cpu::new());
+            })*
+        }
+    };
+}
+
+pub(crate) use cases;
+
 #[test]
 fn the_comparator_rejects_what_it_must() {
     assert!(is_close(1.0, 1.0, 0.0, 0.0));
