@@ -450,6 +450,18 @@ fn vectors_and_items_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn a_file_that_no_phase_writes_is_missed_before_any_begins() {
+    let place = Place::new(60);
+    for (setting, name) in [
+        ("embed.vectors=gone.npy", "phase embed reads the vectors"),
+        ("tokenize.tokenizer=gone.json", "phase tokenize reads the tokenizer"),
+    ] {
+        place.refused(&[setting], &[name, "gone."]);
+        assert!(!place.out("prep").exists(), "{setting}");
+    }
+}
+
+#[test]
 fn vectors_may_be_in_an_order_of_their_own() {
     let place = Place::new(150);
     place.run(&[]);

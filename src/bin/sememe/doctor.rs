@@ -60,6 +60,7 @@ fn features() -> Vec<&'static str> {
         ("gpu", cfg!(feature = "gpu")),
         ("cli", cfg!(feature = "cli")),
         ("sqlite", cfg!(feature = "sqlite")),
+        ("pipeline", cfg!(feature = "pipeline")),
         ("redis", cfg!(feature = "redis")),
         ("embed-http", cfg!(feature = "embed-http")),
         ("mlflow", cfg!(feature = "mlflow")),

@@ -323,8 +323,25 @@ pub fn run(
     Ok(report)
 }
 
+/// Refuses a run that would miss a file which no phase writes, before any phase begins.
+fn present(context: &Context<'_>, options: &RunOptions) -> Result<()> {
+    for phase in Phase::ALL.into_iter().filter(|phase| options.phases.contains(phase)) {
+        let mut inputs = context.inputs(phase);
+        if phase == Phase::Embed {
+            inputs.extend(context.config.embed.model_folder.clone().map(|folder| ("the model's folder", folder)));
+        }
+        let missing = inputs.into_iter().find(|(_, path)| !path.starts_with(context.folder) && !path.exists());
+        if let Some((name, path)) = missing {
+            let phase = phase.name();
+            return Err(Error::Data(format!("phase {phase} reads {name}, `{}`, and it is not there", path.display())));
+        }
+    }
+    Ok(())
+}
+
 /// The phases that are asked for, in order.
 fn all(context: &mut Context<'_>, options: &RunOptions, news: &mut dyn FnMut(News<'_>)) -> Result<Vec<PhaseReport>> {
+    present(context, options)?;
     let mut phases = Vec::new();
     for phase in Phase::ALL {
         if !options.phases.contains(&phase) {
