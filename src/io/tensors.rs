@@ -77,6 +77,11 @@ fn float(dtype: &str) -> Option<FloatKind> {
     })
 }
 
+/// The floats of a tensor that lies in `part`.
+fn kind(part: &Window, tensor: &Tensor) -> Result<FloatKind> {
+    float(&tensor.dtype).ok_or_else(|| part.bad(format_args!("holds {}, expected F16, BF16, F32 or F64", tensor.dtype)))
+}
+
 /// Whether the first nine bytes may be those of a safetensors file of `len` bytes.
 pub(crate) fn looks_right(lead: &[u8], len: u64) -> bool {
     match lead {
@@ -169,9 +174,18 @@ impl TensorFile {
         self.tensors.iter().map(|(name, _)| name.as_str())
     }
 
-    fn find(&self, name: &str) -> Option<&Tensor> {
-        let at = self.tensors.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
-        Some(&self.tensors[at].1)
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(&Tensor, FloatKind)> {
+        let Ok(at) = self.tensors.binary_search_by(|(other, _)| other.as_str().cmp(name)) else {
+            return Err(self.window.bad(format_args!("has no tensor `{name}`")));
+        };
+        let tensor = &self.tensors[at].1;
+        let part = self.window.clone().named(name);
+        if !tensor.shape.iter().copied().eq(shape.iter().map(|n| *n as u64)) {
+            let expected: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
+            let (expected, got) = (shape_text(&expected), shape_text(&tensor.shape));
+            return Err(part.bad(format_args!("expected the shape {expected}, got {got}")));
+        }
+        Ok((tensor, kind(&part, tensor)?))
     }
 
     /// Checks that a tensor is there, in this shape and of floats.
@@ -179,19 +193,7 @@ impl TensorFile {
     /// # Errors
     /// If it is not.
     pub(crate) fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
-        let Some(tensor) = self.find(name) else {
-            return Err(self.window.bad(format_args!("has no tensor `{name}`")));
-        };
-        let part = self.window.clone().named(name);
-        if !tensor.shape.iter().copied().eq(shape.iter().map(|n| *n as u64)) {
-            let expected: Vec<u64> = shape.iter().map(|n| *n as u64).collect();
-            let (expected, got) = (shape_text(&expected), shape_text(&tensor.shape));
-            return Err(part.bad(format_args!("expected the shape {expected}, got {got}")));
-        }
-        if float(&tensor.dtype).is_none() {
-            return Err(part.bad(format_args!("holds {}, expected F16, BF16, F32 or F64", tensor.dtype)));
-        }
-        Ok(())
+        self.find(name, shape).map(drop)
     }
 
     /// The values of a tensor that has this shape.
@@ -200,12 +202,12 @@ impl TensorFile {
     /// As [`TensorFile::check`], and if the file cannot be read.
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         use crate::data::RowSource as _;
-        self.check(name, shape)?;
-        let (Some(tensor), dims) = (self.find(name), shape.iter().product::<usize>()) else { return Ok(Vec::new()) };
+        let (tensor, float) = self.find(name, shape)?;
         let (from, to) = tensor.data_offsets;
         let part = self.window.sub(self.data + from, to - from)?.named(name);
+        let dims = shape.iter().product::<usize>();
         let mut values = vec![0.0; dims];
-        if let (Some(float), true) = (float(&tensor.dtype), dims > 0) {
+        if dims > 0 {
             let layout = Layout { start: 0, rows: 1, dims, float, big_endian: false, columns: false };
             DenseRows::new(part, layout).read_rows(0, &mut values)?;
         }
@@ -227,9 +229,7 @@ pub(crate) fn open(w: &Window, wanted: Option<&str>) -> Result<DenseRows> {
     let (name, tensor) = &tensors[pick(w.path(), "tensor", wanted, &candidates)?];
     let (from, to) = tensor.data_offsets;
     let part = w.sub(data + from, to - from)?.named(name);
-    let Some(float) = float(&tensor.dtype) else {
-        return Err(part.bad(format_args!("holds {}, expected F16, BF16, F32 or F64", tensor.dtype)));
-    };
+    let float = kind(&part, tensor)?;
     let text = shape_text(&tensor.shape);
     let [rows, dims] = tensor.shape[..] else {
         let n = tensor.shape.len();

@@ -24,8 +24,7 @@ pub(super) fn settings(context: &Context<'_>) -> Result<Value> {
     #[cfg(feature = "embed")]
     if context.config.embed.model_folder.is_some() {
         use crate::pipeline::embed::Embedder as _;
-        let local = local(context).open().map_err(in_section)?;
-        let model: Value = serde_json::from_str(&local.settings()).unwrap_or_default();
+        let model: Value = serde_json::from_str(&local(context)?.settings()).unwrap_or_default();
         return Ok(
             json!({ "name": embed.model, "model": model, "prefix": embed.prefix, "normalize": embed.normalize }),
         );
@@ -155,18 +154,23 @@ fn copy(context: &Context<'_>, source: &dyn RowSource, order: &[usize]) -> Resul
     writer.finish()
 }
 
-/// The model of a folder, as the configuration has it.
+/// The model of a folder, as the configuration has it; opened once a run, as that hashes all its weights.
 #[cfg(feature = "embed")]
-fn local(context: &Context<'_>) -> crate::pipeline::embed::LocalModel {
+fn local<'a>(context: &'a Context<'_>) -> Result<&'a crate::pipeline::embed::LocalEmbedder> {
+    if let Some(open) = context.local.get() {
+        return Ok(open);
+    }
     let embed = &context.config.embed;
-    crate::pipeline::embed::LocalModel {
+    let model = crate::pipeline::embed::LocalModel {
         folder: embed.model_folder.clone().unwrap_or_default(),
         name: embed.model.clone(),
         pooling: embed.pooling,
         max_tokens: embed.max_tokens,
         dimensions: embed.dimensions,
         prompt: embed.prompt.clone(),
-    }
+    };
+    let open = model.open().map_err(in_section)?;
+    Ok(context.local.get_or_init(|| open))
 }
 
 /// A setting's error by its name in the file.
@@ -207,26 +211,24 @@ fn endpoint(context: &Context<'_>, url: &str, model: &str) -> Result<crate::pipe
     endpoint.connect()
 }
 
-/// What the configuration has texts turned into vectors by.
-#[cfg(any(feature = "embed", feature = "embed-http"))]
-fn embedder(context: &Context<'_>) -> Result<Box<dyn crate::pipeline::embed::Embedder>> {
-    let settings = &context.config.embed;
-    match (&settings.model_folder, &settings.url, &settings.model) {
-        #[cfg(feature = "embed")]
-        (Some(_), _, _) => Ok(Box::new(local(context).open().map_err(in_section)?)),
-        #[cfg(feature = "embed-http")]
-        (None, Some(url), Some(model)) => Ok(Box::new(endpoint(context, url, model)?)),
-        _ => Err(no_model()),
-    }
-}
-
 /// Vectors from a model: asked for where a text is new or changed, and kept by content.
 #[cfg(any(feature = "embed", feature = "embed-http"))]
 fn ask(context: &Context<'_>) -> Result<Done> {
-    use crate::pipeline::embed::{EmbedOptions, Texts, VectorTable, embed, export};
+    use crate::pipeline::embed::{EmbedOptions, Embedder, Texts, VectorTable, embed, export};
 
     let settings = &context.config.embed;
-    let embedder = embedder(context)?;
+    #[cfg(feature = "embed-http")]
+    let at_endpoint;
+    let embedder: &dyn Embedder = match (&settings.model_folder, &settings.url, &settings.model) {
+        #[cfg(feature = "embed")]
+        (Some(_), _, _) => local(context)?,
+        #[cfg(feature = "embed-http")]
+        (None, Some(url), Some(model)) => {
+            at_endpoint = endpoint(context, url, model)?;
+            &at_endpoint
+        }
+        _ => return Err(no_model()),
+    };
     let items = items::read(context)?;
     let texts = Texts::new(items.keys, items.texts)?;
     context.room(Phase::Embed)?;
@@ -238,7 +240,7 @@ fn ask(context: &Context<'_>) -> Result<Done> {
         prefix: settings.prefix.clone(),
         ..EmbedOptions::default()
     };
-    let report = embed(&texts, &*embedder, &table, &options, context.observer)?;
+    let report = embed(&texts, embedder, &table, &options, context.observer)?;
     export(&texts, &table, &context.at(ROWS), None)?;
     let note = embedder.note().map(|note| format!("; {note}")).unwrap_or_default();
     let told = format!(

@@ -144,6 +144,9 @@ struct Context<'a> {
     track: &'a Track<'a>,
     state: State,
     hashes: Hashes,
+    /// The model of phase embed, once it was asked for.
+    #[cfg(feature = "embed")]
+    local: std::cell::OnceCell<crate::pipeline::embed::LocalEmbedder>,
     /// Whether the phase at work began before, with the same settings and inputs, and was stopped.
     continues: bool,
 }
@@ -309,6 +312,8 @@ pub fn run(
         track: &track,
         state: State::load(folder),
         hashes: Hashes::default(),
+        #[cfg(feature = "embed")]
+        local: std::cell::OnceCell::new(),
         continues: false,
     };
     let outcome = all(&mut context, options, news);

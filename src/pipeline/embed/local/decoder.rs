@@ -78,7 +78,7 @@ impl Decoder {
             })
         };
         Ok(Self {
-            words: from.tensor("embed_tokens.weight", &[config.vocabulary, hidden])?,
+            words: from.tensor(WORDS, &[config.vocabulary, hidden])?,
             layers: (0..config.windowed.len()).map(layer).collect::<Result<_>>()?,
             norm: RmsNorm::load(&from.part("norm"), hidden, eps, gemma)?,
             config: config.clone(),

@@ -20,7 +20,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Texts are cut to `max_tokens`, what a tokenizer adds included; `None` for texts of any length.
+    /// Reads the tokenizer; texts are of any length until [`Tokens::cut`].
     pub(super) fn open(folder: &Path, lower_case: bool, prompt: String, vocabulary: usize) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         if !path.exists() {
