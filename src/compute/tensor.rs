@@ -6,6 +6,8 @@
 //!
 //! Shapes: `n` rows of a batch, `k` codewords, `e` values of a code vector. Non-finite values pass through to whatever
 //! depends on them, so that a loss shows them. Every reduction has a fixed order.
+//!
+//! One file past the usual length: the operations and the types that they take are one contract, which both backends keep.
 
 use super::Backend;
 use crate::error::Result;

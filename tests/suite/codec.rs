@@ -1,4 +1,6 @@
 //! The codec end to end: exact codes, round trips of files, decoding, and the refusals.
+//!
+//! One file past the usual length: every case builds on the small codecs and the oracle at the top.
 
 use sememe::compute::reference::Chain;
 use sememe::fit::{Fitted, MiniBatchRqKMeans, MiniBatchTrainer};

@@ -1,4 +1,6 @@
 //! Training data for language models: what is written, who is on which side of the split, and what is refused.
+//!
+//! One file past the usual length: every case builds on the catalogue and the readers at the top.
 
 use sememe::Error;
 use sememe::pipeline::dialogues::{Dialogues, Form, Task, TemplateSource, Templates, Turn, compose};

@@ -1,4 +1,6 @@
 //! Models in folders: against plain `f64` loops, against the vectors of a real model, and whatever a folder lacks.
+//!
+//! One file past the usual length: every case builds on the folders and the comparisons at the top.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,6 @@
 //! Trainings of RQ-VAEs: stopping and going on, refusals, collapse, starts from RQ-KMeans, all terms on both backends.
+//!
+//! One file past the usual length: every case builds on the rows, settings and recorders at the top.
 
 use sememe::fit::rqvae::{
     Alignment, CheckpointKind, CodebookStart, CodebookUpdate, Diversity, EpochReport, Estimator, Monitor, NetworkInit,

@@ -2,6 +2,7 @@
 //!
 //! [`RqVae`] are the settings, [`RqVaeTrainer`] a training that can be stopped, saved and resumed.
 
+mod check;
 mod codebooks;
 mod config;
 mod data;

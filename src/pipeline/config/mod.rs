@@ -6,12 +6,11 @@
 mod load;
 mod place;
 mod sections;
+mod train;
 
 pub use load::{Loaded, Overrides, load};
-pub use sections::{
-    Assign, Clusters, DryRun, Embed, OnChange, OnNewRows, Policy, Report, ResumeFrom, Sizes, Tokenize, Train,
-    TrainMethod,
-};
+pub use sections::{Assign, Clusters, DryRun, Embed, OnChange, Policy, Report, Tokenize};
+pub use train::{OnNewRows, ResumeFrom, Sizes, Train, TrainMethod};
 
 use std::path::PathBuf;
 

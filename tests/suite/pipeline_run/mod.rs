@@ -1,4 +1,12 @@
 //! Whole runs: what they leave, what they skip, and that a kill changes nothing.
+//!
+//! One file past the usual length: every case builds on the catalogue and the place at the top.
+
+#[cfg(feature = "embed-http")]
+mod endpoint;
+#[cfg(feature = "embed")]
+mod folder;
+mod program;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -497,164 +505,6 @@ fn two_runs_do_not_share_a_folder() {
     place.run(&[]);
 }
 
-fn desk(items: usize, config: &str) -> Desk {
-    let desk = Desk::new();
-    Catalogue::new(items).write(&desk.path(""));
-    desk.file("sememe.toml", config.as_bytes());
-    desk
-}
-
-#[test]
-fn the_program_runs_checks_and_writes_configurations() {
-    let desk = desk(150, CONFIG);
-    let run = desk.run("run").ok();
-    assert!(run.stdout.contains("6 phases run, 0 up to date"), "{}", run.stdout);
-    assert!(run.stderr.contains("train     runs: it has not run yet"), "{}", run.stderr);
-    let value = desk.run("run --json").json();
-    assert_eq!(value["phases"].as_array().map(Vec::len), Some(6));
-    assert!(value["phases"].as_array().expect("a list").iter().all(|phase| phase["ran"] == false));
-    let value = desk.run("run --json --phase tokenize,report --rebuild report").json();
-    assert_eq!(value["phases"].as_array().map(Vec::len), Some(2));
-    desk.run("run --config none.toml").fails(2, &["none.toml", "sememe init"]);
-    desk.run("run --set train.levls=3").fails(2, &["did you mean `levels`?"]);
-    desk.refuses("init", 2, &["sememe.toml", "--force"]);
-    desk.run("init other.toml").ok();
-    let check = desk.run("config check other.toml").ok();
-    assert!(check.stdout.contains("[train.rq_kmeans]"), "{}", check.stdout);
-    let value = desk.run("config check --json --set train.levels=5").json();
-    assert_eq!(value["train"]["levels"], 5);
-    // What is printed in full is a configuration itself.
-    let full = desk.run("config check").ok().stdout;
-    desk.file("full.toml", full.as_bytes());
-    let value = desk.run("run --json --config full.toml").json();
-    assert!(value["phases"].as_array().expect("a list").iter().all(|phase| phase["ran"] == false), "{value:#}");
-    desk.file("broken.toml", b"[train]\nlevls = 3\n");
-    desk.run("config check broken.toml").fails(3, &["broken.toml", "line 2, column 1", "did you mean `levels`?"]);
-}
-
-#[test]
-fn a_dry_run_is_small_and_apart() {
-    let network = format!("{CONFIG}[dry_run]\nitems = 60\nepochs = 1\n")
-        .replace("[train]\n", "[train]\nmethod = \"rqvae\"\n")
-        + "[train.rqvae]\nhidden = [8]\ncode_dims = 4\nbatch_rows = 16\nautoencoder_epochs = 0\nepochs = 50\n";
-    let desk = desk(150, &network);
-    let value = desk.run("run --dry-run --json").json();
-    let checked: Vec<&str> = value["checked"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
-    assert!(checked.contains(&"prep/items.jsonl: 60 lines"), "{checked:#?}");
-    assert!(checked.iter().any(|line| line.starts_with("train/rqvae/last.safetensors")), "{checked:#?}");
-    assert!(desk.path("out/dry-run/report/report.html").exists());
-    assert!(!desk.path("out/prep").exists() && !desk.path("out/state.json").exists());
-}
-
-/// Kills the program at moments spread over a run, runs it to its end, and wants the artifacts of a run that nothing stopped.
-fn killed(config: &str, items: usize, default_kills: usize) {
-    let kills = std::env::var("SEMEME_KILLS").map_or(default_kills, |text| text.parse().expect("a number"));
-    let whole = desk(items, config);
-    let begun = Instant::now();
-    whole.run("run --quiet").ok();
-    let length = begun.elapsed();
-    let expected = content(&whole.path("out"));
-    let mut random = rng::stream(5, "kills", 0);
-    let broken = desk(items, config);
-    let (mut stopped, mut rounds) = (0, 0);
-    while stopped < kills && rounds < 20 * kills {
-        rounds += 1;
-        let mut child = broken.command("run --quiet").spawn().expect("started");
-        // What is left of a run is shorter than all of it.
-        std::thread::sleep(length.mul_f64(0.7 * random.uniform()).max(Duration::from_millis(1)));
-        let at_work = child.try_wait().expect("asked").is_none();
-        child.kill().expect("killed");
-        child.wait().expect("gone");
-        stopped += usize::from(at_work);
-        if !at_work {
-            fs::remove_dir_all(broken.path("out")).expect("removed");
-        }
-    }
-    broken.run("run --quiet").ok();
-    let got = content(&broken.path("out"));
-    assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
-    for (name, bytes) in &expected {
-        assert!(got[name] == *bytes, "{name} differs after {stopped} kills");
-    }
-    assert!(stopped * 2 >= kills, "only {stopped} of {rounds} runs were stopped before their end");
-    println!("{stopped} kills at work in {rounds} rounds");
-}
-
-#[test]
-fn a_killed_run_goes_on_to_the_same_artifacts() {
-    killed(CONFIG, 400, 8);
-}
-
-#[test]
-fn a_killed_run_with_a_network_goes_on_to_the_same_artifacts() {
-    let config = CONFIG.replace("[train]\n", "[train]\nmethod = \"rqvae\"\n")
-        + "[train.rqvae]\nhidden = [16]\ncode_dims = 4\nbatch_rows = 32\nautoencoder_epochs = 1\nepochs = 12\ncheckpoint_steps = 5\n";
-    killed(&config, 300, 6);
-}
-
-#[cfg(feature = "embed-http")]
-mod endpoint {
-    use super::*;
-    use crate::embed_server::{Reply, Server, status};
-
-    fn place(server: &Server, items: usize) -> Place {
-        let place = Place::new(items);
-        let config = CONFIG.replace(
-            "vectors = \"rows.npy\"",
-            &format!(
-                "url = \"{}\"\nmodel = \"m\"\nbatch_items = 16\napi_key_env = \"THE_KEY\"\nretries = 0",
-                server.url
-            ),
-        );
-        fs::write(place.path("sememe.toml"), format!("env_file = \".env\"\n{config}")).expect("written");
-        fs::write(place.path(".env"), "THE_KEY=s3cret-key\n").expect("written");
-        place
-    }
-
-    #[test]
-    fn one_changed_item_is_one_call_and_moves_no_other_id() {
-        let server = Server::start(|_, _| Reply::Vectors);
-        let place = place(&server, 100);
-        place.run(&[]);
-        let calls = server.take();
-        assert_eq!(calls.len(), 100usize.div_ceil(16));
-        assert!(calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer s3cret-key")));
-        assert_eq!(ran(&place.run(&[])), [""; 0]);
-        assert_eq!(server.take().len(), 0, "nothing changed, nothing is asked for");
-        let before = place.lines("assign/ids.jsonl");
-        let mut catalogue = Catalogue::new(100);
-        catalogue.titles[40] = "Something else".into();
-        catalogue.write(place.0.path());
-        let report = place.run(&[]);
-        assert_eq!(ran(&report), ["prep", "embed", "assign", "tokenize", "report"]);
-        let calls = server.take();
-        assert_eq!(calls.len(), 1);
-        assert_eq!(calls[0].texts(), ["Something else"]);
-        let after = place.lines("assign/ids.jsonl");
-        let changed: Vec<&Value> = before.iter().zip(&after).filter(|(a, b)| a != b).map(|(_, b)| b).collect();
-        assert!(changed.len() <= 1, "{changed:#?}");
-        assert!(before.iter().zip(&after).all(|(a, b)| a["codes"] == b["codes"] && a["counter"] == b["counter"]));
-        // The key is nowhere in what a run leaves.
-        for (name, path) in files(&place.path("out")) {
-            let bytes = fs::read(path).expect("read");
-            assert!(!bytes.windows(6).any(|part| part == b"s3cret"), "{name}");
-        }
-    }
-
-    #[test]
-    fn an_endpoint_that_fails_keeps_what_was_answered() {
-        let server = Server::start(|call, _| if call < 3 { Reply::Vectors } else { status(503, "busy") });
-        let place = place(&server, 100);
-        place.refused(&["embed.concurrency=1"], &["503", "48 of 100"]);
-        server.play(|_, _| Reply::Vectors);
-        server.take();
-        place.run(&["embed.concurrency=1"]);
-        assert_eq!(server.take().len(), 52usize.div_ceil(16));
-        fs::write(place.path(".env"), "").expect("written");
-        place.refused(&["embed.model=other"], &["`embed.api_key_env`", "THE_KEY"]);
-    }
-}
-
 #[test]
 fn figures_of_every_phase_are_kept() {
     let place = Place::new(150);
@@ -717,40 +567,4 @@ fn recall_is_a_report_where_it_is_configured() {
     fs::write(place.path("sememe.toml"), CONFIG).expect("written");
     place.run(&[]);
     assert!(!place.out("tokenize/recall_report.json").exists());
-}
-
-#[cfg(feature = "embed")]
-mod folder {
-    use super::*;
-    use crate::embed_oracle;
-
-    #[test]
-    fn a_model_in_a_folder_is_an_input_like_any_other() {
-        let place = Place::new(60);
-        let mut t = embed_oracle::bert(&place.path("model"), "mean");
-        let config =
-            CONFIG.replace("vectors = \"rows.npy\"", "model_folder = \"model\"\nmodel = \"tiny\"\nbatch_items = 16");
-        fs::write(place.path("sememe.toml"), &config).expect("written");
-        let items: Vec<String> = crate::embed_local::items(60)
-            .iter()
-            .map(|(key, text)| serde_json::json!({"id": key, "title": text}).to_string() + "\n")
-            .collect();
-        fs::write(place.path("items.jsonl"), items.concat()).expect("written");
-        place.run(&[]);
-        assert_eq!(ran(&place.run(&[])), [""; 0]);
-        // The folder may move; what is in it may not change.
-        fs::rename(place.path("model"), place.path("moved")).expect("renamed");
-        assert_eq!(ran(&place.run(&["embed.model_folder=\"moved\""])), [""; 0]);
-        assert!(ran(&place.run(&["embed.model_folder=\"moved\"", "embed.max_tokens=4"])).contains(&"embed"));
-        t.0.get_mut("encoder.layer.1.output.dense.bias").expect("a bias").1[3] += 0.5;
-        t.save(&place.path("moved/model.safetensors"));
-        let report = place.run(&["embed.model_folder=\"moved\"", "embed.max_tokens=4"]);
-        assert!(ran(&report).contains(&"embed"));
-        place.refused(&["embed.model_folder=\"moved\"", "embed.max_tokens=99"], &["`embed.max_tokens`", "3 to 12"]);
-        place.refused(&["embed.model_folder=\"absent\""], &["absent", "is not there"]);
-        place.refused(
-            &["embed.model_folder=\"moved\"", "embed.retries=1", "embed.api_key_env=\"K\""],
-            &["`embed.api_key_env`", "`url`"],
-        );
-    }
 }
