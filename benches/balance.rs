@@ -1,8 +1,8 @@
 //! Balanced training on files: loads, R² and time beside plain training, one `RESULT` line a case.
 //!
-//! usage: cargo bench --bench balance                    shipped catalogue, and seeded clusters (23,000 × 50, 10 clusters)
-//!        cargo bench --bench balance -- DATA.npy ...    files in the place of the shipped catalogue
-//!        cargo bench --bench balance -- --test          everything once on little
+//! usage: cargo bench -p sememe --bench balance                    shipped catalogue, and seeded clusters (23,000 × 50, 10 clusters)
+//!        cargo bench -p sememe --bench balance -- DATA.npy ...    files in the place of the shipped catalogue
+//!        cargo bench -p sememe --bench balance -- --test          everything once on little
 //!
 //! The clusters: 40 centres of 50 standard normal values, each row a centre drawn uniformly plus 0.5 times standard normal noise, all
 //! from the stream "bench.clusters" of seed 7.

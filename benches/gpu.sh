@@ -14,7 +14,7 @@
 #   SEMEME_COMMIT       the commit, where there is no git
 #   PYTHON              the Python to ask for torch (default python3)
 #
-# Build both programs elsewhere with: cargo test --release --no-run --test suite; cargo bench --no-run --bench kernels --bench rqvae
+# Build both programs elsewhere with: cargo test --release --no-run -p sememe --test suite; cargo bench -p sememe --no-run --bench kernels --bench rqvae
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -41,7 +41,7 @@ echo "== GPU tests"
 if [[ -n ${SEMEME_SUITE:-} ]]; then
     suite=("$SEMEME_SUITE")
 else
-    suite=(cargo test --release --test suite --)
+    suite=(cargo test --release -p sememe --test suite --)
 fi
 "${suite[@]}" parity codec tensors quantisers gradients rqvae 2>&1 | tee "$work/suite"
 
@@ -50,7 +50,7 @@ echo "== kernels"
 if [[ -n ${SEMEME_KERNELS:-} ]]; then
     kernels=("$SEMEME_KERNELS" --bench)
 else
-    kernels=(cargo bench --bench kernels --)
+    kernels=(cargo bench -p sememe --bench kernels --)
 fi
 [[ -z $small ]] || kernels+=(--test)
 "${kernels[@]}" 2>&1 | tee "$work/kernels"
@@ -59,7 +59,7 @@ echo "== RQ-VAE"
 if [[ -n ${SEMEME_RQVAE:-} ]]; then
     rqvae=("$SEMEME_RQVAE" --sweep)
 else
-    rqvae=(cargo bench --bench rqvae -- --sweep)
+    rqvae=(cargo bench -p sememe --bench rqvae -- --sweep)
 fi
 [[ -z $small ]] || rqvae+=(--small)
 "${rqvae[@]}" 2>&1 | tee "$work/rqvae"

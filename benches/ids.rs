@@ -1,6 +1,6 @@
 //! The trie of 10M items of 4 codes: built, opened, and asked what may come next.
 //!
-//! `cargo bench --bench ids`, or `-- --test` to run each once, on 100,000 items.
+//! `cargo bench -p sememe --bench ids`, or `-- --test` to run each once, on 100,000 items.
 
 use criterion::Criterion;
 use sememe::ids::Trie;

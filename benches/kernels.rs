@@ -1,6 +1,6 @@
 //! Times of the heavy kernels and, for `assign`, the share of arithmetic they reach.
 //!
-//! `cargo bench --bench kernels` takes large shapes on hardware and small ones on a software device; `-- --test` runs every
+//! `cargo bench -p sememe --bench kernels` takes large shapes on hardware and small ones on a software device; `-- --test` runs every
 //! bench once. Products of networks are timed beside it. Every kernel of `assign` that the device has is timed, or those that `SEMEME_ASSIGN=Tiles,Matrix` names;
 //! `SEMEME_SMALL=1` takes the small shapes; `SEMEME_PEAK_TFLOPS` is the device's f32 peak, for shares of it. Each `assign` is first checked against f64 on sampled rows: a wrong kernel's time means nothing.
 

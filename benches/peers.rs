@@ -1,6 +1,6 @@
 //! Sememe's side of the comparison with other systems: trains and encodes one file from memory, prints one JSON line.
 //!
-//! `cargo bench --bench peers -- DATA.npy [--refine ROUNDS,BEAM] [--iterations 25] [--seed 0]`; `benches/peers/compare.py` runs it
+//! `cargo bench -p sememe --bench peers -- DATA.npy [--refine ROUNDS,BEAM] [--iterations 25] [--seed 0]`; `benches/peers/compare.py` runs it
 //! beside the peers. Without a file it runs on the shipped catalogue, which keeps it honest in CI.
 
 use sememe::{Codec, Device, EncodeOptions, Matrix, Refine, RqKMeans, eval, io};

@@ -1,6 +1,6 @@
 //! Training, encoding and decoding of the shipped catalogue on the CPU backend.
 //!
-//! `cargo bench --bench pipeline`, or `-- --test` to run each once.
+//! `cargo bench -p sememe --bench pipeline`, or `-- --test` to run each once.
 
 use criterion::{Criterion, Throughput};
 use sememe::compute::Backend as _;

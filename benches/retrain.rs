@@ -1,7 +1,7 @@
 //! What a catalogue's IDs go through when its codec is trained again: 80 % of the rows train the old codec, all rows the new one, and
 //! the IDs of the 80 % are compared.
 //!
-//! `cargo bench --bench retrain [-- FILE.npy]`, by default on Amazon Beauty where it is at hand, else on the shipped packages;
+//! `cargo bench -p sememe --bench retrain [-- FILE.npy]`, by default on Amazon Beauty where it is at hand, else on the shipped packages;
 //! `-- --test` takes 1,000 of those.
 
 use sememe::eval::{EvalOptions, evaluate, measure_churn};

@@ -1,7 +1,7 @@
 //! RQ-VAE training on a file, one JSON line a configuration, for `benches/peers/rqvae.py`; a small run without arguments.
 //!
-//! usage: cargo bench --bench rqvae -- --sweep [--small]     rows/s of training steps on the GPU, batches 256 to 20480
-//!        cargo bench --bench rqvae -- DATA.npy [--config semantic-id|residual-vq|animind] [--epochs N] [--seed N] [--health-last]
+//! usage: cargo bench -p sememe --bench rqvae -- --sweep [--small]     rows/s of training steps on the GPU, batches 256 to 20480
+//!        cargo bench -p sememe --bench rqvae -- DATA.npy [--config semantic-id|residual-vq|animind] [--epochs N] [--seed N] [--health-last]
 //!                                    [--precision f32|bf16]
 
 use sememe::fit::rqvae::{CodebookStart, CodebookUpdate, NetworkInit, Optimizer, Repulsion, RqVae, RqVaeTrainer};

@@ -1,6 +1,6 @@
 //! Assignments a second, new and known, in stores of 1M items: one process, batches of 10,000, as `sememe assign` does.
 //!
-//! `cargo bench --bench stores --features redis`, or with `-- --test` 20,000 items. `SEMEME_BENCH_ITEMS` sets another number. Redis is
+//! `cargo bench -p sememe --features sqlite,redis --bench stores`, or with `-- --test` 20,000 items. `SEMEME_BENCH_ITEMS` sets another number. Redis is
 //! measured where `redis-server` is installed: a server of its own on a socket, with `appendfsync always` and `everysec`.
 
 // Without either kind of store nothing is left to be measured.

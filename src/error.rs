@@ -133,7 +133,10 @@ impl Error {
     }
 }
 
-/// Fails with [`Error::Shape`] unless `expected == got`.
-pub(crate) fn check_shape(what: &'static str, expected: usize, got: usize, place: impl Into<String>) -> Result<()> {
+/// Holds two sizes to each other.
+///
+/// # Errors
+/// [`Error::Shape`] unless `expected == got`.
+pub fn check_shape(what: &'static str, expected: usize, got: usize, place: impl Into<String>) -> Result<()> {
     if expected == got { Ok(()) } else { Err(Error::Shape { what, expected, got, place: place.into() }) }
 }

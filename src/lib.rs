@@ -44,7 +44,6 @@
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
-//! | [`pipeline`] | whole runs: from a catalogue to tokens as one file says, and a page about it; a sweep over settings |
 //! | [`compute`] | the CPU and GPU backends behind [`Device`] |
 //! | [`progress`] | [`Observer`]: what long work tells, and how it is stopped |
 //!
@@ -53,14 +52,14 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `gpu` | yes | the WGSL backend for Vulkan, Metal and DX12; without it the crate is CPU only |
-//! | `cli` | yes | what the program `sememe` needs; a library user leaves it out |
-//! | `sqlite` | yes | stores of IDs in SQLite files; items from and texts to SQLite databases |
-//! | `pipeline` | yes | whole runs from one TOML file; brings `sqlite` |
+//! | `sqlite` | no | stores of IDs in SQLite files |
 //! | `redis` | no | stores of IDs in a Redis server |
-//! | `embed-http` | no | texts to embeddings by an OpenAI-compatible endpoint; brings HTTP, TLS and `sqlite` |
-//! | `mlflow` | no | the figures of a run to an MLflow server; brings HTTP and TLS |
-//! | `embed` | no | texts to embeddings by a model in a folder, on the CPU; brings candle, tokenizers and `sqlite` |
 //! | `parquet` | no | embeddings from and codes to parquet files |
+//!
+//! # Beside it
+//!
+//! `sememe-text` makes texts of a catalogue and vectors of texts, `sememe-run` does everything that one TOML file says, `sememe-cli` is the
+//! program `sememe`.
 
 pub mod codec;
 pub mod compute;
@@ -70,13 +69,12 @@ pub mod eval;
 pub mod fit;
 pub mod ids;
 pub mod io;
-pub mod pipeline;
 pub mod progress;
 pub mod rng;
 
 pub use codec::{Codec, EncodeOptions, Encoded, Encoder, Manifest};
 pub use compute::{Device, DeviceInfo, DeviceKind, Metric};
 pub use data::{BadRows, Codes, Matrix, MatrixView, RowSource, Screened, Sequences};
-pub use error::{Error, Result};
+pub use error::{Error, Result, check_shape};
 pub use fit::{Balance, EmptyPolicy, Init, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
 pub use progress::{Event, LevelSummary, Observer};

@@ -119,7 +119,7 @@ impl AtomicFile {
     }
 
     /// An error of a write to this file.
-    pub(crate) fn failed(&self, e: io::Error) -> Error {
+    pub fn failed(&self, e: io::Error) -> Error {
         Error::io("write", &self.target, e)
     }
 
@@ -193,8 +193,7 @@ impl Drop for AtomicFile {
 ///
 /// # Errors
 /// If the folder cannot be listed or a file not be removed.
-#[cfg(feature = "pipeline")]
-pub(crate) fn remove_leftovers(folder: &Path) -> Result<()> {
+pub fn remove_leftovers(folder: &Path) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|e| Error::io("read", folder, e))?,

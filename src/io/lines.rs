@@ -59,14 +59,14 @@ impl<R: BufRead> Lines<R> {
 }
 
 /// A JSON error with the file's line in place of serde's, which only knows the one line it was given.
-pub(crate) fn json_bad(path: &Path, line: u64, e: &serde_json::Error) -> Error {
+pub fn json_bad(path: &Path, line: u64, e: &serde_json::Error) -> Error {
     let text = e.to_string();
     let cause = text.rsplit_once(" at line ").map_or(text.as_str(), |(cause, _)| cause);
     Error::format(path, format!("line {line}, column {}: {cause}", e.column()))
 }
 
 /// A CSV error with its line.
-pub(crate) fn csv_bad(path: &Path, e: &csv::Error) -> Error {
+pub fn csv_bad(path: &Path, e: &csv::Error) -> Error {
     let line = e.position().map_or(1, csv::Position::line);
     Error::format(
         path,

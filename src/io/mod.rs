@@ -31,34 +31,31 @@ mod pick;
 mod rows_writer;
 mod tensors;
 mod titles;
-pub mod track;
 mod window;
 
 pub(crate) use arrays::{Array, Values, write_arrays};
-#[cfg(feature = "pipeline")]
-pub(crate) use atomic::remove_leftovers;
-pub use atomic::{AtomicFile, read_bytes_capped, write_bytes_atomic};
+pub use atomic::{AtomicFile, read_bytes_capped, remove_leftovers, write_bytes_atomic};
 pub(crate) use bytes::Bytes;
 pub use codes_reader::{CodesFile, read_codes, read_codes_file};
 pub use codes_writer::CodesWriter;
 pub use events::{EventItem, EventsFile, read_events};
 pub use ids_reader::{IdLine, read_ids};
 pub use ids_writer::IdsWriter;
-pub(crate) use lines::{csv_bad, json_bad};
-pub(crate) use open::extension;
-pub use open::{OpenOptions, open};
+pub use lines::{csv_bad, json_bad};
+pub use open::{OpenOptions, extension, open};
 #[cfg(feature = "parquet")]
-pub(crate) use parquet_text::ParquetTexts;
+pub use parquet_text::ParquetTexts;
 pub use rows_writer::RowsWriter;
-#[cfg(feature = "embed")]
-pub(crate) use tensors::TensorFile;
-pub(crate) use titles::each_json_line;
-pub use titles::{read_keys, read_labels, read_titles};
-pub(crate) use window::Window;
+pub use tensors::TensorFile;
+pub use titles::{each_json_line, read_keys, read_labels, read_titles};
+pub use window::{Window, WindowReader};
 
 /// Calls `row` with the number and the texts of every row of a parquet file, lists joined by `separator`; the first field is a key.
+///
+/// # Errors
+/// If the file cannot be read as parquet, lacks a column, or `row` fails.
 #[cfg(feature = "parquet")]
-pub(crate) fn each_parquet_row(
+pub fn each_parquet_row(
     path: &std::path::Path,
     wanted: &[&str],
     separator: &str,
@@ -68,7 +65,10 @@ pub(crate) fn each_parquet_row(
 }
 
 /// The names of a parquet file's columns.
+///
+/// # Errors
+/// If the file cannot be read as parquet.
 #[cfg(feature = "parquet")]
-pub(crate) fn parquet_columns(path: &std::path::Path) -> crate::Result<Vec<String>> {
+pub fn parquet_columns(path: &std::path::Path) -> crate::Result<Vec<String>> {
     parquet_text::columns(&Window::open(path)?)
 }

@@ -40,7 +40,8 @@ pub(crate) fn pickled(path: &Path, what: &str) -> Error {
 }
 
 /// The extension in lower case.
-pub(crate) fn extension(path: &Path) -> String {
+#[must_use]
+pub fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 

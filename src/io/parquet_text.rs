@@ -137,14 +137,17 @@ fn scalars(w: &Window, field: &str, column: &ArrayRef) -> Result<Vec<String>> {
 }
 
 /// Writes columns of text to a parquet file that appears when it is complete.
-pub(crate) struct ParquetTexts {
+pub struct ParquetTexts {
     writer: ArrowWriter<AtomicFile>,
     schema: Arc<Schema>,
 }
 
 impl ParquetTexts {
     /// Starts a file: columns that always hold a text, then those that may hold none.
-    pub(crate) fn create(path: &Path, full: &[&str], nullable: &[&str]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub fn create(path: &Path, full: &[&str], nullable: &[&str]) -> Result<Self> {
         let fields = full.iter().map(|name| (name, false)).chain(nullable.iter().map(|name| (name, true)));
         let fields: Vec<Field> = fields.map(|(name, null)| Field::new(*name, DataType::Utf8, null)).collect();
         let schema = Arc::new(Schema::new(fields));
@@ -154,14 +157,22 @@ impl ParquetTexts {
         Ok(Self { writer, schema })
     }
 
-    pub(crate) fn put(&mut self, columns: &[Vec<Option<&str>>]) -> Result<()> {
+    /// Writes rows, given as one list a column.
+    ///
+    /// # Errors
+    /// If the system refuses, or the columns are not of one length.
+    pub fn put(&mut self, columns: &[Vec<Option<&str>>]) -> Result<()> {
         let arrays = columns.iter().map(|texts| Arc::new(StringArray::from(texts.clone())) as ArrayRef).collect();
         let batch = RecordBatch::try_new(self.schema.clone(), arrays);
         let done = batch.map_err(ParquetError::from).and_then(|batch| self.writer.write(&batch));
         done.map_err(|e| refused(self.writer.inner().path(), e))
     }
 
-    pub(crate) fn finish(self) -> Result<()> {
+    /// Puts the file in place.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn finish(self) -> Result<()> {
         let path = self.writer.inner().path().to_path_buf();
         self.writer.into_inner().map_err(|e| refused(&path, e))?.commit()
     }

@@ -149,28 +149,27 @@ fn check_offsets(w: &Window, tensors: &[(String, Tensor)], held: u64) -> Result<
 }
 
 /// All tensors of a file, read one at a time.
-#[cfg(feature = "embed")]
-pub(crate) struct TensorFile {
+pub struct TensorFile {
     window: Window,
     data: u64,
     /// By name.
     tensors: Vec<(String, Tensor)>,
 }
 
-#[cfg(feature = "embed")]
 impl TensorFile {
     /// Reads the header.
     ///
     /// # Errors
     /// If the file cannot be read, or its header is not right.
-    pub(crate) fn open(path: &std::path::Path) -> Result<Self> {
+    pub fn open(path: &std::path::Path) -> Result<Self> {
         let window = Window::open(path)?;
         let (mut tensors, data) = read_header(&window)?;
         tensors.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(Self { window, data, tensors })
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    /// The names, in the order of their bytes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.iter().map(|(name, _)| name.as_str())
     }
 
@@ -192,7 +191,7 @@ impl TensorFile {
     ///
     /// # Errors
     /// If it is not.
-    pub(crate) fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
         self.find(name, shape).map(drop)
     }
 
@@ -200,7 +199,7 @@ impl TensorFile {
     ///
     /// # Errors
     /// As [`TensorFile::check`], and if the file cannot be read.
-    pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         use crate::data::RowSource as _;
         let (tensor, float) = self.find(name, shape)?;
         let (from, to) = tensor.data_offsets;

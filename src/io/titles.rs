@@ -86,7 +86,10 @@ fn read(path: &Path, field: &str, want: Want) -> Result<Vec<String>> {
 }
 
 /// Calls `each` with every line of a `.jsonl` or `.jsonl.gz`; `what` opens the message for any other file.
-pub(crate) fn each_json_line(path: &Path, what: &str, each: &mut dyn FnMut(u64, &str) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// If the file cannot be read, has another extension, holds a line that is not UTF-8, or `each` fails.
+pub fn each_json_line(path: &Path, what: &str, each: &mut dyn FnMut(u64, &str) -> Result<()>) -> Result<()> {
     let w = Window::open(path)?;
     let reader = BufReader::with_capacity(1 << 16, w.reader());
     match extension(path).as_str() {

@@ -18,7 +18,7 @@ enum Inner {
 
 /// `len` bytes that can be read at any position, from several threads at once.
 #[derive(Clone)]
-pub(crate) struct Window {
+pub struct Window {
     inner: Inner,
     base: u64,
     len: u64,
@@ -32,7 +32,7 @@ impl Window {
     ///
     /// # Errors
     /// If it cannot be opened, is a folder, a pipe or a device, or holds no bytes.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         // Asked before opening: opening a pipe without a writer blocks for ever.
         let meta = std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
         if meta.is_dir() {
@@ -66,7 +66,10 @@ impl Window {
         Self { part: Some(part.into()), ..self }
     }
 
-    pub(crate) fn len(&self) -> u64 {
+    /// How many there are.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "an empty file is refused")]
+    pub fn len(&self) -> u64 {
         self.len
     }
 
@@ -101,7 +104,7 @@ impl Window {
     ///
     /// # Errors
     /// If the range reaches past the end, or the file shrank since it was opened, or cannot be read.
-    pub(crate) fn read_at(&self, at: u64, out: &mut [u8]) -> Result<()> {
+    pub fn read_at(&self, at: u64, out: &mut [u8]) -> Result<()> {
         self.check(at, out.len() as u64)?;
         match &self.inner {
             Inner::Memory(bytes) => {
@@ -129,7 +132,8 @@ impl Window {
     }
 
     /// A reader with its own position, for parsers that want `Read + Seek`.
-    pub(crate) fn reader(&self) -> WindowReader {
+    #[must_use]
+    pub fn reader(&self) -> WindowReader {
         WindowReader { window: self.clone(), at: 0 }
     }
 }
@@ -156,7 +160,7 @@ fn read_exact_at(file: &File, mut out: &mut [u8], mut at: u64) -> io::Result<()>
 }
 
 /// `Read + Seek` over a [`Window`].
-pub(crate) struct WindowReader {
+pub struct WindowReader {
     window: Window,
     at: u64,
 }

@@ -117,7 +117,10 @@ pub trait Observer: Sync {
 
 impl Observer for () {}
 
-/// Fails with [`crate::Error::Interrupted`] if the observer asks for it.
-pub(crate) fn check(observer: &dyn Observer) -> crate::Result<()> {
+/// Asks whether to go on.
+///
+/// # Errors
+/// [`Error::Interrupted`](crate::Error::Interrupted) if the observer wants a stop.
+pub fn check(observer: &dyn Observer) -> crate::Result<()> {
     if observer.stop() { Err(crate::Error::Interrupted(String::new())) } else { Ok(()) }
 }

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use sememe::io::{self, OpenOptions};
 use tempfile::TempDir;
 
-use crate::io::{all, array, error, expected, fixture, npy_v1};
+use crate::io::{all, array, expected, fixture};
+use sememe_testkit::files::{error, npy_v1};
 
 /// A folder for one test's files.
 struct Bench(TempDir);

@@ -219,7 +219,7 @@ fn killed_processes_lose_nothing_in_sqlite() {
 #[cfg(all(feature = "redis", unix))]
 #[test]
 fn killed_processes_lose_nothing_in_redis() {
-    let Some(server) = crate::redis_server::Server::start("") else { return };
+    let Some(server) = sememe_testkit::redis_server::Server::start("") else { return };
     survive("Redis, processes killed", &server.url(), one_process);
 }
 
@@ -227,7 +227,7 @@ fn killed_processes_lose_nothing_in_redis() {
 #[cfg(all(feature = "redis", unix))]
 #[test]
 fn a_killed_redis_loses_nothing() {
-    let Some(mut server) = crate::redis_server::Server::start("") else { return };
+    let Some(mut server) = sememe_testkit::redis_server::Server::start("") else { return };
     let url = server.url();
     survive("Redis, server killed", &url, |_, workers, _| {
         let busy = workers.iter_mut().any(|w| w.child.try_wait().expect("asked").is_none());

@@ -1,11 +1,11 @@
 //! The store in Redis, against a real server: the plain map, servers that go away, and what is refused.
 
 use crate::ids_store::{agrees, crowd, refuses_bad_batches, runs_out_of_counters, steps};
-use crate::redis_server::Server;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use sememe::Error;
 use sememe::ids::store::{RedisStore, Reuse, Store};
+use sememe_testkit::redis_server::Server;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sememe::io::{self, CodesWriter, OpenOptions, RowsWriter};
 use sememe::{Codes, RowSource};
+use sememe_testkit::files::{error, npy_v1};
 
 /// A file of `tests/fixtures`, made by its `make.py`.
 pub fn fixture(name: &str) -> PathBuf {
@@ -25,14 +26,6 @@ pub fn all(source: &dyn RowSource) -> Vec<f32> {
     let mut out = vec![f32::NAN; source.rows() * source.dims()];
     source.read_rows(0, &mut out).expect("whole range");
     out
-}
-
-/// The error's text of what must fail.
-pub fn error<T>(result: sememe::Result<T>) -> String {
-    match result {
-        Ok(_) => panic!("this had to fail"),
-        Err(e) => e.to_string(),
-    }
 }
 
 /// Opens, compares with [`expected`], and reads every range, in two orders.
@@ -196,14 +189,6 @@ fn a_fortran_array_larger_than_its_buffers_is_read() {
         source.read_rows(start, &mut out).expect("range");
         assert!(right(start, &out), "from {start}");
     }
-}
-
-/// A version 1.0 header with this dictionary.
-pub fn npy_v1(dict: &str) -> Vec<u8> {
-    let mut out = b"\x93NUMPY\x01\x00".to_vec();
-    out.extend((dict.len() as u16).to_le_bytes());
-    out.extend(dict.as_bytes());
-    out
 }
 
 #[test]

@@ -7,9 +7,7 @@ use sememe::eval::{
 };
 use sememe::rng::{Stream, stream};
 use sememe::{Codes, Error, Matrix, Sequences};
-
-#[path = "support/slow_eval.rs"]
-pub(crate) mod slow;
+use sememe_testkit::slow_eval as slow;
 
 #[track_caller]
 fn same(got: f64, want: f64) {
@@ -331,7 +329,7 @@ fn two_tables_side_by_side_say_which_is_better() {
     let mut page = ReportInput::new("tables", &good, &[2, 2], &evaluation);
     page.comparison = Some(&c);
     let page = render_html(&page).unwrap();
-    crate::eval::report::assert_well_formed(&page);
+    sememe_testkit::html::assert_well_formed(&page);
     for part in
         ["Labels by prefix", "&lt;kind&gt;", "What users did", "shared prefix", "Beside another", "bad &lt;&amp;&gt;"]
     {

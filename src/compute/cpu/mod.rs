@@ -38,8 +38,7 @@ mod tensor;
 mod total;
 
 pub use isa::Isa;
-#[cfg(feature = "sqlite")]
-pub(crate) use normalize::unit_rows;
+pub use normalize::unit_rows;
 pub use seeding::Seeding;
 pub use tensor::{Index, Tensor};
 

@@ -15,7 +15,8 @@ pub(crate) fn clean(text: &str, limit: usize) -> impl Iterator<Item = char> {
 }
 
 /// [`clean`] text with everything escaped that could end a text node or a quoted attribute.
-pub(crate) fn escape(text: &str, limit: usize) -> String {
+#[must_use]
+pub fn escape(text: &str, limit: usize) -> String {
     let mut out = String::with_capacity(text.len().min(limit * 4) + 8);
     for c in clean(text, limit) {
         match c {
@@ -51,7 +52,8 @@ pub(crate) fn table(out: &mut String, name: &str, head: &[&str], rows: impl Iter
 }
 
 /// A whole number with a comma every three digits.
-pub(crate) fn whole(n: usize) -> String {
+#[must_use]
+pub fn whole(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, c) in digits.chars().enumerate() {
@@ -64,7 +66,8 @@ pub(crate) fn whole(n: usize) -> String {
 }
 
 /// A number with three significant digits.
-pub(crate) fn short(x: f64) -> String {
+#[must_use]
+pub fn short(x: f64) -> String {
     let size = x.abs();
     match size {
         0.0 => "0".into(),
@@ -84,11 +87,13 @@ pub(crate) fn items(n: usize) -> String {
 }
 
 /// `1 ID`, `2 IDs`.
-pub(crate) fn plural(n: usize, what: &str) -> String {
+#[must_use]
+pub fn plural(n: usize, what: &str) -> String {
     format!("{} {what}{}", whole(n), if n == 1 { "" } else { "s" })
 }
 
 /// A share in per cent that no line breaks.
-pub(crate) fn percent(share: f64) -> String {
+#[must_use]
+pub fn percent(share: f64) -> String {
     crate::eval::advice::percent(share).replace(' ', "\u{a0}")
 }

@@ -2,7 +2,7 @@
 
 mod charts;
 mod find;
-pub(crate) mod html;
+pub mod html;
 mod input;
 mod outside;
 mod parts;
@@ -30,7 +30,8 @@ use crate::error::{Error, Result, check_shape};
 pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The beginning of a page that asks the network for nothing, down to its main part. `title` is escaped already.
-pub(crate) fn page_head(title: &str) -> String {
+#[must_use]
+pub fn page_head(title: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" \

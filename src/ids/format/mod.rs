@@ -239,7 +239,7 @@ impl TextFormat {
     }
 
     /// What stands before and after the number in each token, and what is added to a code; a counter's last.
-    pub(crate) fn token_parts(&self) -> impl Iterator<Item = (&str, &str, u32)> {
+    pub fn token_parts(&self) -> impl Iterator<Item = (&str, &str, u32)> {
         self.around.iter().zip(&self.offsets).map(|(a, first)| (a.before.as_str(), a.after.as_str(), *first))
     }
 

@@ -1,0 +1,18 @@
+//! The one integration binary: the program as its users meet it.
+
+mod cli;
+mod dialogues;
+mod dialogues_python;
+#[cfg(feature = "embed-http")]
+mod embed;
+#[cfg(feature = "embed")]
+mod embed_local;
+mod ids_cli;
+mod ids_python;
+#[cfg(feature = "sqlite")]
+mod ids_store_cli;
+mod judge_cli;
+mod pipeline_run;
+mod prep;
+mod retrain;
+mod rqvae_cli;

@@ -1,0 +1,125 @@
+//! Prepared items as files.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Item, Prepared};
+use sememe::io::{AtomicFile, extension};
+use sememe::{Error, Result};
+
+/// What [`Prepared::save`] changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Saved {
+    /// Items that were not there.
+    pub added: usize,
+    /// Items whose text or title is another.
+    pub changed: usize,
+    /// Items that are no more.
+    pub removed: usize,
+    /// Items that were there already.
+    pub unchanged: usize,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    text: &'a str,
+}
+
+impl Prepared {
+    /// Keeps the items, whole or not at all. The extension picks how:
+    ///
+    /// - `.sqlite`, `.sqlite3`, `.db`, `.db3` (feature `sqlite`): a table with `id`, `text`, `title` and `prepared_at`, the time in
+    ///   UTC at which this text came. Rows that are right already stay untouched, others are written or deleted, in one transaction;
+    ///   other tables of the database stay as they are.
+    /// - `.parquet` (feature `parquet`): columns `id`, `text`, `title`.
+    /// - `.jsonl`: `{"id":"12","title":"Nano","text":"…"}`, without `title` if there is none.
+    ///
+    /// The last two are replaced, and hold the same bytes for the same items; all of their items count as added.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for another extension, [`Error::Format`] for a table of another schema, a database that stays locked or
+    /// that is none, and if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>, table: &str) -> Result<Saved> {
+        let path = path.as_ref();
+        match writable(path)? {
+            Form::Sqlite => database(path, table, &self.items),
+            Form::Parquet => {
+                parquet(path, &self.items)?;
+                Ok(Saved { added: self.items.len(), ..Saved::default() })
+            }
+            Form::Jsonl => {
+                let mut file = AtomicFile::create(path)?;
+                for Item { id, text, title } in &self.items {
+                    let line = Line { id, title: title.as_deref(), text };
+                    let mut bytes = serde_json::to_vec(&line).map_err(|e| file.failed(e.into()))?;
+                    bytes.push(b'\n');
+                    file.put(&bytes)?;
+                }
+                file.commit()?;
+                Ok(Saved { added: self.items.len(), ..Saved::default() })
+            }
+        }
+    }
+
+    /// Refuses a path that [`save`](Self::save) could not write for its extension, before any work is done.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for `output`.
+    pub fn check_output(path: impl AsRef<Path>) -> Result<()> {
+        writable(path.as_ref()).map(|_| ())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Sqlite,
+    Parquet,
+    Jsonl,
+}
+
+fn writable(path: &Path) -> Result<Form> {
+    let missing = |feature: &str| {
+        let problem = format!("`{}` needs a build with `--features {feature}`", path.display());
+        Err(Error::config("output", problem))
+    };
+    match extension(path).as_str() {
+        "sqlite" | "sqlite3" | "db" | "db3" if !cfg!(feature = "sqlite") => missing("sqlite"),
+        "sqlite" | "sqlite3" | "db" | "db3" => Ok(Form::Sqlite),
+        "parquet" if !cfg!(feature = "parquet") => missing("parquet"),
+        "parquet" => Ok(Form::Parquet),
+        "jsonl" => Ok(Form::Jsonl),
+        other => {
+            let problem = format!("prepared items are written as .sqlite, .db, .parquet or .jsonl, got `.{other}`");
+            Err(Error::config("output", problem))
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn database(path: &Path, table: &str, items: &[Item]) -> Result<Saved> {
+    super::sqlite::save(path, table, items)
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn database(path: &Path, _: &str, _: &[Item]) -> Result<Saved> {
+    writable(path).map(|_| Saved::default())
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(path: &Path, items: &[Item]) -> Result<()> {
+    let mut writer = sememe::io::ParquetTexts::create(path, &["id", "text"], &["title"])?;
+    for batch in items.chunks(1 << 14) {
+        let column = |of: fn(&Item) -> Option<&str>| batch.iter().map(of).collect::<Vec<_>>();
+        writer.put(&[column(|i| Some(&i.id)), column(|i| Some(&i.text)), column(|i| i.title.as_deref())])?;
+    }
+    writer.finish()
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(path: &Path, _: &[Item]) -> Result<()> {
+    writable(path).map(|_| ())
+}

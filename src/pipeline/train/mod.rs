@@ -1,7 +1,0 @@
-//! Trainings that keep what they make in a folder and are gone on with after a stop.
-
-mod network;
-
-#[cfg(feature = "pipeline")]
-pub(crate) use network::checkpoint_steps;
-pub use network::{BEST, DryRun, LAST, NetworkRun, Resume};
