@@ -51,28 +51,28 @@ pub struct Common {
     /// Print one JSON object to stdout instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// Keep stderr free of progress and notes, and print no summary of what was written
+    /// Print no progress, no notes and no summary of what was written
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Log to stderr what happens inside; twice for more
+    /// Log details to stderr; give it twice for more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Threads to use [default: one a core]; results are the same at any number
+    /// Threads to use [default: one per core]; the number changes no result
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Train on 4,149 Debian packages, show their IDs, write a report: needs no file and no network
+    /// Train on 4,149 built-in Debian packages, show their IDs and write a report; needs no file and no network
     Demo(Demo),
-    /// Go from a catalogue to tokens and reports as one TOML file says; does only what is not up to date
+    /// Run a whole pipeline from one TOML file, from a catalogue to tokens and a report; skips what is up to date
     Run(Run),
-    /// Write a commented configuration for `run`
+    /// Write a configuration for `run` with all settings and comments
     Init(InitFile),
-    /// Turn the rows of a catalogue into one clean line of text an item
+    /// Make one clean text for each item of a catalogue
     Prep(Box<Prep>),
-    /// Turn texts into embeddings, by an endpoint or a model in a folder; only what changed is embedded
+    /// Turn texts into embeddings with a server or a model in a folder; embeds only what changed
     #[cfg(any(feature = "embed", feature = "embed-http"))]
     Embed(Box<Embed>),
     /// Fit a codec to embeddings
@@ -81,24 +81,24 @@ pub enum Verb {
     Encode(Encode),
     /// Turn codes back into embeddings
     Decode(Decode),
-    /// Measure how good IDs are: a codec's on embeddings, any code table, or two side by side
+    /// Measure how good IDs are: those of a codec, of any table of codes, or two side by side
     Eval(Box<Eval>),
-    /// Try a grid of settings and say which are worth having; goes on after a stop
+    /// Try a grid of settings and show the best trade-offs; continues after a stop
     Sweep(Box<Sweep>),
-    /// Give every item an ID for good, kept in a store
+    /// Give every item a permanent ID, kept in a store
     #[cfg(any(feature = "sqlite", feature = "redis"))]
     Assign(Box<Assign>),
-    /// Say which ID an item has, or which items an ID or a prefix names
+    /// Show the ID of an item, or the items with an ID or a prefix
     #[cfg(any(feature = "sqlite", feature = "redis"))]
     Lookup(Lookup),
-    /// Take items out of a store; their IDs are not given out again unless `assign` is told to
+    /// Remove items from a store; their IDs are not given out again unless `assign --reuse-deleted` asks for it
     #[cfg(any(feature = "sqlite", feature = "redis"))]
     Delete(Delete),
     /// Give items that share their codes IDs of their own
     Resolve(Box<Resolve>),
-    /// Rename the codewords of a codec that was trained again, so that items keep their codes
+    /// Rename the codewords of a retrained codec so that items keep their codes
     Align(Align),
-    /// Say how many items' codes differ between two codecs, or two files of codes
+    /// Show how many items' codes differ between two codecs or two files of codes
     Churn(Churn),
     /// Write codes as text that people and language models read
     Format(Format),
@@ -108,13 +108,13 @@ pub enum Verb {
     Export(Box<Export>),
     /// Write training data for a language model: IDs from queries, facts from IDs, next items from histories
     Dialogues(Box<Dialogues>),
-    /// Say what may follow a prefix in a trie, and which items it names
+    /// Show which tokens may follow a prefix in a trie, and which items it names
     Trie(TrieArgs),
-    /// Check a configuration, or show settings: `config check sememe.toml`, `config print lc-rec`
+    /// Check a configuration (`config check sememe.toml`) or print settings (`config print lc-rec`)
     Config(Config),
-    /// Say what a codec is and how it was trained
+    /// Describe a codec and how it was trained
     Show(Show),
-    /// Say what this program can use here: processor, GPU, threads, features
+    /// Show what this program can use here: processor, GPU, threads, features
     Doctor,
     /// Print a completion script for a shell
     Completions(Completions),
@@ -122,11 +122,11 @@ pub enum Verb {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceChoice {
-    /// A hardware GPU for 50,000 rows and more, else the CPU
+    /// A hardware GPU for 50,000 rows or more, else the CPU
     Auto,
     /// The CPU
     Cpu,
-    /// A GPU, a software one if there is no other
+    /// A GPU; a software one if there is no other
     Gpu,
 }
 
@@ -178,14 +178,14 @@ pub struct Rows {
     pub array: Option<String>,
     /// What to do with rows that hold NaN or infinity
     #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
-    #[arg(help = "What to do with rows that hold NaN or infinity: refuse the file, or drop them and say how many")]
+    #[arg(help = "What to do with rows that hold NaN or infinity: refuse the file, or drop them and count them")]
     pub on_bad: OnBad,
 }
 
 #[derive(Debug, Args)]
 pub struct OnDevice {
     #[arg(long, value_enum, default_value = "auto", hide_possible_values = true)]
-    #[arg(help = "auto, cpu or gpu; auto takes a hardware GPU for 50,000 rows and more, else the CPU. \
+    #[arg(help = "auto, cpu or gpu; auto takes a hardware GPU for 50,000 rows or more, else the CPU. \
                   A codec gives the same codes on every device")]
     pub device: DeviceChoice,
 }
@@ -204,10 +204,10 @@ pub struct Train {
     /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
-    /// Codec to write, a .safetensors file; replaced if it exists, and only once the new one is complete
+    /// Codec to write, a .safetensors file; an existing one is replaced once the new one is complete
     #[arg(long, short, value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
-    /// Say what would be done and read, and write nothing
+    /// Show what would be done, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
@@ -241,22 +241,22 @@ pub enum Method {
 #[command(next_help_heading = "Mini-batches, for files larger than memory")]
 pub struct MiniBatchFlags {
     #[arg(long, value_enum, default_value = "kmeans", hide_possible_values = true)]
-    #[arg(help = "kmeans, over all rows in memory; minibatch, which reads rows as it needs them and takes --levels, \
-                  --codebook-size, --seed, --metric and --normalize-residuals; or rqvae, see below")]
+    #[arg(help = "kmeans (all rows in memory), minibatch (reads rows as it needs them; takes --levels, \
+                  --codebook-size, --seed, --metric and --normalize-residuals) or rqvae (see below)")]
     pub method: Method,
     /// Passes over the file [default: 10; rqvae: 20]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
-    /// Rows a batch [default: 4096; rqvae: 1024]
+    /// Rows per batch [default: 4096; rqvae: 1024]
     #[arg(long, value_name = "N")]
     pub batch_rows: Option<usize>,
     /// Train all levels in every batch instead of one level after the other
     #[arg(long)]
     pub joint: bool,
-    /// Keep the training's state here, written after every epoch and when it is stopped
+    /// Keep the state of the training in this file, written after every epoch and on Ctrl-C
     #[arg(long, value_name = "STATE", value_hint = ValueHint::FilePath)]
     pub checkpoint: Option<PathBuf>,
-    /// Go on from the checkpoint, if there is one; for rqvae: last, best or a file [without a value: last]
+    /// Continue from the checkpoint, if there is one; for rqvae: last, best or a file [without a value: last]
     #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "last")]
     pub resume: Option<String>,
 }
@@ -269,10 +269,10 @@ pub struct NetworkFlags {
     /// Settings of a published system: sememe, tiger, lc-rec, animind or residual-vq; `sememe config print` shows them
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
-    /// Settings in a TOML file, on top of the preset; as `sememe config print` writes them
+    /// TOML file of settings that override the preset, as `sememe config print` writes them
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// One setting, on top of the file: optimizer.rate=0.003, codebook={kind="ema",decay=0.99,epsilon=1e-5}
+    /// One setting, which overrides the file: optimizer.rate=0.003, codebook={kind="ema",decay=0.99,epsilon=1e-5}
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Folder for checkpoints, metrics.jsonl, TensorBoard events, code_usage.csv and config.json [default: the codec's name with .run]
@@ -294,9 +294,9 @@ pub struct Config {
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigAction {
-    /// Check a configuration of `run` without running it, and say what it comes to
+    /// Check a configuration of `run` without running it, and show what it would do
     Check(CheckConfig),
-    /// Print the settings of an RQ-VAE in full, as TOML for `train --config`
+    /// Print all settings of an RQ-VAE, as TOML for `train --config`
     Print {
         /// sememe, tiger, lc-rec, animind or residual-vq
         #[arg(value_name = "PRESET", default_value = "sememe")]
@@ -312,22 +312,22 @@ pub struct Codebooks {
     #[arg(help = "Settings to start from, which other options override. basil: 3 levels of 1024, 20 iterations, \
                   tolerance 1e-4, PCA to 0.95 of the variance and at most 256 dimensions, whitening")]
     pub preset: Option<Preset>,
-    /// Codes an ID [default: 3]
+    /// Codes in an ID [default: 3]
     #[arg(long, value_name = "N")]
     pub levels: Option<usize>,
-    /// Codewords a level: one number for all, or one a level as in 512,256,128 [default: 256]
+    /// Codewords per level: one number for all levels, or one for each as in 512,256,128 [default: 256]
     #[arg(long, value_name = "K", value_delimiter = ',', num_args = 1)]
     pub codebook_size: Option<Vec<usize>>,
-    /// Iterations a level, at most [default: 25; 40 with `--balance sinkhorn`, which settles slowly]
+    /// At most so many iterations per level [default: 25; 40 with `--balance sinkhorn`, which converges slowly]
     #[arg(long, value_name = "N")]
     pub iterations: Option<usize>,
-    /// Stop a level once an iteration gains no more than this share; 0 runs all of them [default: 1e-5]
+    /// Stop a level once an iteration improves it by no more than this share; 0 runs all iterations [default: 1e-5]
     #[arg(long, value_name = "SHARE")]
     pub tolerance: Option<f64>,
-    /// Starts a level, the best of which counts
+    /// Starts per level; the best one counts
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub starts: usize,
-    /// Seed of everything random
+    /// Seed for everything random
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     #[arg(long, value_enum, default_value = "squared-l2", hide_possible_values = true)]
@@ -337,20 +337,22 @@ pub struct Codebooks {
     #[arg(help = "How the first codewords are chosen: k-means-plus-plus or random")]
     pub init: InitChoice,
     #[arg(long, value_enum, default_value = "farthest", value_name = "WHERE", hide_possible_values = true)]
-    #[arg(help = "Where a codeword goes that no row chose: farthest (to the row farthest from its own) or keep")]
+    #[arg(
+        help = "What to do with a codeword that no row chose: farthest (move it to the row farthest from its own codeword) or keep"
+    )]
     pub empty: EmptyChoice,
-    /// After the levels, fit all codebooks together for so many rounds: closer IDs, slower to train and encode [without a
-    /// number: 10]
+    /// After the levels, fit all codebooks together for so many rounds: smaller error, slower training and encoding
+    /// [without a number: 10]
     #[arg(long, value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "10")]
     pub refine: Option<usize>,
-    /// Prefixes a row that refinement keeps, and every later encoding with this codec [default: 8]
+    /// Prefixes per row that refinement keeps, and every later encoding with this codec [default: 8]
     #[arg(long, value_name = "N", requires = "refine")]
     pub beam: Option<usize>,
-    /// Train on a random sample of at most so many rows [default: all rows]
+    /// Train on a random sample of at most this many rows [default: all rows]
     #[arg(long, value_name = "N")]
     pub max_training_rows: Option<usize>,
-    /// Start from this codec of RQ-KMeans: its preprocessing and codebooks. k-means then changes few codes of a catalogue that has
-    /// grown; with --method rqvae it is RQ-KMeans+: networks that change nothing at first
+    /// Start from the preprocessing and codebooks of this RQ-KMeans codec. With k-means, few codes change when a catalogue
+    /// has grown; with --method rqvae this is RQ-KMeans+, whose networks change nothing at first
     #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub from: Option<PathBuf>,
 }
@@ -364,7 +366,7 @@ pub struct PreprocessFlags {
     /// Keep the fewest principal components that hold this share of the variance [without a number: 0.95]
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.95")]
     pub pca: Option<f64>,
-    /// Keep at most so many principal components; without --pca exactly so many [default with --pca: 256]
+    /// Keep at most this many principal components; without --pca exactly this many [default with --pca: 256]
     #[arg(long, value_name = "N")]
     pub pca_dims: Option<usize>,
     /// Scale every principal component to unit variance
@@ -373,7 +375,7 @@ pub struct PreprocessFlags {
     /// Divide every row by its L2 norm, after the steps above
     #[arg(long)]
     pub normalize: bool,
-    /// Divide what is left of a row by its L2 norm before every level, as GRID does
+    /// Divide the residual of every row by its L2 norm before every level, as GRID does
     #[arg(long)]
     pub normalize_residuals: bool,
 }
@@ -393,10 +395,10 @@ pub struct Encode {
     pub rows: Rows,
     #[command(flatten)]
     pub on: OnDevice,
-    /// Prefixes a row that are kept; 1 is greedy, more gives closer IDs and takes longer [default: the codec's own]
+    /// Prefixes to keep per row; 1 is greedy, more gives a smaller error and takes longer [default: the codec's own]
     #[arg(long, value_name = "N")]
     pub beam: Option<usize>,
-    /// Rows read and encoded at a time [default: about 32 MiB of them]
+    /// Rows to read and encode at a time [default: about 32 MiB of them]
     #[arg(long, value_name = "N")]
     pub batch_rows: Option<usize>,
 }
@@ -412,14 +414,14 @@ pub struct Decode {
     /// Rows to write: .npy or .safetensors
     #[arg(long, short, value_name = "ROWS", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
-    /// Use the first so many codes of each ID only [default: all]
+    /// Use only the first M codes of each ID [default: all]
     #[arg(long, value_name = "M")]
     pub depth: Option<usize>,
 }
 
 #[derive(Debug, Args)]
 pub struct Show {
-    /// Codec to look at
+    /// Codec to describe
     #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub codec: PathBuf,
 }

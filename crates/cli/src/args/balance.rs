@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum BalanceChoice {
     /// Nearest codewords, whatever their loads
     None,
-    /// Even loads by Sinkhorn's prices
+    /// Nearly even loads, by Sinkhorn's algorithm
     Sinkhorn,
     /// Exact bounds on the loads of the training rows
     Capacity,
@@ -19,7 +19,7 @@ pub struct BalanceFlags {
     #[arg(long, value_enum, default_value = "none", value_name = "HOW", hide_possible_values = true)]
     #[arg(
         help = "Even out how many rows a codeword has: none, sinkhorn (nearly even), or capacity (exact bounds for the \
-                  training rows). The codec keeps prices of codewords, so a new row's code depends on that row alone"
+                  training rows). The codec keeps a price for each codeword, so the code of a new row depends on that row alone"
     )]
     pub balance: BalanceChoice,
     /// Levels to balance, counted from 0, as in 0,1 [default: all]
@@ -28,13 +28,13 @@ pub struct BalanceFlags {
     /// ε in units of a level's mean squared L2 to the nearest codeword; smaller is more even [default: 0.045]
     #[arg(long, value_name = "E")]
     pub balance_epsilon: Option<f64>,
-    /// Iterations of Sinkhorn's algorithm with the final codewords, at most [default: 30]
+    /// At most so many iterations of Sinkhorn's algorithm with the final codewords [default: 30]
     #[arg(long, value_name = "N")]
     pub balance_iterations: Option<usize>,
     /// Fewest and most rows of a codeword, as in 40..60, ..60 or 40.. [default: rows / codewords, rounded down and up]
     #[arg(long, value_name = "MIN..MAX")]
     pub capacity: Option<String>,
-    /// Write the codes that training gave its rows: those that keep the bounds exactly
+    /// Write the codes of the training rows, which keep the bounds exactly
     #[arg(long, value_name = "CODES", value_hint = ValueHint::FilePath)]
     pub assigned: Option<PathBuf>,
 }

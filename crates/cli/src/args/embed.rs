@@ -12,7 +12,7 @@ Examples:
   sememe embed tokenizer.sqlite --animind --url http://localhost:8000/v1 --model tencent/KaLM-Embedding-Gemma3-12B-2511
   sememe embed items.sqlite --model-folder models/all-MiniLM-L6-v2 --rows items.npy --keys items.keys.jsonl
 
-Run again, it asks only for texts that are new or changed; after a stop or an error, for what is missing.";
+Run again, it embeds only texts that are new or changed; after a stop or an error, only what is missing.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -21,28 +21,28 @@ pub struct Embed {
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
     // Plain ones first: a heading goes on until the next.
-    /// The model's name at the endpoint; with a folder, the name to keep with vectors [default there: the folder's]
+    /// Name of the model at the server; with --model-folder, the name to keep with the vectors [default: the folder's name]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Texts a batch: one request, and what a kill may lose
+    /// Texts per batch: one request, and the most that a kill may lose
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub batch_items: usize,
-    /// Values a vector, for models that can shorten them
+    /// Values per vector, for models that can shorten them
     #[arg(long, value_name = "N")]
     pub dimensions: Option<usize>,
     /// Divide every vector by its L2 norm
     #[arg(long)]
     pub normalize: bool,
-    /// Put this before every text, as some models want it: 'passage: '
+    /// Text to put before every text, as some models need it: 'passage: '
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub prefix: String,
-    /// Ask for all texts again, whatever the table holds; to go on after a stop, leave it out
+    /// Embed all texts again, whatever the table holds; to continue after a stop, leave it out
     #[arg(long)]
     pub rebuild: bool,
-    /// Take vectors out of the table whose items are not there any more
+    /// Remove vectors from the table whose items no longer exist
     #[arg(long, conflicts_with = "limit")]
     pub prune: bool,
-    /// Say what would be asked for, and neither ask nor write
+    /// Show what would be embedded, without a request and without writing
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
@@ -67,17 +67,16 @@ pub struct EmbedItems {
     /// Column or field with each item's text [default: text]
     #[arg(long, value_name = "NAME")]
     pub text: Option<String>,
-    /// Column of an SQLite table with the time at which a text was prepared; passed over where there is none [default:
-    /// prepared_at]
+    /// Column of an SQLite table with the time at which a text was prepared; it may be missing [default: prepared_at]
     #[arg(long, value_name = "NAME")]
     pub prepared_at: Option<String>,
-    /// AniMind's names: anime_id and anime_text in anime_prep, vectors in anime_embeddings
+    /// Use AniMind's names: anime_id and anime_text in anime_prep, vectors in anime_embeddings
     #[arg(long)]
     pub animind: bool,
-    /// The first so many items only
+    /// Read only the first N items
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Leave out items without a text, and say how many
+    /// Leave out items without a text, and count them
     #[arg(long)]
     pub skip_empty: bool,
 }
@@ -85,22 +84,22 @@ pub struct EmbedItems {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Vectors")]
 pub struct EmbedKept {
-    /// SQLite file to keep vectors in, made if it is not there [default: IN, if it is one]
+    /// SQLite file to keep vectors in, made if it does not exist [default: IN, if it is one]
     #[arg(long, short, value_name = "DB", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Its table for them [default: embeddings]
+    /// Table for the vectors in that file [default: embeddings]
     #[arg(long, value_name = "TABLE")]
     pub into: Option<String>,
-    /// That table's column for keys [default: as --key]
+    /// Column for keys in that table [default: as --key]
     #[arg(long, value_name = "NAME")]
     pub into_key: Option<String>,
-    /// Write the vectors of all items too, for `train`: .npy or .safetensors
+    /// Also write the vectors of all items, for `train`: .npy or .safetensors
     #[arg(long, value_name = "ROWS", value_hint = ValueHint::FilePath)]
     pub rows: Option<PathBuf>,
-    /// Write the keys of those rows: .jsonl with the field `id`
+    /// Also write the keys of those rows: .jsonl with the field `id`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "rows")]
     pub keys: Option<PathBuf>,
-    /// Seconds to wait for another process that holds a database
+    /// Seconds to wait while another process holds the database
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub patience: u64,
 }
@@ -108,25 +107,25 @@ pub struct EmbedKept {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Endpoint")]
 pub struct EndpointFlags {
-    /// Base of an OpenAI-compatible server, such as http://localhost:8000/v1
+    /// Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1
     #[arg(long, value_name = "URL", conflicts_with = "model_folder")]
     pub url: Option<String>,
-    /// Environment variable that holds the key [default: no key is sent]
+    /// Environment variable that holds the API key [default: no key is sent]
     #[arg(long, value_name = "NAME", conflicts_with = "model_folder")]
     pub api_key_env: Option<String>,
-    /// Further fields of the request, as a JSON object: '{"truncate_prompt_tokens":512}'
+    /// More fields for the request, as a JSON object: '{"truncate_prompt_tokens":512}'
     #[arg(long, value_name = "JSON", conflicts_with = "model_folder")]
     pub extra: Option<String>,
     /// Requests at once [default: 4]
     #[arg(long, value_name = "N", conflicts_with = "model_folder")]
     pub concurrency: Option<usize>,
-    /// Seconds that a request may take [default: 60]
+    /// Seconds before a request times out [default: 60]
     #[arg(long, value_name = "SECONDS", conflicts_with = "model_folder")]
     pub timeout: Option<f64>,
-    /// Further tries after 408, 429, 5xx, a timeout or a broken connection [default: 5]
+    /// Retries after 408, 429, 5xx, a timeout or a broken connection [default: 5]
     #[arg(long, value_name = "N", conflicts_with = "model_folder")]
     pub retries: Option<u32>,
-    /// Seconds before the first of those, doubled for each further one; Retry-After goes before it [default: 0.5]
+    /// Seconds before the first retry, doubled for each one after it; Retry-After overrides it [default: 0.5]
     #[arg(long, value_name = "SECONDS", conflicts_with = "model_folder")]
     pub backoff: Option<f64>,
 }
@@ -134,16 +133,16 @@ pub struct EndpointFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model in a folder")]
 pub struct LocalFlags {
-    /// Folder of a model in Hugging Face's layout, run here: config.json, tokenizer.json, model.safetensors
+    /// Folder with a model in Hugging Face's layout, to run here: config.json, tokenizer.json, model.safetensors
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub model_folder: Option<PathBuf>,
-    /// How tokens become one vector [default: as the folder says; else mean for encoders, last for decoders]
+    /// How tokens become one vector [default: as the folder says, or mean for encoders and last for decoders]
     #[arg(long, value_name = "HOW", conflicts_with = "url")]
     pub pooling: Option<PoolingChoice>,
-    /// Tokens a text at most, longer ones are cut [default: as the folder says]
+    /// At most so many tokens per text; longer texts are cut [default: as the folder says]
     #[arg(long, value_name = "N", conflicts_with = "url")]
     pub max_tokens: Option<usize>,
-    /// Which of the folder's prompts goes before every text; '' for none [default: as the folder says]
+    /// Which prompt of the folder to put before every text; '' for none [default: as the folder says]
     #[arg(long, value_name = "NAME", conflicts_with = "url")]
     pub prompt: Option<String>,
 }

@@ -24,32 +24,32 @@ pub enum Unknown {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Eval {
-    /// Codec to measure; leave it out with --codes
+    /// Codec to measure; may be left out with --codes
     #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub codec: Option<PathBuf>,
-    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet; with --codes they may be left out
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet; may be left out with --codes
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
-    /// Code table to measure in place of encoding: .npy, .parquet, .jsonl or .csv, [items, levels]
+    /// Table of codes [items, levels] to measure instead of encoding: .npy, .parquet, .jsonl or .csv
     #[arg(long, value_name = "CODES", value_hint = ValueHint::FilePath)]
     pub codes: Option<PathBuf>,
-    /// Codewords a level of code tables: one number for all, or one a level [default: the codec's, or the highest code and one]
+    /// Codewords per level of tables of codes: one number for all levels, or one for each [default: the codec's, or the highest code + 1]
     #[arg(long, value_name = "K", value_delimiter = ',', num_args = 1)]
     pub codebook_size: Option<Vec<usize>>,
-    /// Another codec (.safetensors) or code table to put beside the first, measured on the same items
+    /// Another codec (.safetensors) or table of codes to compare with the first, on the same items
     #[arg(long, value_name = "OTHER", value_hint = ValueHint::FilePath)]
     pub against: Option<PathBuf>,
-    /// Rows drawn to measure neighbour recall with; 0 leaves it out
+    /// Rows to draw for measuring neighbour recall; 0 leaves it out
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub queries: usize,
-    /// Seed of every draw
+    /// Seed for every draw
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
     pub rows: Rows,
     #[command(flatten)]
     pub on: OnDevice,
-    /// Prefixes a row that are kept while encoding [default: the codec's own]
+    /// Prefixes to keep per row while encoding [default: the codec's own]
     #[arg(long, value_name = "N")]
     pub beam: Option<usize>,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub struct Eval {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Labels: do items under one prefix carry one label?")]
+#[command(next_help_heading = "Labels: do items under one prefix have the same label?")]
 pub struct LabelFlags {
     /// Labels of the items, in the order of the rows: .jsonl, .jsonl.gz, .csv or .parquet
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "label")]
@@ -69,7 +69,7 @@ pub struct LabelFlags {
     /// Field or column that holds the label; may be given several times
     #[arg(long, value_name = "NAME", requires = "labels")]
     pub label: Vec<String>,
-    /// Match labels to items by this field of the labels' file, whatever its order; needs --keys
+    /// Match labels to items by this field of the labels' file, in any order; needs --keys
     #[arg(long, value_name = "NAME", requires = "labels", requires = "keys")]
     pub label_key: Option<String>,
 }
@@ -77,30 +77,28 @@ pub struct LabelFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Behaviour: do IDs agree with what users did?")]
 pub struct BehaviourFlags {
-    /// What users did: .jsonl (`items` a user, or `user` and `item`), .csv (user,item,time) or .npy ([events, 2 or 3])
+    /// Events of users: .jsonl (`items` for each user, or `user` and `item`), .csv (user,item,time) or .npy ([events, 2 or 3])
     #[arg(long, visible_alias = "sequences", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub interactions: Option<PathBuf>,
-    /// Keys of the items in the order of the rows, where items are not named by row number: .jsonl, .jsonl.gz or .csv
+    /// Keys of the items in the order of the rows, if items are not named by row number: .jsonl, .jsonl.gz or .csv
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub keys: Option<PathBuf>,
     /// Field or column that holds the key
     #[arg(long, value_name = "NAME", default_value = "id", requires = "keys")]
     pub key: String,
     #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
-    #[arg(
-        help = "What to do with events whose item is none of the rows: refuse the file, or drop them and say how many"
-    )]
+    #[arg(help = "What to do with events of unknown items: refuse the file, or drop them and count them")]
     pub unknown: Unknown,
-    /// Neighbours an item, by users in common
+    /// Neighbours per item, by common users
     #[arg(long, value_name = "K", default_value_t = 20)]
     pub co_neighbours: usize,
-    /// Users that two items must have in common to be neighbours
+    /// Common users that make two items neighbours
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub min_support: usize,
-    /// Weight of an event over that of the one after it, when the next item is ranked
+    /// Weight of an event relative to the one after it, when the next item is ranked
     #[arg(long, value_name = "FACTOR", default_value_t = 0.8)]
     pub decay: f64,
-    /// Users drawn to rank next items for, at most [default: all]
+    /// Draw at most this many users to rank next items for [default: all]
     #[arg(long, value_name = "N")]
     pub users: Option<usize>,
 }
@@ -108,7 +106,7 @@ pub struct BehaviourFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Report")]
 pub struct ReportFlags {
-    /// Page to write: search, the tree of prefixes, loads, errors and collisions, in one file that opens offline
+    /// HTML page to write, in one file that works offline: search, the tree of prefixes, loads, errors and collisions
     #[arg(long, value_name = "PAGE.html", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
     /// Names of the items in the order of the rows: .jsonl, .jsonl.gz or .csv
@@ -120,10 +118,10 @@ pub struct ReportFlags {
     /// Field or column with a line about the item, shown after its name
     #[arg(long, value_name = "NAME", requires = "names")]
     pub detail: Option<String>,
-    /// IDs after collisions were resolved, as `assign` and `resolve` write them: the page shows and finds these
+    /// IDs after collisions were resolved, as `assign` and `resolve` write them; the page shows and finds these
     #[arg(long, value_name = "IDS", value_hint = ValueHint::FilePath, requires = "report")]
     pub ids: Option<PathBuf>,
-    /// How IDs are written as text, to be found by it
+    /// How IDs are written as text, so that the page finds them by it
     #[arg(long, value_enum, default_value = "plain", value_name = "STYLE", requires = "report")]
     pub style: StyleChoice,
     /// metrics.jsonl of an RQ-VAE's training, for its losses over time

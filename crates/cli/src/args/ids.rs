@@ -19,11 +19,11 @@ pub struct Assign {
     /// Field or column with each item's key
     #[arg(long, value_name = "NAME", default_value = "id")]
     pub key: String,
-    /// What holds the IDs, made if it is not there: an SQLite file, or a Redis server as redis://host:6379/0 or
-    /// unix:///run/redis.sock, each with ?namespace=NAME if it holds several stores
+    /// Where IDs are kept, made if it does not exist: an SQLite file, or a Redis server as redis://host:6379/0 or
+    /// unix:///run/redis.sock, with ?namespace=NAME if it holds several stores
     #[arg(long, value_name = "STORE", value_hint = ValueHint::FilePath)]
     pub store: PathBuf,
-    /// Give new items the IDs of deleted ones on the same codes first
+    /// Give new items the IDs of deleted items with the same codes first
     #[arg(long)]
     pub reuse_deleted: bool,
     /// Codes with counters to write: .npy, .parquet, .jsonl or .csv
@@ -33,10 +33,10 @@ pub struct Assign {
     pub rows: Rows,
     #[command(flatten)]
     pub on: OnDevice,
-    /// Prefixes a row that are kept while encoding [default: the codec's own]
+    /// Prefixes to keep per row while encoding [default: the codec's own]
     #[arg(long, value_name = "N")]
     pub beam: Option<usize>,
-    /// Items a transaction; each is kept whole or not at all
+    /// Items per transaction; each is kept whole or not at all
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub batch_items: usize,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub struct Assign {
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Waiting {
-    /// How long to wait for other processes' batches, and for a server that went away, before giving up
+    /// Seconds to wait for other processes, and for a server that went away, before giving up
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub patience: u64,
 }
@@ -58,16 +58,16 @@ pub struct Lookup {
     /// SQLite file or redis:// URL that `assign` filled
     #[arg(value_name = "STORE", value_hint = ValueHint::FilePath)]
     pub store: PathBuf,
-    /// Keys of items whose IDs are wanted
+    /// Keys of items, to show their IDs
     #[arg(value_name = "KEY")]
     pub keys: Vec<String>,
-    /// An ID whose items are wanted: 12-5-33 for all on these codes, 12-5-33-1 for one but the first
+    /// Show the items of this ID: 12-5-33 for all with these codes, 12-5-33-1 for the one with this counter
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// First codes of IDs whose items are wanted: 12-5
+    /// Show the items whose IDs begin with these codes: 12-5
     #[arg(long, value_name = "CODES")]
     pub prefix: Option<String>,
-    /// Items listed, at most
+    /// List at most this many items
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub most: usize,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub struct Delete {
     /// Field or column with each item's key
     #[arg(long, value_name = "NAME", default_value = "id", requires = "items")]
     pub key: String,
-    /// Say what would be deleted, and delete nothing
+    /// Show what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
@@ -98,13 +98,13 @@ pub struct Delete {
 
 #[derive(Debug, Args)]
 pub struct Align {
-    /// Codec that was trained again, whose codewords are to be renamed
+    /// Retrained codec, whose codewords are to be renamed
     #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
     pub new: PathBuf,
     /// Codec whose IDs are in use
     #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
     pub old: PathBuf,
-    /// Embeddings of the items whose IDs are in use [default: points that random IDs of OLD stand for]
+    /// Embeddings of the items whose IDs are in use [default: what random IDs of OLD decode to]
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
     /// The renamed codec to write, a .safetensors file
@@ -121,13 +121,13 @@ pub struct Churn {
     /// Codec of the IDs in use
     #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
     pub old: Option<PathBuf>,
-    /// Codec that may take its place
+    /// Codec that may replace it
     #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
     pub new: Option<PathBuf>,
     /// Embeddings that both encode
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
-    /// Two files of codes of the same rows, in place of codecs and rows: .npy, .parquet, .jsonl or .csv
+    /// Two files with codes of the same rows, instead of codecs and rows: .npy, .parquet, .jsonl or .csv
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], value_hint = ValueHint::FilePath, conflicts_with_all = ["old", "new", "input"])]
     pub codes: Option<Vec<PathBuf>>,
     #[command(flatten)]
@@ -155,26 +155,26 @@ pub struct Resolve {
     /// The items, in the order of the encoded rows: .jsonl, .jsonl.gz or .csv
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub items: PathBuf,
-    /// Field or column with each item's key, which decides who comes first
+    /// Field or column with each item's key, which decides the order of items with the same codes
     #[arg(long, value_name = "NAME", default_value = "id")]
     pub key: String,
     #[arg(long, value_enum, default_value = "suffix", hide_possible_values = true)]
     #[arg(
-        help = "suffix and extra-level: append a number, 0 for the first item on its codes (for 12-5-33-1, write it with `format \
-                  --counter`; for IDs of one length, as one more level); relocate: other codes, at the least added squared L2; \
-                  error: refuse"
+        help = "What to do with items that have the same codes. suffix and extra-level: append a number, 0 for the first item \
+                  (`format --counter` writes a suffix as 12-5-33-1; an extra level keeps all IDs at one length); relocate: \
+                  move items to other codes, at the least added squared L2; error: refuse"
     )]
     pub policy: PolicyChoice,
-    /// The codec that made the codes, to relocate by
+    /// Codec that made the codes, for relocation
     #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath, requires = "rows")]
     pub codec: Option<PathBuf>,
-    /// The embeddings that were encoded, to relocate by
+    /// Embeddings that were encoded, for relocation
     #[arg(long, value_name = "IN", value_hint = ValueHint::FilePath, requires = "codec")]
     pub rows: Option<PathBuf>,
     /// Array, tensor or column of the embeddings [default: `embeddings`, or the only one]
     #[arg(long, value_name = "NAME", requires = "rows")]
     pub array: Option<String>,
-    /// Items that may share an ID after relocating
+    /// Items that may share an ID after relocation
     #[arg(long, value_name = "N", default_value_t = 1, requires = "rows")]
     pub capacity: usize,
 }
@@ -197,7 +197,7 @@ pub struct Spelling {
     #[arg(help = "plain 12-5-33, lc-rec <a_12><b_5><c_33>, openonerec <|sid_begin|><s_a_12>…<|sid_end|>, sem \
                   [SEM_START][SEM_0_12]…[SEM_END], animind <L1_12> <L2_5> <L3_33>; the options below override its parts")]
     pub style: StyleChoice,
-    /// One level's token, with {code} and, if you like, {level} (from 0), {level1} (from 1) or {letter}
+    /// Token of one code, with {code} and optionally {level} (from 0), {level1} (from 1) or {letter}
     #[arg(long, value_name = "TEMPLATE")]
     pub token: Option<String>,
     /// Text between two tokens
@@ -209,25 +209,25 @@ pub struct Spelling {
     /// Text after the last token
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub end: Option<String>,
-    /// What the first codeword of a level is called
+    /// Number of the first codeword of a level
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub first: u32,
-    /// Number codes on through the levels: 12, 256 + 5, 512 + 33
+    /// Continue the numbering from level to level: 12, 256 + 5, 512 + 33
     #[arg(long)]
     pub cumulative: bool,
-    /// The last number of an ID counts items on the same codes, and is left out where it is 0: 12-5-33 and 12-5-33-1
+    /// The last number of an ID counts items with the same codes, and is left out where it is 0: 12-5-33 and 12-5-33-1
     #[arg(long)]
     pub counter: bool,
 }
 
 /// The codebooks that IDs are made of.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Codebooks, one of them needed")]
+#[command(next_help_heading = "Codebooks (one of these is required)")]
 pub struct Sizes {
     /// The codec that made the codes
     #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub codec: Option<PathBuf>,
-    /// Codewords a level, if there is no codec: one number for all, or one a level as in 512,256,128
+    /// Codewords per level, if there is no codec: one number for all levels, or one for each as in 512,256,128
     #[arg(long, value_name = "K", value_delimiter = ',', num_args = 1, conflicts_with = "codec")]
     pub codebook_size: Option<Vec<usize>>,
 }
@@ -256,7 +256,7 @@ pub struct Parse {
     pub output: PathBuf,
     #[command(flatten)]
     pub sizes: Sizes,
-    /// Codes an ID, where --codebook-size gives one number for all of them
+    /// Codes in an ID, if --codebook-size gives one number for all levels
     #[arg(long, value_name = "N")]
     pub levels: Option<usize>,
     #[command(flatten)]
@@ -268,7 +268,7 @@ pub struct Export {
     /// Codes: .npy, .parquet, .jsonl or .csv
     #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
     pub codes: PathBuf,
-    /// Folder to write to, made if it is not there: vocabulary.json, special_tokens.json, index.json, items.jsonl, ids.trie;
+    /// Folder to write to, made if it does not exist: vocabulary.json, special_tokens.json, index.json, items.jsonl, ids.trie;
     /// with --title info.tsv, with --tokenizer tokenizer.json, with --static static.npz, with --python-helper sememe_trie.py
     #[arg(long, short, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,
@@ -285,19 +285,19 @@ pub struct Export {
     /// Field or column with each item's title, for info.tsv
     #[arg(long, value_name = "NAME", requires = "items", help_heading = "Items")]
     pub title: Option<String>,
-    /// Number of the first token: as many as the model's own vocabulary has [default: 0; with --tokenizer, where its tokens end]
+    /// Number of the first new token: the size of the model's vocabulary [default: 0; with --tokenizer, where its tokens end]
     #[arg(long, value_name = "N", help_heading = "Tokens")]
     pub first_token_id: Option<u32>,
-    /// The model's tokenizer.json (Hugging Face), to be written with the new tokens added
+    /// The model's tokenizer.json (Hugging Face); it is written again with the new tokens added
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath, help_heading = "Tokens")]
     pub tokenizer: Option<PathBuf>,
     /// Number of the model's token that ends an ID [default: the spelling's own, if it has one]
     #[arg(long, value_name = "N", help_heading = "Tokens")]
     pub end_token_id: Option<u32>,
-    /// The same by its text, such as </s>; the tokenizer knows its number
+    /// Text of the model's token that ends an ID, such as </s>; the tokenizer knows its number
     #[arg(long, value_name = "TEXT", requires = "tokenizer", conflicts_with = "end_token_id", help_heading = "Tokens")]
     pub end_token: Option<String>,
-    /// A special token of your own, such as [REC]; may be given again
+    /// A special token of your own, such as [REC]; may be given several times
     #[arg(long, value_name = "TEXT", help_heading = "Tokens")]
     pub special_token: Vec<String>,
     /// Write no trie
@@ -313,11 +313,9 @@ pub struct Export {
         hide_possible_values = true,
         help_heading = "Constrained decoding"
     )]
-    #[arg(
-        help = "Also write the trie's arrays as STATIC's decoders for PyTorch and JAX take them: npz or safetensors"
-    )]
+    #[arg(help = "Also write the trie's arrays for STATIC's decoders in PyTorch and JAX: npz or safetensors")]
     pub layout: Option<StaticFormat>,
-    /// First tokens of an ID that STATIC looks up in dense tables, 1 or 2; tables of 2 take 5 bytes a pair of tokens
+    /// How many first tokens STATIC looks up in dense tables, 1 or 2; tables for 2 take 5 bytes per pair of tokens
     #[arg(long, value_name = "N", default_value_t = 2, requires = "layout", help_heading = "Constrained decoding")]
     pub static_dense: usize,
 }
@@ -336,7 +334,7 @@ pub struct TrieArgs {
     /// Numbers of the tokens so far
     #[arg(value_name = "TOKEN")]
     pub prefix: Vec<u32>,
-    /// Read all of it first and hold it to its hash
+    /// First read all of it and check its hash
     #[arg(long)]
     pub verify: bool,
 }

@@ -18,16 +18,16 @@ pub struct Run {
     /// The configuration
     #[arg(long, short, value_name = "FILE", default_value = "sememe.toml", value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
-    /// Phases to go through, in their order; the others stay as they are
+    /// Phases to run, in their order; the others stay as they are
     #[arg(long, value_enum, value_name = "PHASES", value_delimiter = ',', default_value = "all")]
     pub phase: Vec<PhaseChoice>,
-    /// Phases to run again, up to date or not
+    /// Phases to run again even if they are up to date
     #[arg(long, value_enum, value_name = "PHASES", value_delimiter = ',')]
     pub rebuild: Vec<PhaseChoice>,
     /// Change one setting for this run: train.levels=4; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
-    /// Go through everything with few items and epochs in a folder of its own, and read every artifact back
+    /// Try everything with few items and epochs in a folder of its own, and read every artifact back
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -46,7 +46,7 @@ pub enum PhaseChoice {
     Tokenize,
     /// Training data for a language model, if the configuration has it
     Dialogues,
-    /// Measures and the page
+    /// Measures and the report
     Report,
     /// All of them
     All,
@@ -54,10 +54,10 @@ pub enum PhaseChoice {
 
 #[derive(Debug, Args)]
 pub struct InitFile {
-    /// Where to write it
+    /// File to write
     #[arg(value_name = "FILE", default_value = "sememe.toml", value_hint = ValueHint::FilePath)]
     pub path: PathBuf,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(long)]
     pub force: bool,
 }
@@ -67,7 +67,7 @@ pub struct CheckConfig {
     /// The configuration
     #[arg(value_name = "FILE", default_value = "sememe.toml", value_hint = ValueHint::FilePath)]
     pub path: PathBuf,
-    /// A setting to lay over it, as for `run`
+    /// Change one setting, as for `run`
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
 }

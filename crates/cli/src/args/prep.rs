@@ -10,8 +10,8 @@ Examples:
   sememe prep shop.db --query 'SELECT id, name FROM products WHERE sold' --template '{name}' -o items.parquet -o items.jsonl
   sememe prep items.jsonl.gz --template '{title}[. Tags: {tags}]' --title title -o prepared.jsonl
 
-In a template, {field} stands for a field and {field:500} for its first 500 characters; [what stands in brackets] is left out where
-one of its fields is empty; braces and brackets that are meant are written twice.";
+In a template, {field} stands for a field and {field:500} for its first 500 characters. [What stands in brackets] is left out where
+one of its fields is empty. Write braces and brackets twice to have them in the text.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -19,7 +19,7 @@ pub struct Prep {
     /// Items: an SQLite database, .jsonl, .jsonl.gz, .csv, .tsv or .parquet
     #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
     pub source: PathBuf,
-    /// Where to write them, sorted by key: .sqlite, .db, .parquet or .jsonl; may be given several times
+    /// Output, sorted by key: .sqlite, .db, .parquet or .jsonl; may be given several times
     #[arg(long, short, value_name = "OUT", required = true, value_hint = ValueHint::FilePath)]
     pub output: Vec<PathBuf>,
     /// How fields become a text: '{title}[ by {author}]'
@@ -28,37 +28,37 @@ pub struct Prep {
     /// Field or column with each item's key
     #[arg(long, value_name = "NAME", default_value = "id")]
     pub key: String,
-    /// Field or column that is kept as the item's title
+    /// Field or column to keep as the item's title
     #[arg(long, value_name = "NAME")]
     pub title: Option<String>,
     /// Table or view of an SQLite database [default: its only one]
     #[arg(long, value_name = "NAME", conflicts_with = "query")]
     pub table: Option<String>,
-    /// SELECT to read in place of a table
+    /// SELECT statement to read instead of a table
     #[arg(long, value_name = "SQL")]
     pub query: Option<String>,
-    /// Table to write in an SQLite output; others in that file stay as they are
+    /// Table to write in an SQLite output; other tables in that file stay as they are
     #[arg(long, value_name = "NAME", default_value = "prepared")]
     pub output_table: String,
-    /// Leave HTML as it is; else its tags go and its entities are resolved
+    /// Leave HTML as it is; otherwise tags are removed and entities resolved
     #[arg(long)]
     pub keep_html: bool,
     #[arg(long, value_enum, default_value = "nfc", value_name = "FORM", hide_possible_values = true)]
-    #[arg(help = "Unicode's normal form: nfc, nfkc (variants of letters become the letter) or none")]
+    #[arg(help = "Unicode normal form: nfc, nfkc (variants of letters become the letter) or none")]
     pub unicode: UnicodeChoice,
-    /// Between the values of a field that is a list
+    /// Text between the values of a field that is a list
     #[arg(long, value_name = "TEXT", default_value = ", ")]
     pub list_separator: String,
-    /// Characters a text at most; longer ones end at a blank, if there is one in the second half [default: no limit]
+    /// At most so many characters per text; longer texts end at a blank, if there is one in the second half [default: no limit]
     #[arg(long, value_name = "N")]
     pub max_chars: Option<usize>,
-    /// Keep the first N items only, by key
+    /// Keep only the first N items, by key
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
-    #[arg(help = "What to do with rows without a key or a text: refuse the source, or drop them and say how many")]
+    #[arg(help = "What to do with rows without a key or a text: refuse the source, or drop them and count them")]
     pub on_bad: OnBad,
-    /// Read everything, show what would come of it, and write nothing
+    /// Read everything, show the result, and write nothing
     #[arg(long)]
     pub dry_run: bool,
 }
