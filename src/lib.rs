@@ -44,7 +44,7 @@
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
-//! | [`compute`] | the CPU and GPU backends behind [`Device`] |
+//! | [`device`] | [`Device`]: the CPU, or a GPU that is found or brought along |
 //! | [`progress`] | [`Observer`]: what long work tells, and how it is stopped |
 //!
 //! # Features
@@ -62,8 +62,15 @@
 //! program `sememe`.
 
 pub mod codec;
+// The kernels and the traits over them. Not part of the public surface, which has `device` in their place; the library's own tests and benches,
+// and packages of this workspace, see them by the feature `internals`.
+#[cfg(not(feature = "internals"))]
+mod compute;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod compute;
 pub mod data;
+pub mod device;
 mod error;
 pub mod eval;
 pub mod fit;
@@ -73,7 +80,8 @@ pub mod progress;
 pub mod rng;
 
 pub use codec::{Codec, EncodeOptions, Encoded, Encoder, Manifest};
-pub use compute::{Device, DeviceInfo, DeviceKind, Metric};
+pub use compute::Metric;
+pub use device::{Device, DeviceInfo, DeviceKind};
 pub use data::{BadRows, Codes, Matrix, MatrixView, RowSource, Screened, Sequences};
 pub use error::{Error, Result, check_shape};
 pub use fit::{Balance, EmptyPolicy, Init, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
