@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example own_device`
 
-use sememe::compute::gpu::{Gpu, wgpu};
+use sememe::device::gpu::{Gpu, wgpu};
 use sememe::{Codec, Device, EncodeOptions, Matrix, RqKMeans};
 use std::sync::Arc;
 

@@ -65,6 +65,7 @@ pub mod codec;
 // The kernels and the traits over them. Not part of the public surface, which has `device` in their place; the library's own tests and benches,
 // and packages of this workspace, see them by the feature `internals`.
 #[cfg(not(feature = "internals"))]
+#[allow(dead_code, unused_imports, reason = "some of it serves tests and benches only")]
 mod compute;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
@@ -81,8 +82,9 @@ pub mod rng;
 
 pub use codec::{Codec, EncodeOptions, Encoded, Encoder, Manifest};
 pub use compute::Metric;
-pub use device::{Device, DeviceInfo, DeviceKind};
+pub use compute::cpu::unit_rows;
 pub use data::{BadRows, Codes, Matrix, MatrixView, RowSource, Screened, Sequences};
+pub use device::{Device, DeviceInfo, DeviceKind};
 pub use error::{Error, Result, check_shape};
 pub use fit::{Balance, EmptyPolicy, Init, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
 pub use progress::{Event, LevelSummary, Observer};

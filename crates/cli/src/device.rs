@@ -1,7 +1,7 @@
 //! Which device a run uses.
 
 use crate::args::DeviceChoice;
-use sememe::compute::DeviceChoice as Choice;
+use sememe::device::DeviceChoice as Choice;
 use sememe::{Device, DeviceInfo, DeviceKind, Result};
 
 /// Opens the device for a run over `rows` rows.

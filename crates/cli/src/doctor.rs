@@ -6,7 +6,7 @@ use crate::output::{print, print_json};
 use crate::text::size;
 use crate::text::{table, whole};
 use anyhow::Result;
-use sememe::compute::AUTO_GPU_ROWS;
+use sememe::device::AUTO_GPU_ROWS;
 use sememe::{Device, DeviceInfo, DeviceKind};
 use serde_json::json;
 
@@ -30,7 +30,7 @@ pub fn gpu_report() -> GpuReport {
 /// Every adapter that the system names, usable or not.
 #[cfg(feature = "gpu")]
 fn adapters() -> Vec<(String, String)> {
-    let describe = |(i, a): (usize, sememe::compute::gpu::AdapterSummary)| {
+    let describe = |(i, a): (usize, sememe::device::gpu::AdapterSummary)| {
         let features = if a.features.is_empty() { "none".to_owned() } else { a.features.join(", ") };
         let subgroups = match a.subgroup_lanes {
             (least, most) if least == most => most.to_string(),
@@ -46,7 +46,7 @@ fn adapters() -> Vec<(String, String)> {
         );
         (format!("adapter {}", i + 1), text)
     };
-    sememe::compute::gpu::Gpu::adapters().into_iter().enumerate().map(describe).collect()
+    sememe::device::gpu::Gpu::adapters().into_iter().enumerate().map(describe).collect()
 }
 
 /// A build without the GPU backend asks for none.

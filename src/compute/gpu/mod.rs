@@ -52,7 +52,7 @@ use std::sync::Mutex;
 /// The WGSL backend.
 ///
 /// ```no_run
-/// use sememe::compute::gpu::Gpu;
+/// use sememe::device::gpu::Gpu;
 /// let gpu = Gpu::open(true)?;
 /// println!("{}", gpu.info().name);
 /// # Ok::<(), sememe::Error>(())

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::tracking::Tracking;
-use sememe::compute::DeviceChoice;
+use sememe::device::DeviceChoice;
 use sememe::eval::recall::Recall;
 use sememe::{Error, Result};
 use sememe_text::dialogues::Dialogues;

@@ -139,7 +139,7 @@ fn copy(context: &Context<'_>, source: &dyn RowSource, order: &[usize]) -> Resul
         }
         if normalize {
             let mut norms = vec![0.0; rows.len()];
-            sememe::compute::cpu::unit_rows(values, dims, &mut norms);
+            sememe::unit_rows(values, dims, &mut norms);
             if let Some(zero) = norms.iter().position(|norm| *norm <= 0.0) {
                 let row = rows[zero];
                 return Err(Error::Data(format!(

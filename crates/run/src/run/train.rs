@@ -119,7 +119,7 @@ pub(super) fn short(codec: &Codec) -> &str {
 }
 
 /// Trains an RQ-VAE, or goes on where a stopped one was.
-fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::compute::Device) -> Result<Codec> {
+fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device::Device) -> Result<Codec> {
     let train = &context.config.train;
     let config = train.rqvae(context.config.seed)?;
     let folder = context.at(NETWORK);

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::track::{EventWriter, MetricsWriter, write_code_usage};
 use sememe::codec::{Codec, EncodeOptions};
-use sememe::compute::Device;
 use sememe::data::{MatrixView, RowSource};
+use sememe::device::Device;
 use sememe::fit::rqvae::{CheckpointKind, EpochReport, Recorder, RqVae, RqVaeTrainer, StepReport};
 use sememe::io::{read_bytes_capped, write_bytes_atomic};
 use sememe::progress::{Event, Observer};

@@ -11,9 +11,9 @@ use super::content::{Content, Hasher};
 use super::input::Texts;
 use super::survey::{Survey, contents, survey};
 use super::table::{Copied, Fresh, Open, VectorTable};
-use sememe::compute::cpu::unit_rows;
 use sememe::data::{Matrix, first_non_finite};
 use sememe::progress::{Event, Observer};
+use sememe::unit_rows;
 use sememe::{Error, Result};
 
 /// How texts are embedded.

@@ -36,8 +36,8 @@ use self::modules::Modules;
 use self::tokens::Tokens;
 use self::weights::{Loader, Weights, hash_file};
 use super::{Embedder, Pooling};
-use sememe::compute::cpu::unit_rows;
 use sememe::data::Matrix;
+use sememe::unit_rows;
 use sememe::{Error, Result};
 
 /// A model's folder and how it is used. What is left out is as the folder says.
