@@ -62,12 +62,7 @@ impl Codec {
     ///
     /// # Errors
     /// As [`RqKMeans::fit`].
-    pub fn train(
-        source: &(impl RowSource + Sized),
-        config: &RqKMeans,
-        device: &Device,
-        observer: &dyn Observer,
-    ) -> Result<Self> {
+    pub fn train(source: &dyn RowSource, config: &RqKMeans, device: &Device, observer: &dyn Observer) -> Result<Self> {
         let fitted = config.fit(source, device, observer)?;
         let settings =
             serde_json::to_value(config).map_err(|e| Error::Codec(format!("cannot record settings: {e}")))?;
@@ -82,7 +77,7 @@ impl Codec {
     /// As [`RqKMeans::fit_from`].
     pub fn train_from(
         start: &Self,
-        source: &(impl RowSource + Sized),
+        source: &dyn RowSource,
         config: &RqKMeans,
         device: &Device,
         observer: &dyn Observer,
@@ -104,7 +99,7 @@ impl Codec {
     /// # Errors
     /// As [`RqKMeans::fit`]; [`Error::Config`] for refinement, which changes codes after they were assigned, and for a sample of the rows.
     pub fn train_assigned(
-        source: &(impl RowSource + Sized),
+        source: &dyn RowSource,
         config: &RqKMeans,
         device: &Device,
         observer: &dyn Observer,
@@ -130,7 +125,7 @@ impl Codec {
     /// # Errors
     /// As [`RqVaeTrainer::run`](crate::fit::rqvae::RqVaeTrainer::run).
     pub fn train_rqvae(
-        source: &(impl RowSource + Sized),
+        source: &dyn RowSource,
         config: &crate::fit::rqvae::RqVae,
         device: &Device,
         observer: &dyn Observer,

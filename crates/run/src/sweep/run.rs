@@ -37,7 +37,7 @@ pub struct SweepOptions {
 /// [`Error::Interrupted`] when the observer asks; [`Error::Io`] if figures cannot be kept; and what a device that goes away returns.
 pub fn run(
     sweep: &Sweep,
-    source: &impl RowSource,
+    source: &dyn RowSource,
     device: &Device,
     folder: &Path,
     options: &SweepOptions,
@@ -111,7 +111,7 @@ fn refuse_early(config: &RqKMeans, rows: usize) -> Result<()> {
 
 fn one(
     config: &RqKMeans,
-    source: &impl RowSource,
+    source: &dyn RowSource,
     device: &Device,
     options: &SweepOptions,
     observer: &dyn Observer,
