@@ -88,3 +88,14 @@ pub use device::{Device, DeviceInfo, DeviceKind};
 pub use error::{Error, Result, check_shape};
 pub use fit::{Balance, EmptyPolicy, Init, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
 pub use progress::{Event, LevelSummary, Observer};
+
+/// The Rust in the pages that people read compiles.
+#[cfg(all(doctest, feature = "gpu"))]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    pub struct Readme;
+    #[doc = include_str!("../docs/rust.md")]
+    pub struct Library;
+    #[doc = include_str!("../docs/language-models.md")]
+    pub struct LanguageModels;
+}

@@ -3,7 +3,7 @@
 //! Every codeword has a price λ_j that is added to its score, and a row goes where `s_j + λ_j` is smallest. The prices are the
 //! dual variables of a transport problem: an iteration spreads every row over the codewords by `exp(−(s_j + λ_j)/ε)`, sees what each
 //! codeword would get, and moves its price by `ε·ln(got/wanted)`. That is Sinkhorn's algorithm in the log domain (Cuturi 2013; as a
-//! dual ascent, Peyré and Cuturi 2019, section 4), of which k prices are the whole state. Prices are kept from one Lloyd
+//! dual ascent, Peyré and Cuturi 2019, section 4), whose whole state is k prices. Prices are kept from one Lloyd
 //! iteration to the next, so one pass over the rows does for both. With bounds in place of equal shares, a price is only as far from 0 as its bound
 //! asks (Benamou et al. 2015). Exact loads are made of that by [`capacity`](super::capacity).
 

@@ -4,6 +4,8 @@ mod cli;
 mod dialogues;
 mod dialogues_python;
 #[cfg(feature = "embed-http")]
+mod docs;
+#[cfg(feature = "embed-http")]
 mod embed;
 #[cfg(feature = "embed")]
 mod embed_local;

@@ -206,11 +206,11 @@ impl Assign {
     }
 }
 
-/// What is told of clusters.
+/// Which clusters `tokenize` describes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Clusters {
-    /// Prefixes of so many codes, and of fewer, are told of.
+    /// Describe all prefixes of up to this many codes.
     pub depth: usize,
     /// Items shown for each.
     pub examples: usize,
@@ -240,7 +240,7 @@ pub struct Tokenize {
     pub end_token: Option<String>,
     /// The same by its number; with one of them, or a spelling that has an end of its own, the trie is written.
     pub end_token_id: Option<u32>,
-    /// What is told of clusters.
+    /// Which clusters `tokenize` describes.
     pub clusters: Clusters,
 }
 

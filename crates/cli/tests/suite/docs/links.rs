@@ -17,15 +17,16 @@ fn targets(line: &str) -> Vec<&str> {
             found.extend(part.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target));
         }
     }
-    // A link whose text is code: [`name`](target).
-    found.extend(line.split("`](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target));
     found
 }
 
 /// The anchor that code hosts and mdbook give a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
-    text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).map(|c| if c == ' ' { '-' } else { c }).collect()
+    text.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
 }
 
 fn anchors(page: &Page) -> BTreeSet<String> {
@@ -61,11 +62,15 @@ fn every_link_leads_somewhere() {
                 }
                 checked += 1;
                 let (file, fragment) = target.split_once('#').unwrap_or((target, ""));
-                let aim =
-                    if file.is_empty() { path.clone() } else { plain(&path.parent().unwrap_or(Path::new("")).join(file)) };
+                let aim = if file.is_empty() {
+                    path.clone()
+                } else {
+                    plain(&path.parent().unwrap_or(Path::new("")).join(file))
+                };
                 if !root.join(&aim).exists() {
                     wrong.push(format!("{}:{number}: no `{}`", path.display(), aim.display()));
-                } else if !fragment.is_empty() && pages.get(&aim).is_some_and(|page| !anchors(page).contains(fragment)) {
+                } else if !fragment.is_empty() && pages.get(&aim).is_some_and(|page| !anchors(page).contains(fragment))
+                {
                     wrong.push(format!("{}:{number}: no heading `#{fragment}` in `{}`", path.display(), aim.display()));
                 }
             }

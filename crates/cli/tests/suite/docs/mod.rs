@@ -73,7 +73,10 @@ fn every_page_is_in_the_list_and_in_the_table_of_contents() {
         let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
         if name.ends_with(".md") {
             assert!(PAGES.contains(&format!("docs/{name}").as_str()), "docs/{name} is not tested: add it to `pages!`");
-            assert!(name == "SUMMARY.md" || contents.contains(&format!("({name})")), "docs/{name} is not in SUMMARY.md");
+            assert!(
+                name == "SUMMARY.md" || contents.contains(&format!("({name})")),
+                "docs/{name} is not in SUMMARY.md"
+            );
         }
     }
 }

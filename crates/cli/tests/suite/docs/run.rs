@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use sememe_testkit::embed_server::{Server, answer, ok};
+
 use super::page::{Kind, Page, Step};
 use super::{compare, root};
 
@@ -61,18 +63,19 @@ fn rewrite(path: &Path, page: &Page, changed: &[(Step, String)]) {
 /// A folder with the example data, and what commands may ask of the world.
 struct Desk {
     folder: tempfile::TempDir,
-    endpoint: sememe_testkit::embed_server::Server,
+    endpoint: Server,
 }
 
 impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         copy(&root().join("examples/data"), folder.path());
-        fs::copy(root().join("examples/catalogue/packages.sqlite"), folder.path().join("packages.sqlite")).expect("a copy");
+        fs::copy(root().join("examples/catalogue/packages.sqlite"), folder.path().join("packages.sqlite"))
+            .expect("a copy");
         for name in ["data", "catalogue"] {
             copy(&root().join("examples").join(name), &folder.path().join("examples").join(name));
         }
-        let endpoint = sememe_testkit::embed_server::Server::start(|_, _| sememe_testkit::embed_server::Reply::Vectors);
+        let endpoint = Server::start(|_, call| ok(answer(&call.texts(), 64)));
         Self { folder, endpoint }
     }
 
@@ -87,6 +90,8 @@ impl Desk {
             .current_dir(self.folder.path())
             .env("PATH", path)
             .env("COLUMNS", "100")
+            // Mesa complains on stderr without it.
+            .env("XDG_RUNTIME_DIR", self.folder.path())
             .env("NO_COLOR", "1")
             .env_remove("RUST_LOG")
             .output()
