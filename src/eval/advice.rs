@@ -82,7 +82,7 @@ fn duplicates_and_collisions(e: &Evaluation, notes: &mut Vec<String>) {
             )
         } else {
             format!(
-                "there are {:.0} possible IDs an item, so the codes crowd: spread them with `--refine` and `--beam`, \
+                "{:.0} possible IDs per item are not used evenly: spread the codes with `--refine` and `--beam`, \
                  or add a level with `--levels {}`",
                 possible / e.rows as f64,
                 e.levels.len() + 1

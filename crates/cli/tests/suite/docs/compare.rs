@@ -29,7 +29,7 @@ pub(super) fn same(printed: &str, expected: &str) -> Result<(), String> {
 }
 
 /// Lines without blanks at their ends, and without progress, which only shows where a command takes long.
-fn trim(text: &str) -> String {
+pub(super) fn trim(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().map(str::trim_end).filter(|line| !line.ends_with(" left")).collect();
     lines.join("\n") + "\n"
 }
@@ -83,7 +83,7 @@ fn pieces(line: &str) -> Vec<Piece<'_>> {
 
 #[test]
 fn only_what_may_differ_may_differ() {
-    let same = |a: &str, b: &str| super::compare::same(a, b).is_ok();
+    let same = |a: &str, b: &str| same(a, b).is_ok();
     assert!(same("trained in 0.31 s, R² 0.3950\n", "trained in 12 s, R² 0.395\n"));
     assert!(same("codec b000109ed117\n", "codec a000109ed117\n"));
     assert!(same("605 items moved (1.45 %)", "604 items moved (1.44 %)"));

@@ -55,7 +55,8 @@ fn rewrite(path: &Path, page: &Page, changed: &[(Step, String)]) {
     let mut lines = page.lines.clone();
     for (step, printed) in changed.iter().rev() {
         let (start, end) = step.output;
-        lines.splice(start..end, printed.trim_end().lines().map(|line| line.trim_end().to_owned()));
+        let printed = compare::trim(printed);
+        lines.splice(start..end, printed.trim_end().lines().map(str::to_owned));
     }
     fs::write(path, lines.join("\n") + "\n").expect("the page, written again");
 }
