@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::text::{count, time};
 use anyhow::Result;
 use sememe::io::write_bytes_atomic;
-use sememe_run::config::{Loaded, Overrides, TEMPLATE, load};
+use sememe_run::config::{Loaded, Overrides, TEMPLATE, TrainMethod, load};
 use sememe_run::run::{News, Phase, RunOptions, run as run_phases, verify};
 use serde_json::json;
 
@@ -108,7 +108,12 @@ pub fn init(flags: &InitFile, json: bool) -> Result<()> {
 /// Checks a configuration and prints what it comes to.
 pub fn check(flags: &CheckConfig, json: bool) -> Result<()> {
     let loaded = load(&flags.path, &Overrides::from_process(flags.set.clone()))?;
-    let value = serde_json::to_value(&loaded.written)?;
+    let mut written = loaded.written;
+    if written.train.method == TrainMethod::RqKmeans {
+        // `levels` and `codebook_size` go over its own.
+        written.train.rq_kmeans = written.train.rq_kmeans(written.seed)?;
+    }
+    let value = serde_json::to_value(&written)?;
     if json {
         return print_json(&value);
     }

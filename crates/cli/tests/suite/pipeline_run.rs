@@ -33,6 +33,7 @@ fn the_program_runs_checks_and_writes_configurations() {
     assert!(check.stdout.contains("[train.rq_kmeans]"), "{}", check.stdout);
     let value = desk.run("config check --json --set train.levels=5").json();
     assert_eq!(value["train"]["levels"], 5);
+    assert_eq!(value["train"]["rq_kmeans"]["codebook_sizes"].as_array().map(Vec::len), Some(5), "what trains is shown");
     // What is printed in full is a configuration itself.
     let full = desk.run("config check").ok().stdout;
     desk.file("full.toml", full.as_bytes());

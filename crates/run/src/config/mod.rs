@@ -146,7 +146,9 @@ impl Config {
         let DryRun { items, epochs } = self.dry_run;
         config.output = self.output.join("dry-run");
         config.prep.limit = Some(self.prep.limit.unwrap_or(items).min(items));
-        config.train.epochs = Some(epochs);
+        // Settings that cannot be are refused when the run begins.
+        let own = self.train.rqvae(self.seed).map_or(epochs, |own| own.epochs);
+        config.train.epochs = Some(own.min(epochs));
         config.train.rq_kmeans.iterations = config.train.rq_kmeans.iterations.min(5);
         // IDs that are tried out must not get into a store that others use.
         config.assign.store = None;

@@ -162,7 +162,7 @@ impl Train {
         })?;
         config.codebook_sizes = self.sizes(&config.codebook_sizes)?;
         config.max_training_rows = self.max_training_rows.or(config.max_training_rows);
-        config.epochs = self.epochs.map_or(config.epochs, |epochs| config.epochs.min(epochs));
+        config.epochs = self.epochs.unwrap_or(config.epochs);
         if config.seed == 0 {
             config.seed = seed;
         }

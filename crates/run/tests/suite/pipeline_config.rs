@@ -128,6 +128,19 @@ fn networks_take_settings_over_a_preset() {
 }
 
 #[test]
+fn epochs_are_as_many_as_the_file_says_and_a_dry_run_has_few() {
+    let text = format!("{LEAST}[train]\nmethod = \"rqvae\"\nepochs = 40\n");
+    let config = read_with(&text, &[], &[]).expect("read").0.config;
+    // More than the preset's own.
+    let own = read_with(&text, &["train.epochs=none"], &[]).expect("read").0.config.train.rqvae(0).expect("settings");
+    assert!(own.epochs < 40, "{}", own.epochs);
+    assert_eq!(config.train.rqvae(0).expect("settings").epochs, 40);
+    assert_eq!(config.dry().train.rqvae(0).expect("settings").epochs, config.dry_run.epochs);
+    let short = read_with(&text, &["train.epochs=3", "dry_run.epochs=9"], &[]).expect("read").0.config;
+    assert_eq!(short.dry().train.rqvae(0).expect("settings").epochs, 3);
+}
+
+#[test]
 fn mistakes_have_a_place_and_a_remedy() {
     refused(
         &format!("{LEAST}[train]\nlevls = 3\n"),
