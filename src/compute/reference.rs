@@ -110,6 +110,36 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// `out[j] = Σ_c (row[c] − codewords[j, c])²`, each in the order of [`dots`].
+    pub fn squared_distances(row: &[f64], codewords: &[f32], out: &mut [f64]) {
+        let d = row.len();
+        for (slot, codeword) in out.iter_mut().zip(codewords.chunks_exact(d.max(1))) {
+            let mut sums = [0.0f64; LANES];
+            let (rows, row_tail) = row.as_chunks::<LANES>();
+            let (words, word_tail) = codeword.as_chunks::<LANES>();
+            for (a, b) in rows.iter().zip(words) {
+                for l in 0..LANES {
+                    let step = a[l] - f64::from(b[l]);
+                    sums[l] += step * step;
+                }
+            }
+            for (l, (a, b)) in row_tail.iter().zip(word_tail).enumerate() {
+                let step = a - f64::from(*b);
+                sums[l] += step * step;
+            }
+            let mut width = LANES / 2;
+            while width > 0 {
+                for l in 0..width {
+                    sums[l] += sums[l + width];
+                }
+                width /= 2;
+            }
+            *slot = sums[0];
+        }
+    }
+}
+
 fn dot(a: &[f64], b: &[f32]) -> f64 {
     let mut out = [0.0];
     dots(a, b, &mut out);
@@ -353,7 +383,12 @@ impl Reference {
             scores.resize(book.rows(), 0.0);
             dots(row, book.as_slice(), &mut scores);
             let before: usize = chain.codebooks[..level].iter().map(Matrix::rows).sum();
-            let mut next: Vec<(f64, u32, u32)> = Vec::with_capacity(beam.len() * book.rows());
+            // The beam is kept in lexicographic order, so (b, j) orders prefixes lexicographically too. The order is total, so which
+            // entries stay does not depend on how they are selected, nor on when those are let go that others have surpassed.
+            let keep = if level + 1 == chain.codebooks.len() { 1 } else { width };
+            let order =
+                |a: &(f64, u32, u32), b: &(f64, u32, u32)| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2)));
+            let mut next: Vec<(f64, u32, u32)> = Vec::with_capacity(book.rows() + keep);
             for (b, (cost, prefix)) in beam.iter().enumerate() {
                 let mut columns = Vec::with_capacity(prefix.len());
                 let mut offset = 0;
@@ -368,13 +403,10 @@ impl Reference {
                     }
                     next.push((cost + step, b as u32, j as u32));
                 }
-            }
-            // The beam is kept in lexicographic order, so (b, j) orders prefixes lexicographically too.
-            let keep = if level + 1 == chain.codebooks.len() { 1 } else { width };
-            if keep < next.len() {
-                // The order is total, so which entries stay does not depend on how they are selected.
-                next.select_nth_unstable_by(keep, |a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-                next.truncate(keep);
+                if keep < next.len() {
+                    next.select_nth_unstable_by(keep, order);
+                    next.truncate(keep);
+                }
             }
             next.sort_by_key(|e| (e.1, e.2));
             beam = next

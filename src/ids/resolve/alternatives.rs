@@ -2,11 +2,11 @@
 
 use crate::codec::Codec;
 use crate::compute::Metric;
-use crate::compute::reference::{Reference, Scratch, dots};
+use crate::compute::reference::{Reference, Scratch, squared_distances};
 use crate::data::RowSource;
 use crate::error::{Error, Result, check_shape};
 
-/// The price of codes: how far an item is from what they stand for.
+/// What codes cost an item: how far it is from what they stand for.
 pub trait Alternatives: Sync {
     /// Codewords of each level.
     fn codebook_sizes(&self) -> Vec<usize>;
@@ -17,6 +17,15 @@ pub trait Alternatives: Sync {
     /// # Errors
     /// If the item cannot be read.
     fn squared_l2(&self, item: usize, prefix: &[u32], out: &mut Vec<f64>) -> Result<()>;
+
+    /// Writes into `out`, `[k]`, what [`relocate`](super::relocate) keeps low when it chooses between the same codes: the squared L2,
+    /// unless the item got its codes by something else than their distance alone.
+    ///
+    /// # Errors
+    /// If the item cannot be read.
+    fn costs(&self, item: usize, prefix: &[u32], out: &mut Vec<f64>) -> Result<()> {
+        self.squared_l2(item, prefix, out)
+    }
 
     /// The squared L2 between an item and all its codes.
     ///
@@ -30,10 +39,13 @@ pub trait Alternatives: Sync {
     }
 }
 
-/// The price of a codec's codes for the rows of a source, in the space after preprocessing.
+/// What a codec's codes cost the rows of a source, in the space of its codewords: after preprocessing and, where the codec has one, the
+/// encoder's network.
 ///
-/// Everything is computed in f64 in the order of the reference, so it is the same on every machine. O(levels·p + k·p) a call, and
-/// one row read.
+/// Distances are squared L2. Where a balanced codec raises the scores of full codewords by prices, [`costs`](Alternatives::costs) adds
+/// twice those prices to the distances, as encoding does, so that an item stays where encoding put it unless it has to move; the
+/// distances themselves never hold a price. Everything is computed in f64 in the order of the reference, so it is the same on every
+/// machine. O(p·d + levels·e + k·e) a call, the encoder's parameters, and one row read.
 ///
 /// ```
 /// use sememe::ids::resolve::{CodecAlternatives, relocate};
@@ -90,12 +102,19 @@ impl Alternatives for CodecAlternatives<'_> {
         let book = self.codec.codebook(prefix.len());
         out.clear();
         out.resize(book.rows(), 0.0);
-        dots(left, book.as_slice(), out);
-        // ‖r − c‖² = ‖r‖² + 2 (½‖c‖² − r·c); rounding may leave a tiny negative number, which is as good as 0.
-        let length: f64 = left.iter().map(|v| v * v).sum();
-        for (slot, bias) in out.iter_mut().zip(self.reference.biases(prefix.len())) {
-            *slot = (length + 2.0 * (bias - *slot)).max(0.0);
-        }
+        squared_distances(left, book.as_slice(), out);
+        Ok(())
+    }
+
+    fn costs(&self, item: usize, prefix: &[u32], out: &mut Vec<f64>) -> Result<()> {
+        self.squared_l2(item, prefix, out)?;
+        // A score is half a squared L2, less what all codewords have in common, plus the price.
+        let chain = self.codec.chain();
+        let priced = prefix.iter().enumerate().filter_map(|(level, code)| chain.prices(level).get(*code as usize));
+        let so_far: f64 = priced.map(|price| 2.0 * f64::from(*price)).sum();
+        out.iter_mut().for_each(|cost| *cost += so_far);
+        let prices = chain.prices(prefix.len());
+        out.iter_mut().zip(prices).for_each(|(cost, price)| *cost += 2.0 * f64::from(*price));
         Ok(())
     }
 
@@ -106,7 +125,7 @@ impl Alternatives for CodecAlternatives<'_> {
 }
 
 impl CodecAlternatives<'_> {
-    /// What a prefix leaves over of an item, `[p]`.
+    /// What a prefix leaves over of an item, `[e]`.
     fn left<'s>(&self, item: usize, prefix: &[u32], scratch: &'s mut Scratch) -> Result<&'s mut [f64]> {
         let number = self.numbers.map_or(item as u64, |numbers| numbers[item]) as usize;
         let mut row = vec![0.0f32; self.codec.dims()];
@@ -115,7 +134,7 @@ impl CodecAlternatives<'_> {
             let (first, count, rows) = (number as u64, count as u64, self.rows.rows() as u64);
             return Err(Error::NonFinite { first, count, rows, place: self.rows.name() });
         }
-        let left = self.reference.preprocess(self.codec.chain(), &row, scratch);
+        let left = self.reference.enter(self.codec.chain(), &row, scratch);
         for (level, code) in prefix.iter().enumerate() {
             for (v, c) in left.iter_mut().zip(self.codec.codebook(level).row(*code as usize)) {
                 *v -= f64::from(*c);

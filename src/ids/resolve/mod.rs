@@ -42,7 +42,8 @@ pub struct Cost {
     pub moved: usize,
     /// Of these, by the first level at which the ID differs; the counters' column counts as the last.
     pub moved_by_level: Vec<usize>,
-    /// Mean squared L2 between a preprocessed row and what its codes stand for, before; only [`relocate`] measures it.
+    /// Mean squared L2 before, between a row as it enters the first level (preprocessed and encoded) and the sum of its codewords; only
+    /// [`relocate`] measures it.
     pub squared_l2_before: Option<f64>,
     /// The same after.
     pub squared_l2_after: Option<f64>,

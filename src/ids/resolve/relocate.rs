@@ -18,7 +18,7 @@ const MAX_PRICES: usize = 1 << 28;
 /// Codes `[n, levels]` of which at most `capacity` items share any, by giving some items other codes.
 ///
 /// Prefix by prefix (all levels but the last), items that are too many on a code are moved to other codes of the last level so that
-/// the sum of their squared L2 is the least there is, over all ways to place all items of that prefix. Where a prefix holds
+/// the sum of their [costs](Alternatives::costs) is the least there is, over all ways to place all items of that prefix. Where a prefix holds
 /// more items than it has places, the same optimum decides which of them leave; they go, cheapest first, to the best free place
 /// of another prefix one level up, and only where that is full further up. Items of prefixes without a collision stay.
 ///
@@ -72,10 +72,17 @@ pub fn relocate<K: AsRef<str> + Sync>(
     task.outside(leaving, &mut out)?;
     let mut cost = Cost::count(codes, &out);
     // Added in the order of the codes and keys, so that the order of the file changes no bit.
-    let each = |table: &Codes| -> Result<Vec<f64>> {
-        order.par_iter().map(|row| prices.squared_l2_of(*row, table.row(*row))).collect()
-    };
-    let (before, after) = (each(codes)?, each(&out)?);
+    let before: Vec<f64> =
+        order.par_iter().map(|row| prices.squared_l2_of(*row, codes.row(*row))).collect::<Result<_>>()?;
+    // Most items stay, and an item may have to pass a network to be measured.
+    let after: Vec<f64> = order
+        .par_iter()
+        .zip(&before)
+        .map(|(row, before)| {
+            let stays = codes.row(*row) == out.row(*row);
+            if stays { Ok(*before) } else { prices.squared_l2_of(*row, out.row(*row)) }
+        })
+        .collect::<Result<_>>()?;
     let mean = |of: &[f64]| of.iter().sum::<f64>() / n.max(1) as f64;
     let mut added = vec![0.0; sizes.len()];
     for (row, (before, after)) in order.iter().zip(before.iter().zip(&after)) {
@@ -127,10 +134,10 @@ impl<P: Alternatives> Task<'_, P> {
         let mut table = Vec::with_capacity(group.len() * columns);
         let mut out = Vec::new();
         for item in group {
-            self.prices.squared_l2(*item, prefix, &mut out)?;
-            check_shape("prices", k, out.len(), "squared L2 of an item's alternatives")?;
+            self.prices.costs(*item, prefix, &mut out)?;
+            check_shape("costs", k, out.len(), "costs of an item's alternatives")?;
             if let Some(bad) = out.iter().find(|v| !v.is_finite()) {
-                return Err(Error::Data(format!("a price of item {item} is {bad}, expected a finite number")));
+                return Err(Error::Data(format!("a cost of item {item} is {bad}, expected a finite number")));
             }
             table.extend_from_slice(&out);
             if over > 0 {
@@ -192,7 +199,7 @@ impl<P: Alternatives> Task<'_, P> {
         most: usize,
     ) -> Result<Vec<(f64, u32)>> {
         let mut out = Vec::new();
-        self.prices.squared_l2(item, prefix, &mut out)?;
+        self.prices.costs(item, prefix, &mut out)?;
         let mut path = [prefix, &[0]].concat();
         let mut ranked: Vec<(f64, u32)> = (0u32..).zip(&out).map(|(code, price)| (*price, code)).collect();
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
