@@ -137,9 +137,20 @@ fn a_file_is_the_trie_and_damage_is_told() {
     same(&loaded, &rows);
     assert_eq!(Trie::from_bytes(built.as_bytes().to_vec()).unwrap().as_bytes(), loaded.as_bytes());
     assert!(format!("{loaded:?}").contains("items: 300"));
+    // SAFETY: the file is in a folder of this test's own, which only replaces it by renaming.
+    let mapped = unsafe { Trie::map(&path) }.unwrap();
+    assert_eq!(mapped.as_bytes(), loaded.as_bytes());
     // A map outlives the name of its file, and the file's replacement.
     build(&rows[..1]).save(&path).unwrap();
     same(&loaded, &rows);
+    same(&mapped, &rows);
+    drop(mapped);
+    // What is loaded does not change with the file, even where others write into it.
+    let one = Trie::load(&path).unwrap();
+    let before = one.as_bytes().to_vec();
+    std::fs::write(&path, vec![0xff; before.len()]).unwrap();
+    assert_eq!(one.as_bytes(), before);
+    one.verify().unwrap();
 
     let bytes = built.as_bytes();
     let refused = |bytes: Vec<u8>, part: &str| {
@@ -155,6 +166,11 @@ fn a_file_is_the_trie_and_damage_is_told() {
     let zero = |at: usize| [&bytes[..at], &[0; 4], &bytes[at + 4..]].concat();
     refused(zero(12), "depth of 0");
     refused(zero(16), "was it cut short?");
+    // A header that claims 48 GiB is held to the file's length before anything is allocated.
+    let mut huge = bytes.to_vec();
+    huge[16..24].copy_from_slice(&[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    std::fs::write(&path, huge).unwrap();
+    assert!(Trie::load(&path).unwrap_err().to_string().contains("was it cut short?"));
     std::fs::write(&path, b"").unwrap();
     assert!(Trie::load(&path).unwrap_err().to_string().contains("is empty"));
     assert!(Trie::load(folder.path()).unwrap_err().to_string().contains("is a folder"));

@@ -10,7 +10,8 @@ use serde_json::json;
 /// Tokens and items that the text lists before it breaks off; JSON has all of them.
 const SHOWN: usize = 40;
 
-/// Opens a trie by memory map and answers one question.
+/// Reads a trie and answers one question. Not by a memory map, though one would do for a single question: nobody promises the program that
+/// the file does not change meanwhile.
 pub fn run(flags: &TrieArgs, json: bool) -> Result<()> {
     let trie = Trie::load(&flags.trie)?;
     if flags.verify {

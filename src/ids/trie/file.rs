@@ -1,4 +1,4 @@
-//! The trie's file: a header that is checked, and a body that is mapped.
+//! The trie's file: a header that is checked, and a body that is read or mapped.
 
 use std::path::Path;
 
@@ -41,6 +41,35 @@ impl Header {
     }
 }
 
+/// Reads the header of a file of `len` bytes.
+fn check_header(bytes: &[u8], len: u64) -> Result<Header, String> {
+    if bytes.len() < HEADER_BYTES {
+        return Err(format!("has {len} bytes, a trie at least {HEADER_BYTES}"));
+    }
+    if &bytes[..8] != MAGIC {
+        return Err(match bytes.starts_with(&MAGIC[..7]) {
+            true => format!("is a trie of version `{}`, this release reads version 1", bytes[7].escape_ascii()),
+            false => "is no trie: it does not start with `SEMTRIE`".into(),
+        });
+    }
+    let word = |i: usize| {
+        let at = 8 + 4 * i;
+        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    };
+    let header = Header { end: word(0), depth: word(1), nodes: word(2), items: word(3) };
+    let claimed = header.len_bytes();
+    if len != claimed || bytes[32..40] != claimed.to_le_bytes() {
+        return Err(format!(
+            "has {len} bytes, but {claimed} for the {} nodes and {} items that its header says; was it cut short?",
+            header.nodes, header.items
+        ));
+    }
+    if header.nodes == 0 || header.depth == 0 || header.depth >= header.nodes {
+        return Err(format!("a depth of {} does not go with {} nodes", header.depth, header.nodes));
+    }
+    Ok(header)
+}
+
 /// The first 24 bytes of the SHA-256 of header and body.
 fn hash(header: &[u8], body: &[u8]) -> [u8; 24] {
     let digest = Sha256::new().chain_update(header).chain_update(body).finalize();
@@ -64,16 +93,31 @@ impl Trie {
         write_bytes_atomic(path, &self.bytes)
     }
 
-    /// Opens a file by mapping it into memory: the header and the length are checked, and pages are read as they are needed, so a
-    /// trie of any size opens in microseconds and processes share one copy. Whatever the rest holds, nothing panics and no list
-    /// of allowed tokens is empty; [`verify`](Self::verify) tells a damaged file. Replace the file by renaming another over it, as
-    /// [`save`](Self::save) does; cutting it short while it is mapped ends the process.
+    /// Reads a file into memory. The header and the length are checked; whatever the rest holds, nothing panics and no list of allowed
+    /// tokens is empty, and [`verify`](Self::verify) tells a damaged file. O(bytes); [`map`](Self::map) opens a trie of any size in
+    /// microseconds, but needs a promise.
     ///
     /// # Errors
-    /// If the file cannot be opened, is no trie, of another version, or longer or shorter than its header says.
+    /// If the file cannot be read, is no trie, of another version, or longer or shorter than its header says.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::over(Bytes::map(path)?, path)
+        Self::over(Bytes::read(path, check_header)?, path)
+    }
+
+    /// As [`load`](Self::load), but by mapping the file into memory: pages are read as they are needed, so a trie of any size opens in
+    /// microseconds, and processes share one copy.
+    ///
+    /// # Safety
+    /// Nobody may change the file in place or cut it short as long as this trie or a clone of it lives: its bytes are handed out as
+    /// `&[u8]`, which never change, and reading past a new end ends the process. Replacing the file by renaming another over it, as
+    /// [`save`](Self::save) does, is fine: the mapped one stays as it is.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        // SAFETY: the caller promises what `Bytes::map` asks for.
+        Self::over(unsafe { Bytes::map(path) }?, path)
     }
 
     /// A trie from a file's content.
@@ -85,35 +129,8 @@ impl Trie {
     }
 
     fn over(bytes: Bytes, path: &Path) -> Result<Self> {
-        let bad = |problem: String| Err(Error::format(path, problem));
-        if bytes.len() < HEADER_BYTES {
-            return bad(format!("has {} bytes, a trie at least {HEADER_BYTES}", bytes.len()));
-        }
-        if &bytes[..8] != MAGIC {
-            return match bytes.starts_with(&MAGIC[..7]) {
-                true => {
-                    bad(format!("is a trie of version `{}`, this release reads version 1", bytes[7].escape_ascii()))
-                }
-                false => bad("is no trie: it does not start with `SEMTRIE`".into()),
-            };
-        }
-        let word = |i: usize| {
-            let at = 8 + 4 * i;
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        let header = Header { end: word(0), depth: word(1), nodes: word(2), items: word(3) };
-        let len = header.len_bytes();
-        if bytes.len() as u64 != len || bytes[32..40] != len.to_le_bytes() {
-            return bad(format!(
-                "has {} bytes, but {len} for the {} nodes and {} items that its header says; was it cut short?",
-                bytes.len(),
-                header.nodes,
-                header.items
-            ));
-        }
-        if header.nodes == 0 || header.depth == 0 || header.depth >= header.nodes {
-            return bad(format!("a depth of {} does not go with {} nodes", header.depth, header.nodes));
-        }
+        let header = check_header(&bytes[..HEADER_BYTES.min(bytes.len())], bytes.len() as u64)
+            .map_err(|problem| Error::format(path, problem))?;
         let Header { end, depth, nodes, items } = header;
         let [depth, nodes, items] = [depth, nodes, items].map(|n| n as usize);
         let mut trie = Self { bytes, end, depth, nodes, items, last: nodes };

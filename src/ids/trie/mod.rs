@@ -1,6 +1,6 @@
 //! The trie of all IDs over token ids: what may come next, so that a language model only ever writes IDs that exist.
 //!
-//! A trie is its own file image: built in memory, written as it is, and read through a memory map without being copied. Its nodes
+//! A trie is its own file image: built in memory, written as it is, and read, or mapped into memory without being copied. Its nodes
 //! lie level by level, each level in the order of the IDs, so a node's children are neighbours:
 //!
 //! | bytes | what |
