@@ -7,7 +7,7 @@ use sememe::compute::Backend as _;
 use sememe::compute::cpu::Cpu;
 use sememe::compute::network::{Layer, Mlp, ResidentMlp};
 use sememe::compute::tensor::Activation;
-use sememe::{Codec, Device, EncodeOptions, Matrix, Refine, RowSource as _, RqKMeans, io};
+use sememe::{Codec, Device, EncodeOptions, Matrix, Refine, RowSource as _, RqKMeans, TrainedBy, io};
 
 fn catalogue() -> Matrix {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/packages.npy");
@@ -50,7 +50,7 @@ fn with_network(rows: &Matrix) -> Codec {
     fitted.chain.dims = 384;
     (fitted.chain.encoder, fitted.chain.decoder) = (Some(encoder), Some(decoder));
     fitted.probes = Matrix::from_vec(64, 384, rows.as_slice()[..64 * 384].to_vec()).expect("64 rows");
-    Codec::from_fitted(fitted, "bench", 0, serde_json::Value::Null).expect("a codec")
+    Codec::from_fitted(fitted, TrainedBy::RqKMeans(&RqKMeans::default())).expect("a codec")
 }
 
 fn network(criterion: &mut Criterion, rows: &Matrix) {

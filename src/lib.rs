@@ -42,6 +42,7 @@
 //! | [`data`] | [`Matrix`], [`Codes`], and [`RowSource`] for rows that are read as they are needed |
 //! | [`fit`] | algorithms: preprocessing, RQ-KMeans, refinement, mini-batches |
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
+//! | [`digest`] | SHA-256 of content, and hexadecimal |
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
 //! | [`device`] | [`Device`]: the CPU, or a GPU that is found or brought along |
@@ -72,6 +73,7 @@ mod compute;
 pub mod compute;
 pub mod data;
 pub mod device;
+pub mod digest;
 mod error;
 pub mod eval;
 pub mod fit;
@@ -80,7 +82,7 @@ pub mod io;
 pub mod progress;
 pub mod rng;
 
-pub use codec::{Codec, EncodeOptions, Encoded, Encoder, Manifest};
+pub use codec::{Codec, EncodeOptions, Encoded, Encoder, Manifest, TrainedBy};
 pub use compute::Metric;
 pub use compute::cpu::unit_rows;
 pub use data::{BadRows, Codes, Matrix, MatrixView, RowSource, Screened, Sequences};

@@ -8,8 +8,10 @@ use crate::data::{Codes, Matrix};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 
-/// Rows a task.
+/// Rows a task, fewer where they are wide.
 const BLOCK: usize = 256;
+/// Bytes of the widest values of a task.
+const BLOCK_BYTES: usize = 16 << 20;
 
 /// `[n, d]` rows; the codes may have fewer columns than the codec has levels.
 pub fn decode(codec: &Parts, codes: &Codes) -> Result<Matrix> {
@@ -79,9 +81,10 @@ pub fn decode(codec: &Parts, codes: &Codes) -> Result<Matrix> {
         Ok(())
     };
     let mut out = Matrix::zeros(codes.rows(), d)?;
+    let rows = (BLOCK_BYTES / (4 * d.max(p).max(e))).clamp(1, BLOCK);
     out.as_mut_slice()
-        .par_chunks_mut(BLOCK * d.max(1))
-        .zip(codes.as_slice().par_chunks(BLOCK * depth))
+        .par_chunks_mut(rows * d.max(1))
+        .zip(codes.as_slice().par_chunks(rows * depth))
         .try_for_each(|(out, codes)| block(out, codes))?;
     Ok(out)
 }

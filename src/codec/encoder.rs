@@ -241,8 +241,8 @@ impl Encoder {
             if cpu { None } else { Some(Box::new(Resident::new(Arc::new(Cpu::new()), parts, beam)?)) };
         // About 32 MiB of rows at a time, 128 MiB for a GPU, which wants more to do per submit.
         let target = if cpu { 32 << 20 } else { 128 << 20 };
-        let widest = parts.chain.dims.max(parts.chain.code_dims());
-        let batch_rows = options.batch_rows.unwrap_or_else(|| (target / (4 * widest)).clamp(256, 1 << 20));
+        let widest = parts.chain.dims.max(parts.chain.inner_dims()).max(parts.chain.code_dims());
+        let batch_rows = options.batch_rows.unwrap_or_else(|| (target / (4 * widest)).clamp(1, 1 << 20));
         Ok(Self { parts: parts.clone(), engine, fallback, failed: AtomicBool::new(false), beam, batch_rows })
     }
 

@@ -6,48 +6,28 @@
 //! checks; it never runs anything.
 
 use super::parts::Parts;
+use super::tensors::{Stored, Tensors, damaged, finite};
 use super::{Codec, FORMAT_VERSION, Manifest, network};
 use crate::compute::network::Mlp;
 use crate::compute::reference::Chain;
 use crate::data::Matrix;
+use crate::digest::PartDigest;
 use crate::error::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::path::Path;
 
 const KEY: &str = "sememe";
 /// A codec of 64 levels × 2²⁴ codewords does not exist in practice; 16 GiB bounds what a hostile file can ask for.
 const MAX_FILE_BYTES: u64 = 16 << 30;
-/// A shared codebook is in the file once and in memory once a level; so much in all.
-const MAX_SHARED_BYTES: usize = 4 << 30;
+/// A shared codebook is in the file once and in memory once a level, with [`CONSTANT_BYTES`] a codeword; so much in all.
+const MAX_SHARED_BYTES: u64 = 1 << 30;
+/// What the reference keeps of a codeword: its weight and its bias.
+const CONSTANT_BYTES: u64 = 16;
 const MAX_SHARED_LEVELS: usize = 64;
 /// Rows to measure on; more would only make encoders slow to start.
 const MAX_PROBES: usize = 64;
-
-/// A tensor as a file has it.
-pub(super) struct Stored {
-    pub shape: Vec<usize>,
-    /// Little endian.
-    bytes: Vec<u8>,
-}
-
-/// Tensors by name, in a fixed order.
-pub(super) type Tensors = BTreeMap<String, Stored>;
-
-impl Stored {
-    pub fn new(shape: Vec<usize>, values: &[f32]) -> Self {
-        Self { shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() }
-    }
-
-    pub fn values(&self) -> Vec<f32> {
-        self.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-    }
-}
-
-pub(super) fn damaged(problem: impl std::fmt::Display) -> Error {
-    Error::Codec(problem.to_string())
-}
 
 /// All tensors of a codec.
 fn tensors(parts: &Parts) -> Tensors {
@@ -82,31 +62,51 @@ fn tensors(parts: &Parts) -> Tensors {
 }
 
 fn digest(manifest_without_hash: &str, tensors: &Tensors) -> String {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    part(manifest_without_hash.as_bytes());
+    let mut hash = PartDigest::new();
+    hash.part(manifest_without_hash.as_bytes());
     for (name, Stored { shape, bytes }) in tensors {
-        part(name.as_bytes());
-        part(format!("{shape:?}").as_bytes());
-        part(bytes);
+        hash.part(name.as_bytes());
+        hash.part(format!("{shape:?}").as_bytes());
+        hash.part(bytes);
     }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hash.finish()
 }
 
-/// The hash of a codec whose manifest has none yet.
-pub(super) fn content_hash(parts: &Parts) -> Result<String> {
-    let manifest = Manifest { content_hash: String::new(), ..parts.manifest.clone() };
-    Ok(digest(&serde_json::to_string(&manifest).map_err(damaged)?, &tensors(parts)))
+/// Names a codec by its content: hash and text of a manifest that has none yet.
+pub(super) fn seal(parts: &mut Parts) -> Result<()> {
+    parts.manifest.content_hash = String::new();
+    parts.manifest.content_hash = digest(&serde_json::to_string(&parts.manifest).map_err(damaged)?, &tensors(parts));
+    parts.text = serde_json::to_string(&parts.manifest).map_err(damaged)?;
+    Ok(())
 }
 
-/// Refuses NaN and infinity.
-pub(super) fn finite(name: String, values: &[f32]) -> Result<()> {
-    match values.iter().position(|v| !v.is_finite()) {
-        Some(at) => Err(damaged(format!("`{name}` holds {} at value {at}", values[at]))),
-        None => Ok(()),
+/// The first field of a manifest that [`Manifest`] has no place for, as `training.levels.0.name`. Fields that say nothing do not count.
+pub(super) fn unknown_field(text: &str, manifest: &Manifest) -> Result<Option<String>> {
+    let known = serde_json::to_value(manifest).map_err(damaged)?;
+    let found: Value = serde_json::from_str(text).map_err(|e| damaged(format!("bad manifest: {e}")))?;
+    Ok(unknown_in(&found, &known))
+}
+
+fn unknown_in(found: &Value, known: &Value) -> Option<String> {
+    let under = |name: &str, rest: String| if rest.is_empty() { name.to_owned() } else { format!("{name}.{rest}") };
+    match (found, known) {
+        (Value::Object(found), Value::Object(known)) => found.iter().find_map(|(name, value)| match known.get(name) {
+            Some(known) => unknown_in(value, known).map(|rest| under(name, rest)),
+            None => {
+                let says_nothing = match value {
+                    Value::Null | Value::Bool(false) => true,
+                    Value::Array(items) => items.is_empty(),
+                    _ => false,
+                };
+                (!says_nothing).then(|| name.clone())
+            }
+        }),
+        (Value::Array(found), Value::Array(known)) => {
+            let each = found.iter().zip(known).enumerate();
+            each.into_iter()
+                .find_map(|(i, (found, known))| unknown_in(found, known).map(|rest| under(&i.to_string(), rest)))
+        }
+        _ => None,
     }
 }
 
@@ -124,6 +124,7 @@ pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32
         )));
     }
     agree("d", manifest.dims, d, "manifest")?;
+    agree("inner_dims", manifest.inner_dims, p, "manifest")?;
     agree("levels", manifest.codebook_sizes.len(), chain.codebooks.len(), "manifest")?;
     validate_networks(chain, manifest, probes)?;
     let e = chain.code_dims();
@@ -225,7 +226,8 @@ fn codebooks(manifest: &Manifest, found: &mut Tensors) -> Result<Vec<Matrix>> {
         let problem = format!("level {level} has {} codewords, the shared codebook {}", sizes[level], shared.rows());
         return Err(damaged(problem));
     }
-    let needed_bytes = shared.as_slice().len().saturating_mul(4).saturating_mul(sizes.len());
+    let level_bytes = 4 * shared.as_slice().len() as u64 + CONSTANT_BYTES * shared.rows() as u64;
+    let needed_bytes = level_bytes.saturating_mul(sizes.len() as u64);
     if needed_bytes > MAX_SHARED_BYTES {
         let problem = format!(
             "{} levels of the shared codebook need {needed_bytes} bytes, at most {MAX_SHARED_BYTES}",
@@ -266,9 +268,8 @@ impl Codec {
                 Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(damaged)?))
             })
             .collect::<Result<_>>()?;
-        let manifest = serde_json::to_string(&parts.manifest).map_err(damaged)?;
         // One key only: the container does not keep the order of several.
-        safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), manifest)]))).map_err(damaged)
+        safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), parts.text.clone())]))).map_err(damaged)
     }
 
     /// Reads a codec from a file's bytes.
@@ -283,9 +284,14 @@ impl Codec {
             .as_ref()
             .and_then(|m| m.get(KEY))
             .ok_or_else(|| damaged("a safetensors file without the metadata key `sememe`: not a codec"))?;
-        let version: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| damaged(format!("bad manifest: {e}")))?;
-        let version = version.get("format_version").and_then(serde_json::Value::as_u64);
+        // Saved again it would be lost, and what it says may matter.
+        if let Some(other) = header.metadata().as_ref().and_then(|m| m.keys().filter(|key| *key != KEY).min()) {
+            return Err(damaged(format!(
+                "its metadata has a key `{other}`, which this release does not know; use a newer sememe"
+            )));
+        }
+        let version: Value = serde_json::from_str(text).map_err(|e| damaged(format!("bad manifest: {e}")))?;
+        let version = version.get("format_version").and_then(Value::as_u64);
         match version {
             Some(v) if v == 0 || v > u64::from(FORMAT_VERSION) => {
                 return Err(damaged(format!(
@@ -343,7 +349,7 @@ impl Codec {
         if let Some(name) = found.keys().next() {
             return Err(damaged(format!("`{name}` is nothing that the manifest speaks of")));
         }
-        Self::assemble(chain, manifest, residual_norms, probes)
+        Self::assemble(chain, manifest, text.clone(), residual_norms, probes)
     }
 
     /// Writes the codec to a file, whole or not at all.

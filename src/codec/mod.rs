@@ -9,10 +9,13 @@ mod measure;
 mod network;
 mod parts;
 mod permute;
+mod settings;
+mod tensors;
 
 pub use encoder::{EncodeOptions, Encoded, Encoder};
 pub use manifest::{FORMAT_VERSION, Manifest};
 pub use network::{LayerShape, NetworkShape};
+pub use settings::TrainedBy;
 
 use crate::compute::Metric;
 use crate::compute::reference::{Chain, Scratch};
@@ -63,10 +66,7 @@ impl Codec {
     /// # Errors
     /// As [`RqKMeans::fit`].
     pub fn train(source: &dyn RowSource, config: &RqKMeans, device: &Device, observer: &dyn Observer) -> Result<Self> {
-        let fitted = config.fit(source, device, observer)?;
-        let settings =
-            serde_json::to_value(config).map_err(|e| Error::Codec(format!("cannot record settings: {e}")))?;
-        Self::from_fitted(fitted, "rq-kmeans", config.seed, settings)
+        Self::from_fitted(config.fit(source, device, observer)?, TrainedBy::RqKMeans(config))
     }
 
     /// Trains RQ-KMeans on from another codec, for a catalogue that has grown: most rows keep their codes, where a training from
@@ -83,13 +83,13 @@ impl Codec {
         observer: &dyn Observer,
     ) -> Result<Self> {
         let fitted = config.fit_from(start.chain(), start.manifest().mean_norm, source, device, observer)?;
-        let mut settings =
-            serde_json::to_value(config).map_err(|e| Error::Codec(format!("cannot record settings: {e}")))?;
+        let by = TrainedBy::RqKMeans(config);
+        let mut settings = by.settings()?;
         // The steps that were taken, not those that `config` would have.
         if let Some(steps) = start.manifest().config.get("preprocess") {
             settings["preprocess"] = steps.clone();
         }
-        Self::from_fitted(fitted, "rq-kmeans", config.seed, settings)
+        Self::described(fitted, by, settings)
     }
 
     /// As [`train`](Self::train), with the codes `[n, levels]` that training gave the source's rows. Under a
@@ -114,9 +114,7 @@ impl Codec {
             return Err(Error::config("max_training_rows", problem));
         }
         let (fitted, codes) = config.fit_assigned(source, device, observer)?;
-        let settings =
-            serde_json::to_value(config).map_err(|e| Error::Codec(format!("cannot record settings: {e}")))?;
-        Ok((Self::from_fitted(fitted, "rq-kmeans", config.seed, settings)?, codes))
+        Ok((Self::from_fitted(fitted, TrainedBy::RqKMeans(config))?, codes))
     }
 
     /// Trains an RQ-VAE on a source's rows; see [`RqVaeTrainer`](crate::fit::rqvae::RqVaeTrainer) for checkpoints, going on and what
@@ -140,26 +138,36 @@ impl Codec {
     /// # Errors
     /// [`Error::Data`] for a training that has not.
     pub fn from_trainer(trainer: &crate::fit::rqvae::RqVaeTrainer) -> Result<Self> {
-        let settings =
-            serde_json::to_value(trainer.config()).map_err(|e| Error::Codec(format!("cannot record settings: {e}")))?;
-        let method = if trainer.began_from_codec() { "rq-kmeans-plus" } else { "rq-vae" };
-        Self::from_fitted(trainer.finish()?, method, trainer.config().seed, settings)
+        let plus = trainer.began_from_codec();
+        let by = if plus { TrainedBy::RqKMeansPlus } else { TrainedBy::RqVae };
+        Self::from_fitted(trainer.finish()?, by(trainer.config()))
     }
 
-    /// Wraps a fitted model; `settings` go into the manifest as they are.
+    /// Wraps a fitted model; the method and its settings go into the manifest.
     ///
     /// # Errors
     /// [`Error::Codec`] if its parts do not fit together or hold NaN or infinity.
-    pub fn from_fitted(fitted: Fitted, method: &str, seed: u64, settings: serde_json::Value) -> Result<Self> {
-        let manifest = Manifest::describe(&fitted, method, seed, settings);
-        Self::assemble(fitted.chain, manifest, fitted.residual_norms, fitted.probes)
+    pub fn from_fitted(fitted: Fitted, by: TrainedBy<'_>) -> Result<Self> {
+        Self::described(fitted, by, by.settings()?)
     }
 
-    fn assemble(chain: Chain, manifest: Manifest, residual_norms: Vec<f32>, probes: Matrix) -> Result<Self> {
+    fn described(fitted: Fitted, by: TrainedBy<'_>, settings: serde_json::Value) -> Result<Self> {
+        let manifest = Manifest::describe(&fitted, by.method(), by.seed(), settings);
+        Self::assemble(fitted.chain, manifest, String::new(), fitted.residual_norms, fitted.probes)
+    }
+
+    /// Holds parts together. `text` is the manifest as a file has it, empty for a codec that is made now and gets its content hash here.
+    fn assemble(
+        chain: Chain,
+        manifest: Manifest,
+        text: String,
+        residual_norms: Vec<f32>,
+        probes: Matrix,
+    ) -> Result<Self> {
         file::validate(&chain, &manifest, &residual_norms, &probes)?;
-        let mut parts = Parts::new(chain, manifest, residual_norms, probes);
-        if parts.manifest.content_hash.is_empty() {
-            parts.manifest.content_hash = file::content_hash(&parts)?;
+        let mut parts = Parts::new(chain, manifest, text, residual_norms, probes);
+        if parts.text.is_empty() {
+            file::seal(&mut parts)?;
         }
         Ok(Self(Arc::new(Inner { parts: Arc::new(parts), serial: OnceLock::new() })))
     }

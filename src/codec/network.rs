@@ -1,6 +1,6 @@
 //! Networks in a codec's file: their shapes in the manifest, their values as tensors.
 
-use super::file::{Stored, Tensors, damaged, finite};
+use super::tensors::{Stored, Tensors, damaged, finite};
 use crate::compute::network::{Layer, Mlp};
 use crate::compute::tensor::Activation;
 use crate::data::Matrix;

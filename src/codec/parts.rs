@@ -11,10 +11,27 @@ use crate::error::{Error, Result, check_shape};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
+/// Codeword products that a beam may need, `Σ_m k_m · Σ_{l<m} k_l`: 2 GiB in f64, and half as much for each device in f32.
+const MAX_PRODUCTS: u64 = 1 << 28;
+/// Codewords of all levels together under a beam, which keeps their dot products with a block of rows: 128 MiB a thread.
+const MAX_BEAM_CODEWORDS: u64 = 1 << 18;
+
+/// Codeword products that a beam over codebooks of these sizes reads.
+fn products(sizes: &[usize]) -> u64 {
+    let (mut total, mut before) = (0u64, 0u64);
+    for k in sizes {
+        total = total.saturating_add((*k as u64).saturating_mul(before));
+        before = before.saturating_add(*k as u64);
+    }
+    total
+}
+
 /// The parts. Encoders hold these rather than the codec, so that a codec can keep an encoder of its own.
 pub struct Parts {
     pub chain: Chain,
     pub manifest: Manifest,
+    /// The manifest as the file has it: what a newer release wrote there and this one does not know is saved again as it was.
+    pub text: String,
     pub residual_norms: Vec<f32>,
     /// `[m, d]` rows that devices measure their encoder on; none without an encoder.
     pub probes: Matrix,
@@ -26,10 +43,10 @@ pub struct Parts {
 }
 
 impl Parts {
-    pub fn new(chain: Chain, manifest: Manifest, residual_norms: Vec<f32>, probes: Matrix) -> Self {
+    pub fn new(chain: Chain, manifest: Manifest, text: String, residual_norms: Vec<f32>, probes: Matrix) -> Self {
         let (reference, limits) = (Reference::new(&chain), Limits::new(&chain));
         let (gram, exact, decoder) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { chain, manifest, residual_norms, probes, reference, limits, gram, exact, decoder }
+        Self { chain, manifest, text, residual_norms, probes, reference, limits, gram, exact, decoder }
     }
 
     pub fn levels(&self) -> usize {
@@ -68,6 +85,15 @@ impl Parts {
                 format!("a beam of {beam} needs squared L2 without residual normalisation; use 1 for this codec");
             return Err(Error::config("beam", problem));
         }
+        let sizes = self.chain.codebook_sizes();
+        let (products, codewords) = (products(&sizes), sizes.iter().map(|k| *k as u64).sum::<u64>());
+        if beam > 1 && (products > MAX_PRODUCTS || codewords > MAX_BEAM_CODEWORDS) {
+            let problem = format!(
+                "a beam of {beam} over codebooks of {sizes:?} codewords needs {products} products of {codewords} codewords in memory, at \
+                 most {MAX_PRODUCTS} of {MAX_BEAM_CODEWORDS} are held; use 1 for this codec"
+            );
+            return Err(Error::config("beam", problem));
+        }
         Ok(())
     }
 
@@ -79,5 +105,19 @@ impl Parts {
             return Err(Error::NonFinite { first, count, rows, place: "rows to encode".into() });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::products;
+
+    #[test]
+    fn products_of_any_sizes_are_counted() {
+        assert_eq!(products(&[]), 0);
+        assert_eq!(products(&[7]), 0);
+        assert_eq!(products(&[2, 3, 5]), 3 * 2 + 5 * (2 + 3));
+        assert_eq!(products(&[500_000, 500_000]), 250_000_000_000);
+        assert_eq!(products(&[usize::MAX, usize::MAX, 1]), u64::MAX);
     }
 }

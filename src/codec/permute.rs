@@ -1,6 +1,6 @@
 //! The same codec under other names of its codewords.
 
-use super::{Codec, Manifest};
+use super::{Codec, Manifest, file};
 use crate::data::Matrix;
 use crate::error::{Error, Result, check_shape};
 
@@ -14,10 +14,17 @@ impl Codec {
     ///
     /// # Errors
     /// [`Error::Shape`] if there is not a permutation a level, of the size of its codebook; [`Error::Data`] for what is no permutation,
-    /// and for different ones for the levels of a shared codebook.
+    /// and for different ones for the levels of a shared codebook; [`Error::Codec`] for a codec of a newer release whose manifest says more
+    /// than this one knows.
     pub fn permute(&self, permutations: &[Vec<u32>], aligned_to: Option<&str>) -> Result<Self> {
         check_shape("levels", self.levels(), permutations.len(), "permutations")?;
         let parts = self.parts();
+        if let Some(field) = file::unknown_field(&parts.text, &parts.manifest)? {
+            return Err(Error::Codec(format!(
+                "its manifest has a field `{field}`, which this release does not know, so it cannot tell what becomes of it under other \
+                 names; use a newer sememe"
+            )));
+        }
         for (level, (order, book)) in permutations.iter().zip(&parts.chain.codebooks).enumerate() {
             check_shape("codewords", book.rows(), order.len(), format!("permutation {level}"))?;
             let mut seen = vec![false; order.len()];
@@ -49,11 +56,7 @@ impl Codec {
             let before = prices.clone();
             before.iter().zip(order).for_each(|(price, to)| prices[*to as usize] = *price);
         }
-        let manifest = Manifest {
-            aligned_to: aligned_to.map(str::to_owned),
-            content_hash: String::new(),
-            ..parts.manifest.clone()
-        };
-        Self::assemble(chain, manifest, parts.residual_norms.clone(), parts.probes.clone())
+        let manifest = Manifest { aligned_to: aligned_to.map(str::to_owned), ..parts.manifest.clone() };
+        Self::assemble(chain, manifest, String::new(), parts.residual_norms.clone(), parts.probes.clone())
     }
 }

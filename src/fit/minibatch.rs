@@ -115,7 +115,7 @@ struct Level {
 /// they come, [`fit_source`](Self::fit_source) walks over a source from where it stopped.
 ///
 /// ```
-/// use sememe::{Codec, Device, Matrix, fit::{MiniBatchRqKMeans, MiniBatchTrainer}};
+/// use sememe::{Codec, Device, Matrix, TrainedBy, fit::{MiniBatchRqKMeans, MiniBatchTrainer}};
 /// let rows = Matrix::from_vec(64, 1, (0..64).map(|i| (i % 4) as f32 * 10.0 + (i % 3) as f32 * 0.1).collect())?;
 /// let config = MiniBatchRqKMeans {
 ///     codebook_sizes: vec![4], init_rows: 16, batch_rows: 16, ..MiniBatchRqKMeans::default()
@@ -123,7 +123,7 @@ struct Level {
 /// let mut trainer = MiniBatchTrainer::new(config, 1)?;
 /// trainer.fit_source(&rows, &Device::cpu(), &())?;
 /// let again = MiniBatchTrainer::from_bytes(&trainer.to_bytes()?)?;
-/// let codec = Codec::from_fitted(again.finish()?, "minibatch-rq-kmeans", 0, serde_json::Value::Null)?;
+/// let codec = Codec::from_fitted(again.finish()?, TrainedBy::MiniBatch(again.config()))?;
 /// assert_eq!(codec.levels(), 1);
 /// # Ok::<(), sememe::Error>(())
 /// ```

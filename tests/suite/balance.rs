@@ -5,7 +5,9 @@ use safetensors::tensor::{SafeTensors, TensorView};
 use sememe::compute::reference::Chain;
 use sememe::fit::{Fitted, Loads};
 use sememe::rng::stream;
-use sememe::{Balance, Codec, Codes, Device, EncodeOptions, Error, Event, Matrix, Metric, Observer, Refine, RqKMeans};
+use sememe::{
+    Balance, Codec, Codes, Device, EncodeOptions, Error, Event, Matrix, Metric, Observer, Refine, RqKMeans, TrainedBy,
+};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -198,7 +200,7 @@ fn wrap(chain: Chain) -> Codec {
         probes: Matrix::default(),
         summary: Default::default(),
     };
-    Codec::from_fitted(fitted, "test", 0, serde_json::Value::Null).unwrap()
+    Codec::from_fitted(fitted, TrainedBy::RqKMeans(&RqKMeans::default())).unwrap()
 }
 
 #[test]

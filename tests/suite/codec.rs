@@ -5,7 +5,9 @@
 use sememe::compute::reference::Chain;
 use sememe::fit::{Fitted, MiniBatchRqKMeans, MiniBatchTrainer};
 use sememe::rng::stream;
-use sememe::{Codec, Device, EncodeOptions, Error, Matrix, Metric, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
+use sememe::{
+    Codec, Device, EncodeOptions, Error, Matrix, Metric, Pca, Preprocess, Refine, RqKMeans, TrainedBy, TrainingSummary,
+};
 
 /// Rows around `centres` points, so that codes mean something.
 pub fn clustered(n: usize, d: usize, centres: usize, seed: u64) -> Matrix {
@@ -161,7 +163,7 @@ fn adversarial(d: usize) -> (Codec, Matrix) {
         probes: Matrix::default(),
         summary: TrainingSummary::default(),
     };
-    (Codec::from_fitted(fitted, "test", 0, serde_json::Value::Null).unwrap(), Matrix::from_vec(400, d, rows).unwrap())
+    (Codec::from_fitted(fitted, TrainedBy::RqKMeans(&small(&[]))).unwrap(), Matrix::from_vec(400, d, rows).unwrap())
 }
 
 #[test]
@@ -495,9 +497,8 @@ fn mini_batches_come_close_to_lloyd_and_resume_to_the_same_bits() {
             normalize_residuals,
             ..MiniBatchRqKMeans::default()
         };
-        let finish = |t: &MiniBatchTrainer| {
-            Codec::from_fitted(t.finish().unwrap(), "minibatch-rq-kmeans", 0, serde_json::Value::Null).unwrap()
-        };
+        let finish =
+            |t: &MiniBatchTrainer| Codec::from_fitted(t.finish().unwrap(), TrainedBy::MiniBatch(t.config())).unwrap();
         let mut straight = MiniBatchTrainer::new(config.clone(), 16).unwrap();
         straight.fit_source(&rows, &Device::cpu(), &()).unwrap();
         // Stopped after every few batches, written, read, gone on.

@@ -5,8 +5,9 @@ use sememe::compute::network::{Layer, Mlp};
 use sememe::compute::reference::{Chain, Reference, Scratch};
 use sememe::compute::tensor::Activation;
 use sememe::fit::Fitted;
+use sememe::fit::rqvae::RqVae;
 use sememe::rng::stream;
-use sememe::{Codec, Device, EncodeOptions, Error, Matrix, Metric, TrainingSummary};
+use sememe::{Codec, Device, EncodeOptions, Error, Matrix, Metric, TrainedBy, TrainingSummary};
 
 /// A random network; the last layer is linear.
 pub fn network(sizes: &[usize], activation: Activation, norm: bool, skip: bool, seed: u64) -> Mlp {
@@ -152,7 +153,7 @@ pub fn fitted(spec: &Spec, rows: &Matrix) -> Fitted {
 }
 
 pub fn codec(fitted: &Fitted) -> Codec {
-    Codec::from_fitted(fitted.clone(), "test", 0, serde_json::Value::Null).unwrap()
+    Codec::from_fitted(fitted.clone(), TrainedBy::RqVae(&RqVae::default())).unwrap()
 }
 
 /// A plain f64 evaluation of a network: no code shared with the library.
@@ -386,7 +387,7 @@ fn parts_that_do_not_fit_are_refused() {
     let refused = |change: &dyn Fn(&mut Fitted), part: &str| {
         let mut bad = good.clone();
         change(&mut bad);
-        let error = Codec::from_fitted(bad, "test", 0, serde_json::Value::Null).unwrap_err();
+        let error = Codec::from_fitted(bad, TrainedBy::RqVae(&RqVae::default())).unwrap_err();
         assert!(
             matches!(error, Error::Codec(_) | Error::Shape { .. } | Error::Data(_)) && error.to_string().contains(part),
             "{error}"

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sememe::eval::measure_churn;
 use sememe::fit::rqvae::RqVae;
 use sememe::ids::{align, align_without_rows, match_codes};
-use sememe::{Codec, Codes, Device, Error, Matrix, Metric, Preprocess, RqKMeans, io, rng};
+use sememe::{Codec, Codes, Device, Error, Matrix, Metric, Preprocess, RqKMeans, TrainedBy, io, rng};
 
 fn packages(rows: usize) -> Matrix {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/packages.npy");
@@ -118,7 +118,7 @@ fn equal_codewords_keep_their_order() {
     let book = |values: [f32; 4]| Matrix::from_vec(4, 1, values.to_vec()).unwrap();
     let mut made = |values| {
         fitted.chain.codebooks[0] = book(values);
-        Codec::from_fitted(fitted.clone(), "rq-kmeans", 0, serde_json::Value::Null).unwrap()
+        Codec::from_fitted(fitted.clone(), TrainedBy::RqKMeans(&RqKMeans::default())).unwrap()
     };
     let (old, new) = (made([0.0, 9.0, 4.0, 9.0]), made([9.0, 0.0, 9.0, 4.0]));
     let aligned = align(&new, &old, &new.encode(&rows).unwrap(), &old.encode(&rows).unwrap()).unwrap();

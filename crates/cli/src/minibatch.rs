@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::text::{count, metric};
 use anyhow::Result;
 use sememe::fit::MiniBatchTrainer;
-use sememe::{Codec, Device, Error, RowSource as _};
+use sememe::{Codec, Device, Error, RowSource as _, TrainedBy};
 use std::path::Path;
 
 /// A training state is codebooks and a buffer of rows as text; this is far more than either.
@@ -37,10 +37,7 @@ pub fn train(plan: &MiniBatchPlan, input: &Input, device: &Device, progress: &Pr
             .into())
         }
         Err(other) => Err(other.into()),
-        Ok(()) => {
-            let settings = serde_json::to_value(&plan.config)?;
-            Ok(Codec::from_fitted(trainer.finish()?, "minibatch-rq-kmeans", plan.config.seed, settings)?)
-        }
+        Ok(()) => Ok(Codec::from_fitted(trainer.finish()?, TrainedBy::MiniBatch(&plan.config))?),
     }
 }
 

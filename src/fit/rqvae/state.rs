@@ -5,13 +5,13 @@ use super::trainer::{Origin, Progress, RqVaeTrainer, Snapshot};
 use crate::compute::Metric;
 use crate::compute::reference::Chain;
 use crate::data::Matrix;
+use crate::digest::PartDigest;
 use crate::error::{Error, Result, check_shape};
 use crate::fit::preprocess::Learned;
 use crate::fit::residual::{Fitted, NetworkSummary, TrainingSummary};
 use crate::progress::LevelSummary;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 
 const KEY: &str = "sememe.training";
@@ -51,14 +51,12 @@ fn damaged(problem: impl std::fmt::Display) -> Error {
 }
 
 fn digest(tensors: &BTreeMap<String, Vec<u8>>) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = PartDigest::new();
     for (name, bytes) in tensors {
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name.as_bytes());
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
+        hash.part(name.as_bytes());
+        hash.part(bytes);
     }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hash.finish()
 }
 
 impl RqVaeTrainer {

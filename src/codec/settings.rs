@@ -1,0 +1,56 @@
+//! How a codec was trained, as its manifest records it.
+
+use super::tensors::damaged;
+use crate::error::Result;
+use crate::fit::rqvae::RqVae;
+use crate::fit::{MiniBatchRqKMeans, RqKMeans};
+use serde::Serialize;
+use serde_json::Value;
+
+/// The method that fitted a model, with its settings.
+#[derive(Clone, Copy, Debug)]
+pub enum TrainedBy<'a> {
+    /// `rq-kmeans`.
+    RqKMeans(&'a RqKMeans),
+    /// `minibatch-rq-kmeans`.
+    MiniBatch(&'a MiniBatchRqKMeans),
+    /// `rq-vae`.
+    RqVae(&'a RqVae),
+    /// `rq-kmeans-plus`: an RQ-VAE that began from a codec.
+    RqKMeansPlus(&'a RqVae),
+}
+
+impl TrainedBy<'_> {
+    /// The method's name in a manifest.
+    #[must_use]
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::RqKMeans(_) => "rq-kmeans",
+            Self::MiniBatch(_) => "minibatch-rq-kmeans",
+            Self::RqVae(_) => "rq-vae",
+            Self::RqKMeansPlus(_) => "rq-kmeans-plus",
+        }
+    }
+
+    /// The seed among the settings.
+    #[must_use]
+    pub fn seed(self) -> u64 {
+        match self {
+            Self::RqKMeans(settings) => settings.seed,
+            Self::MiniBatch(settings) => settings.seed,
+            Self::RqVae(settings) | Self::RqKMeansPlus(settings) => settings.seed,
+        }
+    }
+
+    /// The settings as a manifest has them.
+    pub(super) fn settings(self) -> Result<Value> {
+        fn of(settings: &impl Serialize) -> Result<Value> {
+            serde_json::to_value(settings).map_err(|e| damaged(format!("cannot record settings: {e}")))
+        }
+        match self {
+            Self::RqKMeans(settings) => of(settings),
+            Self::MiniBatch(settings) => of(settings),
+            Self::RqVae(settings) | Self::RqKMeansPlus(settings) => of(settings),
+        }
+    }
+}
