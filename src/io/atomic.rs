@@ -10,6 +10,25 @@ use crate::error::{Error, Result};
 /// Makes the names of this process's temporary files differ.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
+/// A number that no other temporary file or folder of this process has.
+pub(super) fn serial() -> u64 {
+    SERIAL.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Whether a text is what stands between the name and the ending of a temporary file: `PID-N`.
+pub(super) fn is_serial(text: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('-').is_some_and(|(process, serial)| number(process) && number(serial))
+}
+
+/// The folder that a path lies in.
+pub(super) fn in_folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// The temporary file, which counts what reached it so that "disk full" can say where it stopped.
 struct Counted {
     file: File,
@@ -76,7 +95,11 @@ impl AtomicFile {
         // A rename would replace the link, not the file it points to.
         let target = if path.is_symlink() { fs::canonicalize(path) } else { Ok(path.to_path_buf()) };
         let target = target.map_err(|e| Error::io("create", path, e))?;
-        let existing = fs::metadata(&target).ok();
+        let existing = match fs::metadata(&target) {
+            Ok(meta) => Some(meta),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::io("create", path, e)),
+        };
         if existing.as_ref().is_some_and(|m| !m.is_file()) {
             return Err(Error::format(path, "is a folder, a pipe or a device, which a file cannot replace"));
         }
@@ -86,8 +109,7 @@ impl AtomicFile {
         // Names have 255 bytes at most on common file systems, a character up to 4.
         let name: String = name.to_string_lossy().chars().take(40).collect();
         loop {
-            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-            let temp = target.with_file_name(format!(".{name}.{}-{serial}.tmp", std::process::id()));
+            let temp = target.with_file_name(format!(".{name}.{}-{}.tmp", std::process::id(), serial()));
             match File::options().write(true).create_new(true).open(&temp) {
                 Ok(file) => {
                     if let Some(meta) = existing {
@@ -151,16 +173,12 @@ impl AtomicFile {
 
 /// Makes the rename itself durable.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync the folder of", path, e))
+pub(super) fn sync_folder(path: &Path) -> Result<()> {
+    File::open(in_folder(path)).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync the folder of", path, e))
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> Result<()> {
+pub(super) fn sync_folder(_: &Path) -> Result<()> {
     Ok(())
 }
 
@@ -189,7 +207,7 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Removes what killed processes left of files that were never whole. Only for a folder that nobody else writes to now.
+/// Removes what killed processes left of files and folders that were never whole. Only for a folder that nobody else writes to now.
 ///
 /// # Errors
 /// If the folder cannot be listed or a file not be removed.
@@ -201,15 +219,14 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
     for entry in entries {
         let entry = entry.map_err(|e| Error::io("read", folder, e))?;
         let name = entry.file_name();
-        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let ours = name
             .to_str()
             .and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.'))
-            .is_some_and(|(_, numbers)| {
-                numbers.split_once('-').is_some_and(|(process, serial)| number(process) && number(serial))
-            });
+            .is_some_and(|(_, numbers)| is_serial(numbers));
         if ours {
-            fs::remove_file(entry.path()).map_err(|e| Error::io("remove", entry.path(), e))?;
+            let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let gone = if folder { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            gone.map_err(|e| Error::io("remove", entry.path(), e))?;
         }
     }
     Ok(())

@@ -8,14 +8,28 @@ use crate::text::{count, size, time, whole};
 use anyhow::Result;
 use sememe::Error;
 use sememe::ids::{Export, TextFormat, Tokenizer, Vocabulary};
-use sememe::io::{CodesFile, read_codes_file, read_keys, read_titles, write_bytes_atomic};
+use sememe::io::{AtomicFolder, CodesFile, read_codes_file, read_keys, read_titles, write_bytes_atomic};
 use serde_json::json;
 use std::time::Instant;
 
 /// The trie for transformers, as it is in the repository.
 const PYTHON_HELPER: &str = include_str!("../../../python/sememe_trie.py");
 
-/// Writes one file after the other, each whole or not at all; codes, keys and the trie are held in memory.
+/// What a bundle consists of: what an earlier export wrote of it and this one does not is removed. A `tokenizer.json` stays, which may be
+/// the model's own.
+const BUNDLE: [&str; 9] = [
+    "vocabulary.json",
+    "special_tokens.json",
+    "index.json",
+    "items.jsonl",
+    "info.tsv",
+    "ids.trie",
+    "static.npz",
+    "static.safetensors",
+    "sememe_trie.py",
+];
+
+/// Writes all files or none; codes, keys and the trie are held in memory.
 pub fn run(plan: &ExportPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
     let file = read_codes_file(&plan.codes)?;
@@ -46,11 +60,11 @@ pub fn run(plan: &ExportPlan, progress: &Progress) -> Result<()> {
     if stopped() {
         return Err(Error::Interrupted(String::new()).into());
     }
-    std::fs::create_dir_all(&plan.folder).map_err(|e| Error::io("create", &plan.folder, e))?;
+    let bundle = AtomicFolder::create(&plan.folder, &BUNDLE)?;
     let mut written = Vec::new();
     let mut at = |name: &str| {
         written.push(name.to_owned());
-        plan.folder.join(name)
+        bundle.file(name)
     };
     vocabulary.save(at("vocabulary.json"))?;
     vocabulary.save_special_tokens(at("special_tokens.json"))?;
@@ -71,6 +85,7 @@ pub fn run(plan: &ExportPlan, progress: &Progress) -> Result<()> {
     if plan.python_helper {
         write_bytes_atomic(at("sememe_trie.py"), PYTHON_HELPER.as_bytes())?;
     }
+    bundle.commit()?;
     progress.finish();
     if tokenizer.is_some() && !format.template().separator.is_empty() {
         progress.note(&format!(
@@ -152,6 +167,9 @@ fn items(plan: &ExportPlan, file: &CodesFile) -> Result<(Vec<String>, Option<Vec
     let rows = file.codes.rows();
     let number = |i: usize| file.rows.as_ref().map_or(i as u64, |numbers| numbers[i]);
     let Some(items) = &plan.items else {
+        if let Some(keys) = &file.keys {
+            return Ok((keys.clone(), None));
+        }
         return Ok(((0..rows).map(|i| number(i).to_string()).collect(), None));
     };
     let pick = |all: Vec<String>| pick(all, file, &plan.codes, &items.path);
