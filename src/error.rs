@@ -28,7 +28,7 @@ pub enum Error {
     },
     /// NaN or infinity in the input.
     #[error(
-        "{count} of {rows} rows hold NaN or infinity, the first is row {first} in `{place}`; drop them with `--on-bad drop` or repair them"
+        "{count} of {rows} rows hold NaN, infinity, a missing value or a number too large for float32, the first is row {first} in `{place}`; drop them with `--on-bad drop` or repair them"
     )]
     NonFinite {
         /// Index of the first such row.

@@ -20,6 +20,19 @@ pub trait RowSource: Send + Sync {
     fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()>;
 }
 
+/// Checks that `values` values from row `start` on lie inside `[rows, dims]`; returns how many rows they are. For sources of rows.
+///
+/// # Errors
+/// [`Error::Shape`] for values that are no whole rows, [`Error::Data`] for rows past the last, whatever the numbers.
+pub(crate) fn check_range(start: usize, values: usize, rows: usize, dims: usize, name: &str) -> Result<usize> {
+    let count = values.checked_div(dims).unwrap_or(0);
+    check_shape("values", count * dims, values, "read buffer")?;
+    if start.checked_add(count).is_none_or(|end| end > rows) {
+        return Err(Error::Data(format!("{count} rows from row {start} on reach past the {rows} rows of `{name}`")));
+    }
+    Ok(count)
+}
+
 impl RowSource for MatrixView<'_> {
     fn rows(&self) -> usize {
         MatrixView::rows(self)
@@ -31,12 +44,11 @@ impl RowSource for MatrixView<'_> {
         "rows in memory".into()
     }
     fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        let from = start * MatrixView::dims(self);
-        let all = self.as_slice();
-        let part = all.get(from..from + out.len()).ok_or_else(|| {
-            Error::Data(format!("rows from {start} on reach past the last of {}", MatrixView::rows(self)))
-        })?;
-        out.copy_from_slice(part);
+        let (rows, dims) = (MatrixView::rows(self), MatrixView::dims(self));
+        check_range(start, out.len(), rows, dims, "rows in memory")?;
+        // In range of a slice by the check above, so nothing overflows.
+        let from = start * dims;
+        out.copy_from_slice(&self.as_slice()[from..from + out.len()]);
         Ok(())
     }
 }
@@ -159,11 +171,8 @@ impl<S: RowSource> RowSource for Screened<S> {
     fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
         let Some(kept) = &self.kept else { return self.inner.read_rows(start, out) };
         let dims = self.dims();
-        let count = out.len() / dims;
-        check_shape("values", count * dims, out.len(), "read buffer")?;
-        let wanted = kept
-            .get(start..start + count)
-            .ok_or_else(|| Error::Data(format!("rows {start}..{} of {} kept rows", start + count, kept.len())))?;
+        let count = check_range(start, out.len(), kept.len(), dims, &self.name())?;
+        let wanted = &kept[start..start + count];
         // Consecutive runs are read in one go.
         let mut at = 0;
         while at < count {
@@ -205,5 +214,38 @@ impl<S: RowSource + ?Sized> RowSource for Box<S> {
     }
     fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
         (**self).read_rows(start, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_any_numbers_are_checked() {
+        let check = |start, values, rows, dims| check_range(start, values, rows, dims, "r");
+        assert_eq!(check(0, 6, 2, 3).unwrap(), 2);
+        assert_eq!(check(2, 0, 2, 3).unwrap(), 0);
+        assert_eq!(check(0, 0, 2, 0).unwrap(), 0);
+        assert!(matches!(check(0, 5, 2, 3), Err(Error::Shape { .. })));
+        assert!(matches!(check(0, 5, 2, 0), Err(Error::Shape { .. })));
+        for start in [1, 2, 3, usize::MAX / 3, usize::MAX - 1, usize::MAX] {
+            assert!(matches!(check(start, 6, 2, 3), Err(Error::Data(_))), "{start}");
+        }
+    }
+
+    #[test]
+    fn sources_in_memory_refuse_rows_past_the_last() {
+        let rows = Matrix::from_vec(2, 3, vec![1., 2., 3., 4., f32::NAN, 6.]).unwrap();
+        let screened = Screened::new(&rows, BadRows::Drop).unwrap();
+        let mut out = [0.0; 3];
+        // 3 × this is 1 more than what 64 bits hold: unchecked, it would start at value 0.
+        let wraps = usize::MAX / 3 + 1;
+        for start in [2, wraps, usize::MAX] {
+            assert!(matches!(rows.read_rows(start, &mut out), Err(Error::Data(_))), "{start}");
+            assert!(matches!(screened.read_rows(start, &mut out), Err(Error::Data(_))), "{start}");
+        }
+        rows.read_rows(1, &mut out).unwrap();
+        assert_eq!((out[0], out[2]), (4.0, 6.0));
     }
 }

@@ -4,81 +4,27 @@ use std::io::BufReader;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::codes_table::{CodesFile, Table, code};
+use super::index::read_index;
+use super::integers::read_integers;
 use super::lines::{Lines, csv_bad, json_bad};
-use super::npy;
 use super::open::extension;
 use super::window::Window;
 use crate::data::Codes;
-use crate::error::{Error, Result, check_shape};
+use crate::error::{Error, Result};
 
-/// Codes as a file holds them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CodesFile {
-    /// `[rows, levels]`, in the file's order.
-    pub codes: Codes,
-    /// The row number in the original input of each row, if the file holds them.
-    pub rows: Option<Vec<u64>>,
-}
-
-/// A code table that grows by rows of equal length.
-#[derive(Default)]
-pub(crate) struct Table {
-    levels: usize,
-    codes: Vec<u32>,
-    numbers: Vec<u64>,
-}
-
-impl Table {
-    pub(crate) fn rows(&self) -> usize {
-        self.codes.len().checked_div(self.levels).unwrap_or(0)
-    }
-
-    pub(crate) fn push(&mut self, w: &Window, codes: impl Iterator<Item = Result<u32>>) -> Result<()> {
-        let (row, before) = (self.rows(), self.codes.len());
-        for code in codes {
-            self.codes.push(code?);
-        }
-        let levels = self.codes.len() - before;
-        if levels == 0 {
-            return Err(w.bad(format_args!("row {row} holds no codes")));
-        }
-        if self.levels == 0 {
-            self.levels = levels;
-        }
-        check_shape("levels", self.levels, levels, format!("{}, row {row}", w.name()))
-    }
-
-    pub(crate) fn push_number(&mut self, number: u64) {
-        self.numbers.push(number);
-    }
-
-    fn finish(self, w: &Window) -> Result<CodesFile> {
-        let rows = self.rows();
-        if rows == 0 {
-            return Err(w.bad("holds no codes"));
-        }
-        let numbers = self.numbers.len();
-        if numbers != 0 && numbers != rows {
-            return Err(w.bad(format_args!("only {numbers} of {rows} rows say their row number")));
-        }
-        let codes = Codes::from_vec(rows, self.levels, self.codes)?;
-        Ok(CodesFile { codes, rows: Some(self.numbers).filter(|n| !n.is_empty()) })
-    }
-}
-
-/// Checks that an integer of the file is a code.
-pub(crate) fn code(w: &Window, row: usize, value: i128) -> Result<u32> {
-    u32::try_from(value).map_err(|_| w.bad(format_args!("row {row} holds {value}, expected a code from 0 to 2^32 - 1")))
-}
-
-/// Reads codes in the forms that [`CodesWriter`](super::CodesWriter) writes, into memory.
+/// Reads codes in the forms that [`CodesWriter`](super::CodesWriter) writes, into memory; and the tokens of an `index.json`.
 ///
 /// A `.npy` may hold any integers, in C or Fortran order; the list column of a `.parquet` too. `.jsonl` and `.csv`
-/// may hold other fields beside `codes` and `code_0`, `code_1`, …; those are passed over.
+/// may hold other fields beside `row`, `key`, `codes` and `code_0`, `code_1`, …; those are passed over. In an `index.json`
+/// (`{"key": ["<a_12>", "<b_5>"], …}`) a token's code is the last number in it, as it stands, and a first or last token without a number
+/// is a special one; rows come in the order of the file, with their keys. Rows come in the order of their row numbers,
+/// if the file holds them, whatever their order in the file.
 ///
 /// # Errors
-/// If the file cannot be read, is none of these formats, holds no codes, rows of unequal length, or a number that is
+/// If the file cannot be read, is none of these formats, holds no codes, rows of unequal length, a row number twice, or a number that is
 /// not a code (negative, or of more than 32 bits); errors name the row or line.
 pub fn read_codes(path: impl AsRef<Path>) -> Result<Codes> {
     read_codes_file(path).map(|file| file.codes)
@@ -97,8 +43,9 @@ pub fn read_codes_file(path: impl AsRef<Path>) -> Result<CodesFile> {
         "jsonl" => read_jsonl(&w, &mut table)?,
         "csv" => read_csv(&w, &mut table)?,
         "parquet" => read_parquet(&w, &mut table)?,
+        "json" => read_tokens(&w, &mut table)?,
         other => {
-            let problem = format!("codes are read from .npy, .parquet, .jsonl or .csv, got `.{other}`");
+            let problem = format!("codes are read from .npy, .parquet, .jsonl, .csv or .json, got `.{other}`");
             return Err(Error::format(path, problem));
         }
     }
@@ -115,40 +62,6 @@ fn read_parquet(w: &Window, _: &mut Table) -> Result<()> {
     Err(w.bad("is a parquet file, which this build does not read; build with `--features parquet`"))
 }
 
-/// Calls `begin` with the shape of an integer `.npy`, in C or Fortran order, then `each` with every row.
-pub(crate) fn read_integers(
-    w: &Window,
-    begin: &mut dyn FnMut(usize, usize) -> Result<()>,
-    each: &mut dyn FnMut(usize, &[i128]) -> Result<()>,
-) -> Result<()> {
-    let header = npy::read_header(w)?;
-    if !matches!(header.kind, b'u' | b'i') {
-        return Err(w.bad(format_args!("holds `{}`, expected integers", header.descr)));
-    }
-    let (rows, levels) = header.check(w)?;
-    // Both fit: the file was checked to hold as many bytes.
-    let size = header.size_bytes as usize;
-    let bytes = w.bytes(header.start, rows * levels * size)?;
-    let signed = header.kind == b'i';
-    let value = |item: &[u8]| {
-        let mut wide = [0u8; 8];
-        for (i, byte) in item.iter().enumerate() {
-            wide[if header.big_endian { size - 1 - i } else { i }] = *byte;
-        }
-        let shift = 64 - 8 * size;
-        let bits = u64::from_le_bytes(wide) << shift;
-        if signed { i128::from(bits as i64 >> shift) } else { i128::from(bits >> shift) }
-    };
-    begin(rows, levels)?;
-    let mut values = vec![0i128; levels];
-    for row in 0..rows {
-        let at = |level: usize| if header.columns { level * rows + row } else { row * levels + level };
-        values.iter_mut().enumerate().for_each(|(l, v)| *v = value(&bytes[at(l) * size..(at(l) + 1) * size]));
-        each(row, &values)?;
-    }
-    Ok(())
-}
-
 fn read_npy(w: &Window, table: &mut Table) -> Result<()> {
     read_integers(w, &mut |_, _| Ok(()), &mut |row, values| {
         table.push(w, values.iter().map(|value| code(w, row, *value)))
@@ -158,7 +71,35 @@ fn read_npy(w: &Window, table: &mut Table) -> Result<()> {
 #[derive(Deserialize)]
 struct Line {
     row: Option<u64>,
+    key: Option<Value>,
     codes: Vec<i128>,
+}
+
+/// The code that a token names: the last number in it.
+fn code_in(token: &str) -> Option<&str> {
+    let end = token.rfind(|c: char| c.is_ascii_digit())? + 1;
+    let start = token[..end]
+        .rfind(|c: char| !c.is_ascii_digit())
+        .map_or(0, |at| at + token[at..].chars().next().map_or(1, char::len_utf8));
+    Some(&token[start..end])
+}
+
+fn read_tokens(w: &Window, table: &mut Table) -> Result<()> {
+    read_index(w.path(), &mut |key, tokens| {
+        let row = table.rows();
+        let last = tokens.len().saturating_sub(1);
+        let codes = tokens.iter().enumerate().filter_map(|(i, token)| match code_in(token) {
+            Some(digits) => {
+                let past = |_| w.bad(format_args!("item `{key}` holds {digits}, expected a code from 0 to 2^32 - 1"));
+                Some(digits.parse::<i128>().map_err(past).and_then(|value| code(w, row, value)))
+            }
+            None if i == 0 || i == last => None,
+            None => Some(Err(Error::Data(format!("the token `{token}` holds no code")))),
+        });
+        table.push(w, codes)?;
+        table.push_key(key.to_owned());
+        Ok(())
+    })
 }
 
 fn read_jsonl(w: &Window, table: &mut Table) -> Result<()> {
@@ -169,6 +110,11 @@ fn read_jsonl(w: &Window, table: &mut Table) -> Result<()> {
         table.push(w, line.codes.into_iter().map(|value| code(w, row, value)))?;
         if let Some(number) = line.row {
             table.push_number(number);
+        }
+        match line.key {
+            Some(Value::String(key)) => table.push_key(key),
+            Some(Value::Number(key)) => table.push_key(key.to_string()),
+            _ => {}
         }
     }
     Ok(())
@@ -183,7 +129,7 @@ fn read_csv(w: &Window, table: &mut Table) -> Result<()> {
         let names: Vec<&str> = headers.iter().take(20).collect();
         return Err(w.bad(format_args!("has no column `code_0`; it holds `{}`", names.join("`, `"))));
     }
-    let numbers = at("row");
+    let (numbers, keys) = (at("row"), at("key"));
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(|e| csv_bad(w.path(), &e))? {
         let line = record.position().map_or(0, csv::Position::line);
@@ -196,6 +142,9 @@ fn read_csv(w: &Window, table: &mut Table) -> Result<()> {
         table.push(w, codes)?;
         if let Some(field) = numbers.and_then(|c| record.get(c)) {
             table.push_number(field.parse().map_err(|_| wrong(field))?);
+        }
+        if let Some(key) = keys.and_then(|c| record.get(c)).filter(|key| !key.is_empty()) {
+            table.push_key(key.to_owned());
         }
     }
     Ok(())

@@ -44,6 +44,8 @@ pub struct CodesWriter {
     rows: usize,
     codebook_sizes: Vec<usize>,
     written: usize,
+    /// Whether every row has a key beside its number.
+    keyed: bool,
 }
 
 impl CodesWriter {
@@ -53,7 +55,19 @@ impl CodesWriter {
     /// If the extension is none of these, the shape holds no codes, `codebook_sizes` has not `levels` entries
     /// from 1 to 2^32, or the file cannot be created.
     pub fn create(path: impl AsRef<Path>, rows: usize, levels: usize, codebook_sizes: &[usize]) -> Result<Self> {
-        let path = path.as_ref();
+        Self::start(path.as_ref(), rows, levels, codebook_sizes, false)
+    }
+
+    /// As [`create`](Self::create), for rows that have a key too: a column or field `key` after `row`. Write them with
+    /// [`write_with_keys`](Self::write_with_keys).
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create); for a `.npy`, which has no place for keys.
+    pub fn create_keyed(path: impl AsRef<Path>, rows: usize, levels: usize, codebook_sizes: &[usize]) -> Result<Self> {
+        Self::start(path.as_ref(), rows, levels, codebook_sizes, true)
+    }
+
+    fn start(path: &Path, rows: usize, levels: usize, codebook_sizes: &[usize], keyed: bool) -> Result<Self> {
         let name = path.display().to_string();
         check_shape("levels", levels, codebook_sizes.len(), "codebook sizes")?;
         if rows == 0 || levels == 0 {
@@ -63,6 +77,9 @@ impl CodesWriter {
             return Err(Error::config("codebook_size", format!("expected 1 to 2^32, got {size}")));
         }
         let sink = match extension(path).as_str() {
+            "npy" if keyed => {
+                return Err(Error::format(path, "a .npy has no place for keys; write .parquet, .jsonl or .csv"));
+            }
             "npy" => {
                 let wide = codebook_sizes.iter().any(|s| *s > 1 << 16);
                 let mut file = AtomicFile::create(path)?;
@@ -73,16 +90,16 @@ impl CodesWriter {
             "csv" => {
                 let mut file = AtomicFile::create(path)?;
                 let columns: String = (0..levels).map(|l| format!(",code_{l}")).collect();
-                file.put(format!("row{columns}\n").as_bytes())?;
+                file.put(format!("row{}{columns}\n", if keyed { ",key" } else { "" }).as_bytes())?;
                 Sink::Csv(file)
             }
-            "parquet" => parquet(path, levels)?,
+            "parquet" => parquet(path, levels, keyed)?,
             other => {
                 let problem = format!("codes are written as .npy, .parquet, .jsonl or .csv, got `.{other}`");
                 return Err(Error::format(path, problem));
             }
         };
-        Ok(Self { sink, name, rows, codebook_sizes: codebook_sizes.to_vec(), written: 0 })
+        Ok(Self { sink, name, rows, codebook_sizes: codebook_sizes.to_vec(), written: 0, keyed })
     }
 
     /// Appends whole rows of codes, `[any, levels]`, numbered on from how many were written.
@@ -101,7 +118,20 @@ impl CodesWriter {
     /// # Errors
     /// As for [`write`](Self::write), and if there is not one number a row.
     pub fn write_with_rows(&mut self, rows: &[u64], codes: &[u32]) -> Result<()> {
+        self.append(rows, &[], codes)
+    }
+
+    /// Appends whole rows of codes with their row numbers and keys.
+    ///
+    /// # Errors
+    /// As for [`write_with_rows`](Self::write_with_rows), and if there is not one key a row.
+    pub fn write_with_keys(&mut self, rows: &[u64], keys: &[String], codes: &[u32]) -> Result<()> {
+        self.append(rows, keys, codes)
+    }
+
+    fn append(&mut self, rows: &[u64], keys: &[String], codes: &[u32]) -> Result<()> {
         let levels = self.codebook_sizes.len();
+        check_shape("keys", if self.keyed { rows.len() } else { 0 }, keys.len(), self.name.as_str())?;
         check_shape("codes", rows.len().saturating_mul(levels), codes.len(), self.name.as_str())?;
         if rows.len() > self.rows - self.written {
             return check_shape("rows", self.rows, self.written.saturating_add(rows.len()), self.name.as_str());
@@ -118,8 +148,9 @@ impl CodesWriter {
                 )));
             }
         }
-        for (rows, codes) in rows.chunks(1 << 14).zip(codes.chunks(levels << 14)) {
-            self.sink.put(levels, rows, codes)?;
+        for (i, (rows, codes)) in rows.chunks(1 << 14).zip(codes.chunks(levels << 14)).enumerate() {
+            let keys = if self.keyed { Some(&keys[i << 14..][..rows.len()]) } else { None };
+            self.sink.put(levels, rows, keys, codes)?;
         }
         self.written += rows.len();
         Ok(())
@@ -140,18 +171,19 @@ impl CodesWriter {
 }
 
 #[cfg(feature = "parquet")]
-fn parquet(path: &Path, levels: usize) -> Result<Sink> {
-    Ok(Sink::Parquet(Box::new(super::parquet_codes::ParquetCodes::create(path, levels)?)))
+fn parquet(path: &Path, levels: usize, keyed: bool) -> Result<Sink> {
+    Ok(Sink::Parquet(Box::new(super::parquet_codes::ParquetCodes::create(path, levels, keyed)?)))
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet(path: &Path, _: usize) -> Result<Sink> {
+fn parquet(path: &Path, _: usize, _: bool) -> Result<Sink> {
     Err(Error::format(path, "this build does not write parquet; build with `--features parquet`"))
 }
 
 impl Sink {
-    fn put(&mut self, levels: usize, rows: &[u64], codes: &[u32]) -> Result<()> {
-        let lines = rows.iter().zip(codes.chunks_exact(levels));
+    fn put(&mut self, levels: usize, rows: &[u64], keys: Option<&[String]>, codes: &[u32]) -> Result<()> {
+        let lines = rows.iter().zip(codes.chunks_exact(levels)).enumerate();
+        let key = |i: usize| keys.map(|keys| keys[i].as_str());
         let mut text = String::new();
         // Writing to a String does not fail.
         match self {
@@ -162,8 +194,10 @@ impl Sink {
                 file.put(&codes.iter().flat_map(|c| (*c as u16).to_le_bytes()).collect::<Vec<u8>>())
             }
             Sink::Jsonl(file) => {
-                for (row, codes) in lines {
-                    let _ = write!(text, "{{\"row\":{row},\"codes\":[{}", codes[0]);
+                for (i, (row, codes)) in lines {
+                    let key =
+                        key(i).map_or_else(String::new, |key| format!("\"key\":{},", serde_json::Value::from(key)));
+                    let _ = write!(text, "{{\"row\":{row},{key}\"codes\":[{}", codes[0]);
                     for code in &codes[1..] {
                         let _ = write!(text, ",{code}");
                     }
@@ -172,8 +206,12 @@ impl Sink {
                 file.put(text.as_bytes())
             }
             Sink::Csv(file) => {
-                for (row, codes) in lines {
+                for (i, (row, codes)) in lines {
                     let _ = write!(text, "{row}");
+                    if let Some(key) = key(i) {
+                        text.push(',');
+                        super::ids_writer::push_csv(key, &mut text);
+                    }
                     for code in codes {
                         let _ = write!(text, ",{code}");
                     }
@@ -182,7 +220,7 @@ impl Sink {
                 file.put(text.as_bytes())
             }
             #[cfg(feature = "parquet")]
-            Sink::Parquet(writer) => writer.put(rows, codes),
+            Sink::Parquet(writer) => writer.put(rows, keys, codes),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A dense `[rows, dims]` array of floats inside a file, read by position.
+//! A dense `[rows, dims]` array of numbers inside a file, read by position.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::numbers::FloatKind;
+use super::numbers::NumberKind;
 use super::window::Window;
-use crate::data::RowSource;
-use crate::error::{Error, Result, check_shape};
+use crate::data::{RowSource, check_range};
+use crate::error::Result;
 
 /// Bytes read from the file at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -19,10 +19,20 @@ pub(crate) struct Layout {
     pub start: u64,
     pub rows: usize,
     pub dims: usize,
-    pub float: FloatKind,
+    pub number: NumberKind,
     pub big_endian: bool,
     /// Column-major (Fortran order).
     pub columns: bool,
+}
+
+impl Layout {
+    /// Where value `within` of line `line` begins, lines having `length` values. In 64 bits on every machine: files are larger than what
+    /// `usize` can name on some. The file was checked to hold the layout, so a value inside it never overflows; any other is past the end.
+    fn byte_of(&self, line: usize, length: usize, within: usize) -> u64 {
+        let value = (line as u64).checked_mul(length as u64).and_then(|n| n.checked_add(within as u64));
+        let bytes = value.and_then(|n| n.checked_mul(self.number.size_bytes() as u64));
+        bytes.and_then(|n| n.checked_add(self.start)).unwrap_or(u64::MAX)
+    }
 }
 
 /// Rows that were read ahead from a column-major array.
@@ -42,16 +52,6 @@ pub(crate) struct DenseRows {
     ahead: Mutex<Ahead>,
 }
 
-/// Checks that `values` values from row `start` on lie inside `[rows, dims]`; returns how many rows they are.
-pub(crate) fn check_range(start: usize, values: usize, rows: usize, dims: usize, name: &str) -> Result<usize> {
-    let count = values / dims;
-    check_shape("values", count * dims, values, "read buffer")?;
-    if start.checked_add(count).is_none_or(|end| end > rows) {
-        return Err(Error::Data(format!("{count} rows from row {start} on reach past the {rows} rows of `{name}`")));
-    }
-    Ok(count)
-}
-
 impl DenseRows {
     /// Wraps a window whose length was checked to hold the layout.
     pub(crate) fn new(window: Window, layout: Layout) -> Self {
@@ -59,23 +59,23 @@ impl DenseRows {
     }
 
     fn read_row_major(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        let Layout { float, dims, big_endian, .. } = self.layout;
-        let size = float.size_bytes();
+        let Layout { number, dims, big_endian, .. } = self.layout;
+        let size = number.size_bytes();
         let step = CHUNK_BYTES / size;
         let mut buffer = vec![0u8; step.min(out.len()) * size];
-        let mut at = self.layout.start + (start * dims * size) as u64;
+        let mut at = self.layout.byte_of(start, dims, 0);
         for part in out.chunks_mut(step) {
             let bytes = &mut buffer[..part.len() * size];
             self.window.read_at(at, bytes)?;
-            float.decode(big_endian, bytes, part);
+            number.decode(big_endian, bytes, part);
             at += bytes.len() as u64;
         }
         Ok(())
     }
 
     fn read_column_major(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        let Layout { float, rows, dims, big_endian, .. } = self.layout;
-        let size = float.size_bytes();
+        let Layout { number, rows, dims, big_endian, .. } = self.layout;
+        let size = number.size_bytes();
         let count = out.len() / dims;
         let step = (CHUNK_BYTES / size).min(count);
         let mut bytes = vec![0u8; step * size];
@@ -83,9 +83,9 @@ impl DenseRows {
         for c in 0..dims {
             for from in (0..count).step_by(step.max(1)) {
                 let here = step.min(count - from);
-                let at = self.layout.start + ((c * rows + start + from) * size) as u64;
+                let at = self.layout.byte_of(c, rows, start + from);
                 self.window.read_at(at, &mut bytes[..here * size])?;
-                float.decode(big_endian, &bytes[..here * size], &mut values[..here]);
+                number.decode(big_endian, &bytes[..here * size], &mut values[..here]);
                 for (i, value) in values[..here].iter().enumerate() {
                     out[(from + i) * dims + c] = *value;
                 }
@@ -137,5 +137,21 @@ impl RowSource for DenseRows {
     fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
         let count = check_range(start, out.len(), self.layout.rows, self.layout.dims, &self.window.name())?;
         if self.layout.columns { self.read_ahead(start, count, out) } else { self.read_row_major(start, out) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_in_64_bits() {
+        let layout =
+            Layout { start: 128, rows: 1, dims: 1, number: NumberKind::F64, big_endian: false, columns: false };
+        assert_eq!(layout.byte_of(3, 5, 2), 128 + 8 * 17);
+        // Past 4 GiB from factors that a 32-bit machine holds.
+        assert_eq!(layout.byte_of(3_000_000_000, 768, 7), 128 + 8 * (3_000_000_000 * 768 + 7));
+        // No sum wraps round to a place inside the file.
+        assert_eq!(layout.byte_of(usize::MAX, usize::MAX, 1), u64::MAX);
     }
 }

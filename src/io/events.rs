@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::codes_reader::read_integers;
+use super::integers::read_integers;
 use super::lines::{csv_bad, json_bad};
 use super::open::extension;
 use super::titles::each_json_line;

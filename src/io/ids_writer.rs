@@ -33,6 +33,15 @@ pub struct IdsWriter {
     line: Vec<u8>,
 }
 
+/// Appends a field of a CSV line, quoted where CSV needs it; readers strip what the quotes protect.
+pub(super) fn push_csv(field: &str, out: &mut String) {
+    if field.contains([',', '"', '\n', '\r', ' ']) || field.is_empty() {
+        out.push_str(&format!("\"{}\"", field.replace('"', "\"\"")));
+    } else {
+        out.push_str(field);
+    }
+}
+
 impl IdsWriter {
     /// Starts a file.
     ///
@@ -72,13 +81,9 @@ impl IdsWriter {
                 self.line.push(b'}');
             }
             Form::Csv => {
-                self.line.extend_from_slice(format!("{row},").as_bytes());
-                // Quoted where CSV needs it; readers strip what the quotes protect.
-                if id.contains([',', '"', '\n', '\r', ' ']) || id.is_empty() {
-                    self.line.extend_from_slice(format!("\"{}\"", id.replace('"', "\"\"")).as_bytes());
-                } else {
-                    self.line.extend_from_slice(id.as_bytes());
-                }
+                let mut text = format!("{row},");
+                push_csv(id, &mut text);
+                self.line.extend_from_slice(text.as_bytes());
             }
         }
         self.line.push(b'\n');

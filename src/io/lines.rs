@@ -18,7 +18,12 @@ pub(crate) struct Lines<R> {
 
 impl<R: BufRead> Lines<R> {
     pub(crate) fn new(reader: R, path: &Path) -> Self {
-        Self { reader, path: path.into(), number: 0, line: Vec::new() }
+        Self::from_line(reader, path, 0)
+    }
+
+    /// The lines from line `before + 1` on, at which the reader stands.
+    pub(crate) fn from_line(reader: R, path: &Path, before: u64) -> Self {
+        Self { reader, path: path.into(), number: before, line: Vec::new() }
     }
 
     /// The next line and its number from 1 on; `None` at the end.
@@ -60,9 +65,21 @@ impl<R: BufRead> Lines<R> {
 
 /// A JSON error with the file's line in place of serde's, which only knows the one line it was given.
 pub fn json_bad(path: &Path, line: u64, e: &serde_json::Error) -> Error {
+    Error::format(path, format!("line {line}, column {}: {}", e.column(), json_cause(e)))
+}
+
+/// A JSON error of a file that is one document.
+pub(crate) fn json_bad_in(path: &Path, e: &serde_json::Error) -> Error {
+    match e.io_error_kind() {
+        Some(kind) => Error::io("read", path, kind.into()),
+        None => json_bad(path, e.line() as u64, e),
+    }
+}
+
+/// What serde says, without the place.
+pub(crate) fn json_cause(e: &serde_json::Error) -> String {
     let text = e.to_string();
-    let cause = text.rsplit_once(" at line ").map_or(text.as_str(), |(cause, _)| cause);
-    Error::format(path, format!("line {line}, column {}: {cause}", e.column()))
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(cause, _)| cause).to_owned()
 }
 
 /// A CSV error with its line.

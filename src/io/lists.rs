@@ -102,26 +102,36 @@ pub(crate) fn list_item(data_type: &DataType) -> Option<&Field> {
     }
 }
 
-/// A list column's items, and each row's range in them. `first_row` is the column's first row, for messages.
+/// A list column's items, and each row's range in them; `None` for a row that is null.
+///
+/// # Errors
+/// If the column is not a list.
+pub(crate) fn nullable_list_rows(w: &Window, column: &ArrayRef) -> Result<(ArrayRef, Vec<Option<Range<usize>>>)> {
+    let Some(list) = column.as_list_opt::<i32>() else {
+        return Err(w.bad(format_args!("holds {}, expected lists", column.data_type())));
+    };
+    let range = |(i, ends): (usize, &[i32])| (!list.is_null(i)).then(|| ends[0] as usize..ends[1] as usize);
+    Ok((list.values().clone(), list.value_offsets().windows(2).enumerate().map(range).collect()))
+}
+
+/// As [`nullable_list_rows`] where nothing may be null. `first_row` is the column's first row, for messages.
 ///
 /// # Errors
 /// If a row or an item is null (named by the row's number), or the column is not a list.
 pub(crate) fn list_rows(w: &Window, column: &ArrayRef, first_row: usize) -> Result<(ArrayRef, Vec<Range<usize>>)> {
-    if let Some(i) = (0..column.len()).find(|i| column.is_null(*i)) {
-        return Err(w.bad(format_args!("row {} is null; drop or fill it before saving", first_row + i)));
-    }
-    let Some(list) = column.as_list_opt::<i32>() else {
-        return Err(w.bad(format_args!("holds {}, expected lists", column.data_type())));
-    };
-    let items = list.values().clone();
-    let ranges: Vec<_> = list.value_offsets().windows(2).map(|o| o[0] as usize..o[1] as usize).collect();
-    if items.null_count() > 0 {
-        for (i, range) in ranges.iter().enumerate() {
-            if let Some(at) = range.clone().find(|at| items.is_null(*at)) {
-                let (row, position) = (first_row + i, at - range.start);
-                return Err(w.bad(format_args!("row {row} holds a null at position {position}; drop or fill it")));
-            }
+    let (items, ranges) = nullable_list_rows(w, column)?;
+    let mut out = Vec::with_capacity(ranges.len());
+    for (i, range) in ranges.into_iter().enumerate() {
+        let row = first_row + i;
+        let Some(range) = range else {
+            return Err(w.bad(format_args!("row {row} is null; drop or fill it before saving")));
+        };
+        if items.null_count() > 0
+            && let Some(at) = range.clone().find(|at| items.is_null(*at))
+        {
+            return Err(w.bad(format_args!("row {row} holds a null at position {}; drop or fill it", at - range.start)));
         }
+        out.push(range);
     }
-    Ok((items, ranges))
+    Ok((items, out))
 }

@@ -2,7 +2,7 @@
 
 use super::dense::{DenseRows, Layout};
 use super::npy_dict::{Literal, parse_dict};
-use super::numbers::FloatKind;
+use super::numbers::NumberKind;
 use super::window::Window;
 use crate::error::Result;
 
@@ -139,11 +139,13 @@ impl NpyHeader {
         format!("{} {}", shape_text(&self.shape), dtype_name(&self.descr))
     }
 
-    pub(crate) fn float(&self) -> Option<FloatKind> {
+    pub(crate) fn number(&self) -> Option<NumberKind> {
         match (self.kind, self.size_bytes) {
-            (b'f', 2) => Some(FloatKind::F16),
-            (b'f', 4) => Some(FloatKind::F32),
-            (b'f', 8) => Some(FloatKind::F64),
+            (b'f', 2) => Some(NumberKind::F16),
+            (b'f', 4) => Some(NumberKind::F32),
+            (b'f', 8) => Some(NumberKind::F64),
+            (b'i', 1) => Some(NumberKind::I8),
+            (b'u', 1) => Some(NumberKind::U8),
             _ => None,
         }
     }
@@ -156,6 +158,7 @@ impl NpyHeader {
         let text = shape_text(&self.shape);
         let (rows, dims) = match self.shape[..] {
             [rows, dims] => (rows, dims),
+            [] => return Err(w.bad("is a single number, not rows; save an array of shape [rows, dims]")),
             [_] => {
                 let advice = "reshape it before saving, such as `a.reshape(-1, d)` with d values a row";
                 return Err(w.bad(format_args!("its shape {text} has 1 dimension, expected [rows, dims]; {advice}")));
@@ -188,18 +191,21 @@ impl NpyHeader {
     }
 }
 
-/// Opens a `[rows, dims]` float array.
+/// Opens a `[rows, dims]` array of floats or 8-bit integers.
 pub(crate) fn open(w: Window) -> Result<DenseRows> {
     let header = read_header(&w)?;
-    let Some(float) = header.float() else {
+    let Some(number) = header.number() else {
         let name = dtype_name(&header.descr);
         return Err(w.bad(format_args!(
-            "holds {name}, expected float16, float32 or float64; convert it with `a.astype(\"float32\")`"
+            "holds {name}, expected float16, float32, float64, int8 or uint8; convert it with `a.astype(\"float32\")`"
         )));
     };
     let (rows, dims) = header.check(&w)?;
+    if let Some(doubt) = number.doubt(dims as u64) {
+        return Err(w.bad(doubt));
+    }
     let NpyHeader { start, big_endian, columns, .. } = header;
-    Ok(DenseRows::new(w, Layout { start, rows, dims, float, big_endian, columns }))
+    Ok(DenseRows::new(w, Layout { start, rows, dims, number, big_endian, columns }))
 }
 
 /// The header of a C-ordered `[rows, columns]` array, padded to a multiple of 64 bytes as numpy does.

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::open::OpenOptions;
-use super::pick::{Candidate, pick};
+use super::pick::{Candidate, Usable, pick};
 use super::window::{Window, WindowReader};
 use super::{dense::DenseRows, npy};
 use crate::error::{Error, Result};
@@ -120,8 +120,8 @@ impl Entry {
         let header = self.window(w, archive, PEEK_BYTES).and_then(|part| npy::read_header(&part));
         let name = self.name.clone();
         match header {
-            Ok(h) => Candidate { name, summary: h.summary(), usable: h.float().is_some() && h.shape.len() == 2 },
-            Err(_) => Candidate { name, summary: "(not readable)".into(), usable: false },
+            Ok(h) => Candidate { name, summary: h.summary(), usable: Usable::of(h.shape.len() == 2, h.number()) },
+            Err(_) => Candidate { name, summary: "(not readable)".into(), usable: Usable::No },
         }
     }
 }

@@ -1,16 +1,23 @@
-//! Stored float formats and their conversion to `f32`.
+//! Stored number formats and their conversion to `f32`.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-/// How a float is stored.
+/// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FloatKind {
+pub(crate) enum NumberKind {
     F16,
     Bf16,
     F32,
     F64,
+    /// What quantised models give; read as the numbers that they are.
+    I8,
+    U8,
 }
+
+/// Rows of `U8` that are narrower are taken for packed bits: no embedding model gives so few values, and one that gives bits packs 8 in
+/// each.
+const PACKED_BELOW: u64 = 256;
 
 /// Converts `bytes` to `f32`, one `SIZE`-byte item a value.
 fn each<const SIZE: usize>(bytes: &[u8], out: &mut [f32], convert: impl Fn([u8; SIZE]) -> f32) {
@@ -32,13 +39,29 @@ fn halves(bytes: &[u8], out: &mut [f32], parse: impl Fn([u8; 2]) -> u16) {
     }
 }
 
-impl FloatKind {
+impl NumberKind {
+    /// Whether it is one of the formats that embeddings usually have.
+    pub(crate) fn is_float(self) -> bool {
+        !matches!(self, NumberKind::I8 | NumberKind::U8)
+    }
+
+    /// Why rows of `dims` values of this kind are not what they seem, if they are not.
+    pub(crate) fn doubt(self, dims: u64) -> Option<String> {
+        (self == NumberKind::U8 && dims < PACKED_BELOW).then(|| {
+            format!(
+                "holds uint8, {dims} a row, which looks like packed bits, 8 in a byte; unpack them with `np.unpackbits(a, axis=1)`, or, if \
+                 these are quantised values, say so with `a.astype(\"float32\")`"
+            )
+        })
+    }
+
     /// Bytes a value.
     pub(crate) fn size_bytes(self) -> usize {
         match self {
-            FloatKind::F16 | FloatKind::Bf16 => 2,
-            FloatKind::F32 => 4,
-            FloatKind::F64 => 8,
+            NumberKind::I8 | NumberKind::U8 => 1,
+            NumberKind::F16 | NumberKind::Bf16 => 2,
+            NumberKind::F32 => 4,
+            NumberKind::F64 => 8,
         }
     }
 
@@ -48,14 +71,16 @@ impl FloatKind {
     pub(crate) fn decode(self, big_endian: bool, bytes: &[u8], out: &mut [f32]) {
         debug_assert_eq!(bytes.len(), out.len() * self.size_bytes());
         match (self, big_endian) {
-            (FloatKind::F16, false) => halves(bytes, out, u16::from_le_bytes),
-            (FloatKind::F16, true) => halves(bytes, out, u16::from_be_bytes),
-            (FloatKind::Bf16, false) => each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-            (FloatKind::Bf16, true) => each(bytes, out, |b| bf16::from_be_bytes(b).to_f32()),
-            (FloatKind::F32, false) => each(bytes, out, f32::from_le_bytes),
-            (FloatKind::F32, true) => each(bytes, out, f32::from_be_bytes),
-            (FloatKind::F64, false) => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
-            (FloatKind::F64, true) => each(bytes, out, |b| f64::from_be_bytes(b) as f32),
+            (NumberKind::F16, false) => halves(bytes, out, u16::from_le_bytes),
+            (NumberKind::F16, true) => halves(bytes, out, u16::from_be_bytes),
+            (NumberKind::Bf16, false) => each(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+            (NumberKind::Bf16, true) => each(bytes, out, |b| bf16::from_be_bytes(b).to_f32()),
+            (NumberKind::F32, false) => each(bytes, out, f32::from_le_bytes),
+            (NumberKind::F32, true) => each(bytes, out, f32::from_be_bytes),
+            (NumberKind::F64, false) => each(bytes, out, |b| f64::from_le_bytes(b) as f32),
+            (NumberKind::F64, true) => each(bytes, out, |b| f64::from_be_bytes(b) as f32),
+            (NumberKind::I8, _) => each(bytes, out, |[b]| f32::from(b as i8)),
+            (NumberKind::U8, _) => each(bytes, out, |[b]| f32::from(b)),
         }
     }
 }

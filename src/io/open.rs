@@ -3,18 +3,19 @@
 use std::path::Path;
 
 use super::window::Window;
-use super::{npy, npz, tensors};
-use crate::data::RowSource;
+use super::{json_rows, npy, npz, shards, tensors};
+use crate::data::{Matrix, RowSource};
 use crate::error::{Error, Result};
 
 /// What is read, for messages.
-const READ: &str = ".npy, .npz, .safetensors and .parquet are read";
+const READ: &str = ".npy, .npz, .safetensors, .parquet and .jsonl are read";
 
 /// How to open a file of embeddings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// The array (`.npz`), tensor (`.safetensors`) or column (`.parquet`) to read. Without it `embeddings` is
-    /// taken, or else the only one that can hold embeddings. A `.npy` holds one array and ignores it.
+    /// The array (`.npz`), tensor (`.safetensors`), column (`.parquet`) or field (`.jsonl`) to read. Without it `embeddings` is
+    /// taken (or `embedding`, `vector`, `vectors`, where a row is a list), or else the only one that can hold embeddings. A `.npy` holds
+    /// one array and ignores it.
     pub array: Option<String>,
     /// The most bytes that a compressed array of an `.npz` may inflate to; it is then held in memory. 8 GiB.
     pub max_inflated_bytes: u64,
@@ -45,15 +46,18 @@ pub fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
-/// Opens `[rows, dims]` embeddings in a `.npy`, `.npz`, `.safetensors` or (feature `parquet`) `.parquet` file.
+/// Opens `[rows, dims]` embeddings in a `.npy`, `.npz`, `.safetensors`, `.jsonl` (a list a line) or (feature `parquet`) `.parquet` file, or
+/// in all files of a folder, which are of one format and are read in the order of their names.
 ///
-/// The first bytes decide the format, the extension only where they do not. Floats of 16, 32 and 64 bits are
-/// converted to `f32`; a value beyond its range becomes infinity, which [`Screened`](crate::Screened) finds.
+/// The first bytes decide the format, the extension only where they do not. Floats of 16, 32 and 64 bits and integers of 8 are
+/// converted to `f32`; a value beyond its range becomes infinity, and a list or a value that is null NaN, both of which
+/// [`Screened`](crate::Screened) finds. Unsigned integers of fewer than 256 columns are refused, as those are packed bits.
 /// Opening reads headers only, and reading takes memory for the range asked for, however large the file: rows are
 /// read by position and nothing is memory-mapped. The exception is a compressed `.npz` array, which is inflated
 /// into memory. A stored `.npz` array is read in place, without its checksum. Column-major (Fortran) arrays are
 /// read column by column, so scattered small reads cost `dims` reads each. A parquet file is decoded forwards from
-/// the row group that holds the first row asked for; reading it in order decodes each page once.
+/// the row group that holds the first row asked for; reading it in order decodes each page once. A `.jsonl` is looked through for its
+/// lines when it is opened and parsed as it is read; a `.jsonl.gz` is parsed into memory.
 ///
 /// ```no_run
 /// use sememe::io::{OpenOptions, open};
@@ -63,7 +67,7 @@ pub fn extension(path: &Path) -> String {
 /// ```
 ///
 /// # Errors
-/// If the file cannot be read; is empty, a folder, a pipe or a device; holds a pickle or another format; claims more
+/// If the file cannot be read; is empty, a pipe or a device; holds a pickle or another format; claims more
 /// or less than it holds; holds no array of that name, or several that could be meant; or the array is not 2-D,
 /// holds no values, or holds anything but floats. A file cut short later gives an error on reading.
 pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Box<dyn RowSource>> {
@@ -73,6 +77,9 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Box<dyn Row
         // A missing file is said to be missing.
         std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
         return Err(pickled(path, &format!("a pickle by its extension `.{extension}`")));
+    }
+    if path.is_dir() {
+        return shards::open_folder(path, options);
     }
     let w = Window::open(path)?;
     let mut lead = [0u8; 9];
@@ -100,8 +107,34 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Box<dyn Row
         "npz" => Ok(Box::new(npz::open(&w, options)?)),
         "safetensors" => Ok(Box::new(tensors::open(&w, options.array.as_deref())?)),
         "parquet" => open_parquet(w, options),
+        "jsonl" => Ok(Box::new(json_rows::JsonRows::open(w, options.array.as_deref())?)),
+        "gz" => {
+            let (field, rows) = json_rows::read_compressed(&w, options.array.as_deref())?;
+            Ok(Box::new(Named { name: w.named(&field).name(), rows }))
+        }
         "" => Err(Error::format(path, format!("is in a format that is not read; {READ}"))),
         other => Err(Error::format(path, format!("is in a format that is not read (`.{other}`); {READ}"))),
+    }
+}
+
+/// Rows in memory that came from a file.
+struct Named {
+    name: String,
+    rows: Matrix,
+}
+
+impl RowSource for Named {
+    fn rows(&self) -> usize {
+        self.rows.rows()
+    }
+    fn dims(&self) -> usize {
+        self.rows.dims()
+    }
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        self.rows.read_rows(start, out)
     }
 }
 

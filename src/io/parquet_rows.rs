@@ -2,21 +2,23 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type, Float64Type};
-use arrow_schema::DataType;
+use arrow_array::types::{Float16Type, Float32Type, Float64Type, Int8Type, UInt8Type};
+use arrow_array::{Array as _, ArrayRef};
+use arrow_schema::{DataType, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::dense::check_range;
-use super::lists::{Meta, guarded, list_item, list_rows};
-use super::pick::{Candidate, pick};
+use super::lists::{Meta, guarded, list_item, nullable_list_rows};
+use super::numbers::NumberKind;
+use super::pick::{Candidate, Usable, pick};
 use super::window::Window;
-use crate::data::RowSource;
+use crate::data::{RowSource, check_range};
 use crate::error::{Result, check_shape};
 
 /// Bytes of `f32` decoded at a time.
 const BATCH_BYTES: usize = 4 << 20;
+/// Rows looked at together for one that is not null.
+const FIRST_ROWS: usize = 64;
 
 /// The decoder, and the rows it decoded last.
 #[derive(Default)]
@@ -36,36 +38,106 @@ pub(crate) struct ParquetRows {
     cursor: Mutex<Cursor>,
 }
 
+/// What a list's items are.
+fn number(kind: &DataType) -> Option<NumberKind> {
+    Some(match kind {
+        DataType::Float16 => NumberKind::F16,
+        DataType::Float32 => NumberKind::F32,
+        DataType::Float64 => NumberKind::F64,
+        DataType::Int8 => NumberKind::I8,
+        DataType::UInt8 => NumberKind::U8,
+        _ => return None,
+    })
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn parse_hint(column: &str) -> String {
+    format!(
+        "if these are lists written as text, parse them before saving: `df[\"{column}\"] = df[\"{column}\"].map(json.loads)`"
+    )
+}
+
+/// What to do about a file whose columns hold values rather than rows.
+fn not_lists(schema: &Schema) -> Option<String> {
+    let of = |is: &dyn Fn(&DataType) -> bool| {
+        schema.fields().iter().filter(|f| is(f.data_type())).map(|f| f.name().as_str()).collect::<Vec<_>>()
+    };
+    let floats = of(&DataType::is_floating);
+    if let [first, .., last] = floats[..] {
+        return Some(format!(
+            "has no column of lists, but {} columns of numbers, `{first}` to `{last}`; if each is one dimension, save rows: \
+             `numpy.save(\"rows.npy\", df.loc[:, \"{first}\":\"{last}\"].to_numpy(\"float32\"))`",
+            floats.len()
+        ));
+    }
+    match of(&is_text)[..] {
+        [only] => Some(format!("has no column of lists, but `{only}` holds text; {}", parse_hint(only))),
+        _ => None,
+    }
+}
+
+/// Values of the first row that is not null.
+fn first_length(w: &Window, meta: &Meta, column: usize) -> Result<usize> {
+    let mut reader = meta.reader(w, &[column], 0, 0, FIRST_ROWS)?;
+    let mut seen = 0;
+    while let Some(batch) = guarded(w, || reader.next().transpose().map_err(Into::into))? {
+        let (_, ranges) = nullable_list_rows(w, batch.column(0))?;
+        if let Some(range) = ranges.iter().flatten().next() {
+            return Ok(range.len());
+        }
+        seen += batch.num_rows();
+    }
+    Err(w.bad(match seen {
+        0 => format!("claims {} rows, but holds none", meta.rows()),
+        _ => format!("all {seen} rows are null"),
+    }))
+}
+
 impl ParquetRows {
     /// Finds the column, its dimensions, and checks each row group's count of values against them.
     pub(crate) fn open(w: Window, wanted: Option<&str>) -> Result<Self> {
         let meta = Meta::load(&w)?;
         let schema = meta.meta.schema().clone();
-        let is_float = |t: &DataType| matches!(t, DataType::Float16 | DataType::Float32 | DataType::Float64);
+        let usable = |kind: &DataType| match list_item(kind) {
+            Some(item) => Usable::of(true, number(item.data_type())),
+            None => Usable::No,
+        };
         let candidates: Vec<Candidate> = schema
             .fields()
             .iter()
             .map(|field| Candidate {
                 name: field.name().clone(),
                 summary: format!("{}", field.data_type()),
-                usable: list_item(field.data_type()).is_some_and(|item| is_float(item.data_type())),
+                usable: usable(field.data_type()),
             })
             .collect();
+        if wanted.is_none() && candidates.iter().all(|c| c.usable == Usable::No) {
+            if let Some(problem) = not_lists(&schema) {
+                return Err(w.bad(problem));
+            }
+        }
         let column = pick(w.path(), "column", wanted, &candidates)?;
         let w = w.named(&candidates[column].name);
-        if !candidates[column].usable {
-            let got = &candidates[column].summary;
-            return Err(w.bad(format_args!("holds {got}, expected lists of float16, float32 or float64")));
-        }
+        let kind = schema.field(column).data_type();
+        let Some(number) = list_item(kind).and_then(|item| number(item.data_type())) else {
+            let hint =
+                if is_text(kind) { format!("; {}", parse_hint(schema.field(column).name())) } else { String::new() };
+            return Err(
+                w.bad(format_args!("holds {kind}, expected lists of float16, float32, float64, int8 or uint8{hint}"))
+            );
+        };
         if meta.rows() == 0 {
             return Err(w.bad("holds 0 rows"));
         }
-        let mut reader = meta.reader(&w, &[column], 0, 0, 1)?;
-        let batch = guarded(&w, || reader.next().transpose().map_err(Into::into))?;
-        let batch = batch.ok_or_else(|| w.bad(format_args!("claims {} rows, but holds none", meta.rows())))?;
-        let dims = list_rows(&w, batch.column(0), 0)?.1.first().map_or(0, ExactSizeIterator::len);
+        let dims = first_length(&w, &meta, column)?;
         if dims == 0 {
             return Err(w.bad(format_args!("its shape ({}, 0) holds no values", meta.rows())));
+        }
+        if let Some(doubt) = number.doubt(dims as u64) {
+            return Err(w.bad(doubt));
         }
         let rows = Self { window: w, meta, column, dims, cursor: Mutex::default() };
         rows.check_counts()?;
@@ -77,8 +149,11 @@ impl ParquetRows {
         let starts = &self.meta.starts;
         for (group, values) in self.meta.claimed_values(self.column).into_iter().enumerate() {
             let rows = starts[group + 1] - starts[group];
-            let expected = rows.checked_mul(self.dims).and_then(|n| i64::try_from(n).ok());
-            if expected == Some(values) {
+            let expected = (rows as u64).checked_mul(self.dims as u64).and_then(|n| i64::try_from(n).ok());
+            // A row that is null counts as one value.
+            let short = expected.and_then(|expected| expected.checked_sub(values)).filter(|short| *short >= 0);
+            let step = self.dims as i64 - 1;
+            if short == Some(0) || short.is_some_and(|s| step > 0 && s % step == 0 && s / step <= rows as i64) {
                 continue;
             }
             let reader = self.meta.reader(&self.window, &[self.column], group, 0, self.batch_rows())?;
@@ -121,25 +196,55 @@ impl ParquetRows {
         Ok(())
     }
 
+    /// Values of a batch; a row that is null, and a null inside one, become NaN, which the callers' check for such rows finds.
     fn decode(&self, column: &ArrayRef, first_row: usize, out: &mut Vec<f32>) -> Result<()> {
-        let (items, ranges) = list_rows(&self.window, column, first_row)?;
+        let (items, ranges) = nullable_list_rows(&self.window, column)?;
         for (i, range) in ranges.iter().enumerate() {
-            let place = || format!("{}, row {}", self.window.name(), first_row + i);
-            if range.len() != self.dims {
-                check_shape("d", self.dims, range.len(), place())?;
+            if let Some(range) = range
+                && range.len() != self.dims
+            {
+                let place = format!("{}, row {}", self.window.name(), first_row + i);
+                check_shape("d", self.dims, range.len(), place)?;
             }
         }
-        let ranges = ranges.into_iter();
+        let from = out.len();
         if let Some(items) = items.as_primitive_opt::<Float32Type>() {
-            ranges.for_each(|r| out.extend_from_slice(&items.values()[r]));
+            self.extend(items.values(), &ranges, |v| v, out);
         } else if let Some(items) = items.as_primitive_opt::<Float64Type>() {
-            ranges.for_each(|r| out.extend(items.values()[r].iter().map(|v| *v as f32)));
+            self.extend(items.values(), &ranges, |v| v as f32, out);
         } else if let Some(items) = items.as_primitive_opt::<Float16Type>() {
-            ranges.for_each(|r| out.extend(items.values()[r].iter().map(|v| v.to_f32())));
+            self.extend(items.values(), &ranges, |v| v.to_f32(), out);
+        } else if let Some(items) = items.as_primitive_opt::<Int8Type>() {
+            self.extend(items.values(), &ranges, f32::from, out);
+        } else if let Some(items) = items.as_primitive_opt::<UInt8Type>() {
+            self.extend(items.values(), &ranges, f32::from, out);
         } else {
-            return Err(self.window.bad(format_args!("holds lists of {}, expected floats", items.data_type())));
+            return Err(self.window.bad(format_args!("holds lists of {}, expected numbers", items.data_type())));
+        }
+        if items.null_count() > 0 {
+            for (i, range) in ranges.iter().enumerate() {
+                for (c, at) in range.clone().unwrap_or_default().enumerate().filter(|(_, at)| items.is_null(*at)) {
+                    debug_assert!(at < items.len());
+                    out[from + i * self.dims + c] = f32::NAN;
+                }
+            }
         }
         Ok(())
+    }
+
+    fn extend<T: Copy>(
+        &self,
+        values: &[T],
+        ranges: &[Option<std::ops::Range<usize>>],
+        convert: impl Fn(T) -> f32,
+        out: &mut Vec<f32>,
+    ) {
+        for range in ranges {
+            match range {
+                Some(range) => out.extend(values[range.clone()].iter().map(|v| convert(*v))),
+                None => out.extend(std::iter::repeat_n(f32::NAN, self.dims)),
+            }
+        }
     }
 
     /// Moves the decoder to the row group of `row`, unless going on from where it stands gets there.

@@ -27,10 +27,11 @@ fn numbers<T: ArrowPrimitiveType<Native: ToString>>(column: &ArrayRef) -> Option
     Some(values.iter().map(|v| v.map_or(String::new(), |v| v.to_string())).collect())
 }
 
-/// Text, numbers and truth values; nulls are empty.
-pub(crate) fn read(w: &Window, field: &str) -> Result<Vec<String>> {
+/// Text, numbers and truth values; nulls are empty. A key is text or a whole number.
+pub(crate) fn read(w: &Window, field: &str, key: bool) -> Result<Vec<String>> {
     let mut out = Vec::new();
-    each(w, &[field], None, &mut |_, values| {
+    // With a separator, the first field is taken for a key.
+    each(w, &[field], key.then_some(" "), &mut |_, values| {
         out.push(std::mem::take(&mut values[0]));
         Ok(())
     })?;

@@ -7,8 +7,8 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::dense::{DenseRows, Layout};
 use super::npy::shape_text;
-use super::numbers::FloatKind;
-use super::pick::{Candidate, pick};
+use super::numbers::NumberKind;
+use super::pick::{Candidate, Usable, pick};
 use super::window::Window;
 use crate::error::Result;
 
@@ -67,19 +67,22 @@ fn size_bytes(dtype: &str) -> Option<u64> {
     })
 }
 
-fn float(dtype: &str) -> Option<FloatKind> {
+fn number(dtype: &str) -> Option<NumberKind> {
     Some(match dtype {
-        "F16" => FloatKind::F16,
-        "BF16" => FloatKind::Bf16,
-        "F32" => FloatKind::F32,
-        "F64" => FloatKind::F64,
+        "F16" => NumberKind::F16,
+        "BF16" => NumberKind::Bf16,
+        "F32" => NumberKind::F32,
+        "F64" => NumberKind::F64,
+        "I8" => NumberKind::I8,
+        "U8" => NumberKind::U8,
         _ => return None,
     })
 }
 
-/// The floats of a tensor that lies in `part`.
-fn kind(part: &Window, tensor: &Tensor) -> Result<FloatKind> {
-    float(&tensor.dtype).ok_or_else(|| part.bad(format_args!("holds {}, expected F16, BF16, F32 or F64", tensor.dtype)))
+/// The numbers of a tensor that lies in `part`.
+fn kind(part: &Window, tensor: &Tensor) -> Result<NumberKind> {
+    let expected = "expected F16, BF16, F32, F64, I8 or U8";
+    number(&tensor.dtype).ok_or_else(|| part.bad(format_args!("holds {}, {expected}", tensor.dtype)))
 }
 
 /// Whether the first nine bytes may be those of a safetensors file of `len` bytes.
@@ -173,7 +176,7 @@ impl TensorFile {
         self.tensors.iter().map(|(name, _)| name.as_str())
     }
 
-    fn find(&self, name: &str, shape: &[usize]) -> Result<(&Tensor, FloatKind)> {
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(&Tensor, NumberKind)> {
         let Ok(at) = self.tensors.binary_search_by(|(other, _)| other.as_str().cmp(name)) else {
             return Err(self.window.bad(format_args!("has no tensor `{name}`")));
         };
@@ -184,7 +187,12 @@ impl TensorFile {
             let (expected, got) = (shape_text(&expected), shape_text(&tensor.shape));
             return Err(part.bad(format_args!("expected the shape {expected}, got {got}")));
         }
-        Ok((tensor, kind(&part, tensor)?))
+        let number = kind(&part, tensor)?;
+        // Integers here are a quantised model's, which mean nothing without the scales beside them.
+        if !number.is_float() {
+            return Err(part.bad(format_args!("holds {}, expected F16, BF16, F32 or F64", tensor.dtype)));
+        }
+        Ok((tensor, number))
     }
 
     /// Checks that a tensor is there, in this shape and of floats.
@@ -201,13 +209,13 @@ impl TensorFile {
     /// As [`TensorFile::check`], and if the file cannot be read.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         use crate::data::RowSource as _;
-        let (tensor, float) = self.find(name, shape)?;
+        let (tensor, number) = self.find(name, shape)?;
         let (from, to) = tensor.data_offsets;
         let part = self.window.sub(self.data + from, to - from)?.named(name);
         let dims = shape.iter().product::<usize>();
         let mut values = vec![0.0; dims];
         if dims > 0 {
-            let layout = Layout { start: 0, rows: 1, dims, float, big_endian: false, columns: false };
+            let layout = Layout { start: 0, rows: 1, dims, number, big_endian: false, columns: false };
             DenseRows::new(part, layout).read_rows(0, &mut values)?;
         }
         Ok(values)
@@ -222,13 +230,13 @@ pub(crate) fn open(w: &Window, wanted: Option<&str>) -> Result<DenseRows> {
         .map(|(name, t)| Candidate {
             name: name.clone(),
             summary: format!("{} {}", shape_text(&t.shape), t.dtype),
-            usable: t.shape.len() == 2 && float(&t.dtype).is_some(),
+            usable: Usable::of(t.shape.len() == 2, number(&t.dtype)),
         })
         .collect();
     let (name, tensor) = &tensors[pick(w.path(), "tensor", wanted, &candidates)?];
     let (from, to) = tensor.data_offsets;
     let part = w.sub(data + from, to - from)?.named(name);
-    let float = kind(&part, tensor)?;
+    let number = kind(&part, tensor)?;
     let text = shape_text(&tensor.shape);
     let [rows, dims] = tensor.shape[..] else {
         let n = tensor.shape.len();
@@ -237,9 +245,12 @@ pub(crate) fn open(w: &Window, wanted: Option<&str>) -> Result<DenseRows> {
     if rows == 0 || dims == 0 {
         return Err(part.bad(format_args!("its shape {text} holds no values")));
     }
+    if let Some(doubt) = number.doubt(dims) {
+        return Err(part.bad(doubt));
+    }
     match (usize::try_from(rows), usize::try_from(dims)) {
         (Ok(rows), Ok(dims)) => {
-            let layout = Layout { start: 0, rows, dims, float, big_endian: false, columns: false };
+            let layout = Layout { start: 0, rows, dims, number, big_endian: false, columns: false };
             Ok(DenseRows::new(part, layout))
         }
         _ => Err(part.bad(format_args!("its shape {text} does not fit the address space"))),

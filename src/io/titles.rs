@@ -9,13 +9,15 @@ use serde_json::Value;
 
 use super::lines::{Lines, csv_bad, json_bad};
 use super::open::extension;
+use super::shards::files_of;
 use super::window::Window;
 use crate::error::{Error, Result};
 
 /// The most bytes that a `.gz` may inflate to.
 const MAX_INFLATED_BYTES: u64 = 8 << 30;
 
-/// Reads one text field of each item from a `.jsonl`, `.jsonl.gz` or `.csv` file, in its order.
+/// Reads one text field of each item from a `.jsonl`, `.jsonl.gz`, `.csv` or (feature `parquet`) `.parquet` file, in its order, or from all
+/// such files of a folder, in the order of their names.
 ///
 /// # Errors
 /// If the file cannot be read or is of another format, or an item lacks the field or holds something else than text
@@ -24,7 +26,7 @@ pub fn read_titles(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
     read(path.as_ref(), field, Want::Text)
 }
 
-/// As [`read_titles`] for what items are called in a program: text, or in `.jsonl` whole numbers too, as their digits.
+/// As [`read_titles`] for what items are called in a program: text, or whole numbers too, as their digits.
 ///
 /// # Errors
 /// As for [`read_titles`].
@@ -32,18 +34,18 @@ pub fn read_keys(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
     read(path.as_ref(), field, Want::Key)
 }
 
-/// As [`read_titles`] for labels, from `.parquet` too: text, numbers or truth values; empty where an item lacks the field or holds
+/// As [`read_titles`] for labels: text, numbers or truth values; empty where an item lacks the field or holds
 /// null there.
 ///
 /// # Errors
 /// As for [`read_titles`]; and if no item has the field.
 pub fn read_labels(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
     let path = path.as_ref();
-    if extension(path) == "parquet" {
-        return parquet_column(path, field);
-    }
     let labels = read(path, field, Want::Label)?;
     if !labels.is_empty() && labels.iter().all(String::is_empty) {
+        if path.is_dir() || extension(path) == "parquet" {
+            return Err(Error::format(path, format!("`{field}` is empty for all {} items", labels.len())));
+        }
         // Read again as titles are, which says what fields there are.
         read(path, field, Want::Text)?;
         return Err(Error::format(path, format!("`{field}` is empty for all {} items", labels.len())));
@@ -52,12 +54,17 @@ pub fn read_labels(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
 }
 
 #[cfg(feature = "parquet")]
-fn parquet_column(path: &Path, field: &str) -> Result<Vec<String>> {
-    super::parquet_text::read(&Window::open(path)?, field)
+fn parquet_column(path: &Path, field: &str, want: Want) -> Result<Vec<String>> {
+    let w = Window::open(path)?;
+    let texts = super::parquet_text::read(&w, field, want == Want::Key)?;
+    match texts.iter().position(String::is_empty).filter(|_| want != Want::Label) {
+        Some(row) => Err(w.bad(format_args!("`{field}` of row {row} is empty, expected one in every row"))),
+        None => Ok(texts),
+    }
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet_column(path: &Path, _: &str) -> Result<Vec<String>> {
+fn parquet_column(path: &Path, _: &str, _: Want) -> Result<Vec<String>> {
     Err(Error::format(path, "is a parquet file, which this build does not read; build with `--features parquet`"))
 }
 
@@ -73,12 +80,23 @@ enum Want {
 }
 
 fn read(path: &Path, field: &str, want: Want) -> Result<Vec<String>> {
-    if extension(path) == "csv" {
-        let w = Window::open(path)?;
-        return from_csv(BufReader::with_capacity(1 << 16, w.reader()), path, field);
+    if path.is_dir() {
+        let mut all = Vec::new();
+        for file in files_of(path, &["jsonl", "jsonl.gz", "csv", "parquet"])? {
+            all.append(&mut read(&file, field, want)?);
+        }
+        return Ok(all);
+    }
+    match extension(path).as_str() {
+        "csv" => {
+            let w = Window::open(path)?;
+            return from_csv(BufReader::with_capacity(1 << 16, w.reader()), path, field);
+        }
+        "parquet" => return parquet_column(path, field, want),
+        _ => {}
     }
     let mut texts = Vec::new();
-    each_json_line(path, "items are read from .jsonl, .jsonl.gz or .csv", &mut |number, text| {
+    each_json_line(path, "items are read from .jsonl, .jsonl.gz, .csv or .parquet", &mut |number, text| {
         texts.push(one(path, number, text, field, want)?);
         Ok(())
     })?;

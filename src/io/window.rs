@@ -134,7 +134,12 @@ impl Window {
     /// A reader with its own position, for parsers that want `Read + Seek`.
     #[must_use]
     pub fn reader(&self) -> WindowReader {
-        WindowReader { window: self.clone(), at: 0 }
+        self.reader_at(0)
+    }
+
+    /// The same, from byte `at` on.
+    pub(crate) fn reader_at(&self, at: u64) -> WindowReader {
+        WindowReader { window: self.clone(), at }
     }
 }
 

@@ -18,10 +18,14 @@ mod ids_layout;
 #[cfg(all(feature = "redis", unix))]
 mod ids_redis;
 mod ids_resolve;
+mod ids_resolve_kinds;
 mod ids_store;
 mod ids_tokenizer;
 mod ids_trie;
 mod io;
+mod io_codes;
+mod io_folder;
+mod io_rows;
 mod judge;
 mod network_codec;
 mod network_file;

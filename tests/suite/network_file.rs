@@ -78,7 +78,11 @@ type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
 
 /// A codec's file after an edit, with the hash that belongs to it: lies that only the checks behind the hash can find.
 fn forged(edit: impl FnOnce(&mut Value, &mut Tensors)) -> Vec<u8> {
-    let bytes = small().to_bytes().unwrap();
+    forged_of(&small(), edit)
+}
+
+fn forged_of(codec: &Codec, edit: impl FnOnce(&mut Value, &mut Tensors)) -> Vec<u8> {
+    let bytes = codec.to_bytes().unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let mut manifest: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["sememe"]).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -164,6 +168,95 @@ fn files_that_lie_about_networks_are_refused() {
     refused(&|m, _| m["shared_codebook"] = json!(false), "`codebook.0` is missing");
     refused(&|m, _| m["format_version"] = json!(1), "format version 1 has neither networks");
     refused(&|m, _| m["format_version"] = json!(4), "format version 4 is not one this release reads (1 to 3)");
+}
+
+/// What a newer release wrote and this one does not know is kept to the byte, or whoever would drop it is refused.
+#[test]
+fn what_a_newer_release_says_is_kept_or_refused() {
+    let old = small();
+    let rows = clustered(60, 6, 5, 77);
+    let same: Vec<Vec<u32>> = old.codebook_sizes().iter().map(|k| (0..*k as u32).collect()).collect();
+    assert!(old.permute(&same, None).is_ok());
+    let folder = tempfile::tempdir().unwrap();
+    for (edit, field) in [
+        (&(|m: &mut Value| m["license"] = json!("MIT")) as &dyn Fn(&mut Value), "license"),
+        (&|m: &mut Value| m["training"]["watts"] = json!(7.25), "training.watts"),
+        (&|m: &mut Value| m["training"]["network"]["cards"] = json!([1]), "training.network.cards"),
+        (&|m: &mut Value| m["encoder"]["layers"][1]["bits"] = json!(4), "encoder.layers.1.bits"),
+    ] {
+        let bytes = forged(|m, _| edit(m));
+        let codec = Codec::from_bytes(&bytes).unwrap();
+        assert_ne!(codec.content_hash(), old.content_hash(), "{field}");
+        assert_eq!(codec.encode(&rows).unwrap(), old.encode(&rows).unwrap());
+        // Saved again it is the same file, which loads.
+        let path = folder.path().join("again.safetensors");
+        codec.save(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{field}");
+        assert_eq!(Codec::load(&path).unwrap().content_hash(), codec.content_hash());
+        // Another codec made of it would say what may not be true of it, or no longer say it.
+        let error = codec.permute(&same, None).unwrap_err().to_string();
+        assert!(error.contains(&format!("a field `{field}`")), "{error}");
+    }
+    // Fields that say nothing are no news.
+    let quiet = forged(|m, _| m["news"] = Value::Null);
+    assert!(Codec::from_bytes(&quiet).unwrap().permute(&same, None).is_ok());
+    // A metadata key of its own would be lost.
+    let (bytes, file) = (old.to_bytes().unwrap(), forged(|_, _| {}));
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let text = header.metadata().as_ref().unwrap()["sememe"].clone();
+    let keys = HashMap::from([("sememe".to_owned(), text), ("signature".to_owned(), "x".to_owned())]);
+    let tensors = SafeTensors::deserialize(&file).unwrap().tensors();
+    let error = Codec::from_bytes(&safetensors::serialize(tensors, Some(keys)).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("a key `signature`"), "{error}");
+}
+
+/// Files of some megabytes whose sizes multiply to more than any machine has.
+#[test]
+fn sizes_that_multiply_are_bounded_before_memory_is_taken() {
+    let codec = |sizes: &[usize], beam: usize| {
+        let rows = clustered(60, 1, 4, 8);
+        let config = sememe::RqKMeans { codebook_sizes: vec![2; sizes.len()], ..sememe::RqKMeans::default() };
+        let small = Codec::train(&rows, &config, &sememe::Device::cpu(), &()).unwrap();
+        let bytes = forged_of(&small, |m, t| {
+            m["codebook_sizes"] = json!(sizes);
+            m["beam"] = json!(beam);
+            for (level, k) in sizes.iter().enumerate() {
+                values(t, &format!("codebook.{level}"), &[*k, 1], 0.5);
+            }
+        });
+        Codec::from_bytes(&bytes).unwrap()
+    };
+    let row = Matrix::from_vec(1, 1, vec![0.4]).unwrap();
+    // 4 MB whose beam would need 2 TB of products.
+    let wide = codec(&[500_000, 500_000], 2);
+    for (error, beam) in [
+        (wide.encode(&row).unwrap_err(), 2),
+        (wide.encode_row(&[0.4]).unwrap_err(), 2),
+        (wide.encode_reference(&row, 64).unwrap_err(), 64),
+    ] {
+        let text = error.to_string();
+        assert!(matches!(error, sememe::Error::Config { .. }), "{text}");
+        for part in [&*format!("a beam of {beam} over"), "250000000000 products", "at most 268435456", "use 1"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    // The way out that the message names is one.
+    let greedy = sememe::EncodeOptions { beam: Some(1), ..sememe::EncodeOptions::default() };
+    let encoder = wide.encoder(&sememe::Device::cpu(), &greedy).unwrap();
+    assert_eq!(encoder.encode(&row).unwrap().codes.row(0), [0, 0]);
+    // Few products, but dot products with a block of rows for each thread.
+    assert!(codec(&[1, 300_000], 2).encode(&row).unwrap_err().to_string().contains("300001 codewords"));
+    assert!(codec(&[64, 300], 2).encode(&row).is_ok());
+
+    // A shared codebook is in the file once and in memory once a level.
+    let shared = forged(|m, t| {
+        m["codebook_sizes"] = json!(vec![600_000; 64]);
+        values(t, "codebook.shared", &[600_000, 6], 0.5);
+    });
+    let error = Codec::from_bytes(&shared).unwrap_err().to_string();
+    assert!(error.contains("64 levels of the shared codebook need 1536000000 bytes, at most 1073741824"), "{error}");
+    let error = Codec::from_bytes(&forged(|m, _| m["inner_dims"] = json!(1u64 << 40))).unwrap_err().to_string();
+    assert!(error.contains("inner_dims"), "{error}");
 }
 
 fn fixture(name: &str) -> std::path::PathBuf {

@@ -173,7 +173,10 @@ pub enum Preset {
 /// Where rows come from and what is done with bad ones.
 #[derive(Debug, Args)]
 pub struct Rows {
-    /// Array (.npz), tensor (.safetensors) or column (.parquet) to read [default: `embeddings`, or the only one]
+    /// Further files, whose rows follow those of the first; a folder stands for its files, in the order of their names
+    #[arg(value_name = "MORE", value_hint = ValueHint::AnyPath)]
+    pub more: Vec<PathBuf>,
+    /// Array (.npz), tensor (.safetensors), column (.parquet) or field (.jsonl) to read [default: `embeddings`, or the only one]
     #[arg(long, value_name = "NAME")]
     pub array: Option<String>,
     /// What to do with rows that hold NaN or infinity
@@ -201,7 +204,7 @@ pub struct Demo {
 
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors, .parquet, .jsonl or a folder of them
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
     /// Codec to write, a .safetensors file; an existing one is replaced once the new one is complete
@@ -385,7 +388,7 @@ pub struct Encode {
     /// Codec to encode with
     #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub codec: PathBuf,
-    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors, .parquet, .jsonl or a folder of them
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
     /// Codes to write: .npy, .parquet, .jsonl or .csv

@@ -27,12 +27,17 @@ pub fn run(plan: &DecodePlan, progress: &Progress) -> Result<()> {
         return Err(Error::Shape { what, expected, got: levels, place }.into());
     }
     check_codes(&file.codes, &codec, depth, plan)?;
-    if file.rows.as_ref().is_some_and(|numbers| numbers.iter().zip(0..).any(|(number, i)| *number != i)) {
-        progress.note("the rows are written in the order of the codes; their row numbers are not kept");
+    // Ascending, so the first that is not its place is the first after a gap.
+    if let Some((i, number)) = file.rows.iter().flatten().enumerate().find(|(i, number)| **number != *i as u64) {
+        progress.note(&format!(
+            "`{}` has no codes for row {i}: the rows are written in the order of their numbers, without gaps, so row {number} is written as \
+             row {i}",
+            plan.codes.display()
+        ));
     }
     let mut writer = RowsWriter::create(&plan.output, rows, codec.dims())?;
     progress.phase("decode", rows as u64, "rows");
-    let step = ((4 << 20) / (4 * codec.dims().max(1))).max(256);
+    let step = ((4 << 20) / (4 * codec.dims().max(1))).max(1);
     for start in (0..rows).step_by(step) {
         if stopped() {
             return Err(Error::Interrupted(String::new()).into());

@@ -61,6 +61,9 @@ struct Judged {
     sizes: Vec<usize>,
     codec: Option<Codec>,
     beam: usize,
+    /// The rows' numbers and keys, where a table says them and no rows do.
+    numbers: Option<Vec<u64>>,
+    keys: Option<Vec<String>>,
 }
 
 impl Judged {
@@ -100,7 +103,7 @@ fn judged(
             let encoder = codec.encoder(device, &plan.encode).map_err(in_flags)?;
             let codes = encode_all(&encoder, &codec, rows, progress)?;
             let (sizes, beam) = (codec.codebook_sizes(), encoder.beam());
-            Ok(Judged { name, codes, sizes, codec: Some(codec), beam })
+            Ok(Judged { name, codes, sizes, codec: Some(codec), beam, numbers: None, keys: None })
         }
         Side::Table { codes: path, codec } => {
             let codec = codec.as_ref().map(Codec::load).transpose()?;
@@ -108,6 +111,8 @@ fn judged(
                 check_dims(codec, rows)?;
             }
             let file = read_codes_file(path)?;
+            let (numbers, keys) = (file.rows.clone(), file.keys.clone());
+            let (numbers, keys) = if rows.is_none() { (numbers, keys) } else { (None, None) };
             let codes = of_rows(file, rows, path)?;
             let sizes = plan.codebook_sizes.clone().or_else(|| codec.as_ref().map(Codec::codebook_sizes));
             let in_file = |e: Error| match e {
@@ -136,7 +141,7 @@ fn judged(
             for reading in &table.readings {
                 progress.note(&format!("{name}: {}", read_as(reading, &table)));
             }
-            Ok(Judged { name, codes: table.codes, sizes: table.codebook_sizes, codec, beam: 0 })
+            Ok(Judged { name, codes: table.codes, sizes: table.codebook_sizes, codec, beam: 0, numbers, keys })
         }
     }
 }
@@ -215,13 +220,25 @@ pub fn run(plan: &EvalPlan, progress: &Progress) -> Result<()> {
         return Err(Error::Shape { what: "rows", expected, got, place: second.name.clone() }.into());
     }
     let count = first.codes.rows();
-    let numbers = Numbers((0..count).map(|i| rows.map_or(i as u64, |rows| rows.original(i))).collect());
+    if let (Some(second), Some(a), Some(b)) =
+        (&second, &first.numbers, second.as_ref().and_then(|s| s.numbers.as_ref()))
+        && let Some((a, b)) = a.iter().zip(b).find(|(a, b)| a != b)
+    {
+        let problem = format!("has row {b} where `{}` has row {a}; compare tables of the same rows", first.name);
+        return Err(Error::format(&second.name, problem).into());
+    }
+    let number = |i: usize| match (rows, &first.numbers) {
+        (Some(rows), _) => rows.original(i),
+        (None, Some(numbers)) => numbers[i],
+        (None, None) => i as u64,
+    };
+    let numbers = Numbers((0..count).map(number).collect());
     // Read before anything is measured, so that a file that does not fit is refused early.
     let (names, details) = match &plan.names {
         Some(names) => titles(names, &numbers)?,
         None => Default::default(),
     };
-    let beside = eval_inputs::read(plan, &numbers, progress)?;
+    let beside = eval_inputs::read(plan, &numbers, first.keys.clone(), progress)?;
     let resolved = plan.ids.as_ref().map(|path| final_ids(path, &first, rows)).transpose()?;
     let epochs = plan.metrics.as_ref().map(read_epochs).transpose()?.unwrap_or_default();
     progress.phase("measure", 0, "");

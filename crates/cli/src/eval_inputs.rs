@@ -42,15 +42,15 @@ pub struct Beside {
     pub unknown_events: u64,
 }
 
-/// Reads all of it.
-pub fn read(plan: &EvalPlan, numbers: &Numbers, progress: &Progress) -> Result<Beside> {
+/// Reads all of it; `own` are the keys that a table of codes has.
+pub fn read(plan: &EvalPlan, numbers: &Numbers, own: Option<Vec<String>>, progress: &Progress) -> Result<Beside> {
     let keys = match &plan.keys {
         Some((path, field)) => {
             let keys = numbers.pick(read_keys(path, field)?, path)?;
             sememe::ids::check_keys(&keys)?;
             Some(keys)
         }
-        None => None,
+        None => own,
     };
     let labels = match &plan.labels {
         Some(wanted) => labels(wanted, numbers, keys.as_deref())?,

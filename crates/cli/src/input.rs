@@ -4,6 +4,7 @@ use crate::plan::RowsPlan;
 use crate::progress;
 use sememe::io::OpenOptions;
 use sememe::{BadRows, Error, Result, RowSource, Screened};
+use std::path::Path;
 
 /// A source that gives up once a stop is asked for, so that work without an observer stops too.
 pub struct Stoppable<S>(pub S);
@@ -33,10 +34,11 @@ pub enum Input {
 }
 
 impl Input {
-    /// Opens the file; under `drop` it is read once to find the bad rows.
+    /// Opens the files; under `drop` it is read once to find the bad rows.
     pub fn open(plan: &RowsPlan) -> Result<Self> {
         let options = OpenOptions { array: plan.array.clone(), ..OpenOptions::default() };
-        Self::over(sememe::io::open(&plan.path, &options)?, plan.on_bad)
+        let paths: Vec<&Path> = plan.paths().collect();
+        Self::over(sememe::io::open_all(&paths, &options)?, plan.on_bad)
     }
 
     /// Wraps any source.

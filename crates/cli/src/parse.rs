@@ -6,7 +6,7 @@ use crate::spelling::ParsePlan;
 use crate::text::{count, time};
 use anyhow::Result;
 use sememe::Error;
-use sememe::io::{CodesWriter, read_ids};
+use sememe::io::{CodesWriter, read_ids, read_index};
 use serde_json::json;
 use std::time::Instant;
 
@@ -20,15 +20,28 @@ pub fn run(plan: &ParsePlan, progress: &Progress) -> Result<()> {
         return Err(Error::Shape { what: "levels", expected: format.levels(), got: levels, place }.into());
     }
     let (mut codes, mut numbers, mut rows) = (Vec::new(), Vec::new(), 0usize);
-    read_ids(&plan.ids, &mut |item| {
-        if rows % (1 << 14) == 0 && stopped() {
-            return Err(Error::Interrupted(String::new()));
-        }
-        codes.extend(format.parse(item.text)?);
-        numbers.push(item.row.unwrap_or(rows as u64));
-        rows += 1;
-        Ok(())
-    })?;
+    let pause = |rows: usize| {
+        if rows % (1 << 14) == 0 && stopped() { Err(Error::Interrupted(String::new())) } else { Ok(()) }
+    };
+    let mut keys = Vec::new();
+    if plan.ids.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
+        read_index(&plan.ids, &mut |key, tokens| {
+            pause(rows)?;
+            codes.extend(format.parse_tokens(tokens)?);
+            keys.push(key.to_owned());
+            numbers.push(rows as u64);
+            rows += 1;
+            Ok(())
+        })?;
+    } else {
+        read_ids(&plan.ids, &mut |item| {
+            pause(rows)?;
+            codes.extend(format.parse(item.text)?);
+            numbers.push(item.row.unwrap_or(rows as u64));
+            rows += 1;
+            Ok(())
+        })?;
+    }
     if rows == 0 {
         return Err(Error::format(&plan.ids, "holds no IDs").into());
     }
@@ -36,8 +49,12 @@ pub fn run(plan: &ParsePlan, progress: &Progress) -> Result<()> {
         let most = codes.chunks_exact(format.width()).filter_map(|id| id.last()).max();
         sizes.push(most.map_or(1, |m| *m as usize + 1));
     }
-    let mut writer = CodesWriter::create(&plan.output, rows, format.width(), &sizes)?;
-    writer.write_with_rows(&numbers, &codes)?;
+    let mut writer = if keys.is_empty() {
+        CodesWriter::create(&plan.output, rows, format.width(), &sizes)?
+    } else {
+        CodesWriter::create_keyed(&plan.output, rows, format.width(), &sizes)?
+    };
+    writer.write_with_keys(&numbers, &keys, &codes)?;
     writer.finish()?;
     progress.finish();
     let seconds = begun.elapsed().as_secs_f64();
@@ -45,6 +62,7 @@ pub fn run(plan: &ParsePlan, progress: &Progress) -> Result<()> {
         return print_json(&json!({
             "output": plan.output.display().to_string(),
             "rows": rows,
+            "keys": !keys.is_empty(),
             "levels": format.levels(),
             "counter": format.has_counter(),
             "codebook_sizes": sizes,

@@ -12,9 +12,11 @@ use sememe::io::AtomicFile;
 use sememe::{BadRows, EmptyPolicy, EncodeOptions, Error, Init, Metric, Pca, Preprocess, Refine, RqKMeans};
 use std::path::{Path, PathBuf};
 
-/// A file of embeddings.
+/// Embeddings in a file, several or a folder of them.
 pub struct RowsPlan {
     pub path: PathBuf,
+    /// Files whose rows follow.
+    pub more: Vec<PathBuf>,
     pub array: Option<String>,
     pub on_bad: BadRows,
 }
@@ -89,17 +91,19 @@ pub fn train(flags: Train) -> Result<TrainPlan> {
     }
     let from = if network.is_none() { from(&flags, &mut config)? } else { None };
     let input = rows(flags.input, flags.rows);
-    let mut inputs = vec![input.path.as_path()];
+    let mut inputs: Vec<&Path> = input.paths().collect();
     inputs.extend(from.iter().map(|(codec, _)| codec.as_path()));
     output(&flags.output, &["safetensors"], "a codec is written as", &inputs, !flags.dry_run)?;
     if let Some(codes) = &assigned {
         let kinds = ["npy", "parquet", "jsonl", "csv"];
-        output(codes, &kinds, "codes are written as", &[&input.path, &flags.output], !flags.dry_run)?;
+        let inputs: Vec<&Path> = input.paths().chain([flags.output.as_path()]).collect();
+        output(codes, &kinds, "codes are written as", &inputs, !flags.dry_run)?;
         writes_parquet(codes)?;
     }
     let minibatch = minibatch(&flags.minibatch, &flags.codebooks, &flags.preprocess, &config)?;
     if let Some(state) = minibatch.as_ref().and_then(|m| m.checkpoint.as_deref()) {
-        output(state, &["json"], "a training state is written as", &[&input.path, &flags.output], !flags.dry_run)?;
+        let inputs: Vec<&Path> = input.paths().chain([flags.output.as_path()]).collect();
+        output(state, &["json"], "a training state is written as", &inputs, !flags.dry_run)?;
     }
     let (output, device, dry_run) = (flags.output, flags.on.device, flags.dry_run);
     Ok(TrainPlan { input, output, config, from, assigned, minibatch, network, device, dry_run })
@@ -135,13 +139,8 @@ fn from(flags: &Train, config: &mut RqKMeans) -> Result<Option<(PathBuf, bool)>>
 pub fn encode(flags: Encode) -> Result<EncodePlan> {
     let options = encode_options(flags.beam, flags.batch_rows)?;
     let input = rows(flags.input, flags.rows);
-    output(
-        &flags.output,
-        &["npy", "parquet", "jsonl", "csv"],
-        "codes are written as",
-        &[&flags.codec, &input.path],
-        true,
-    )?;
+    let inputs: Vec<&Path> = input.paths().chain([flags.codec.as_path()]).collect();
+    output(&flags.output, &["npy", "parquet", "jsonl", "csv"], "codes are written as", &inputs, true)?;
     writes_parquet(&flags.output)?;
     Ok(EncodePlan { codec: flags.codec, input, output: flags.output, device: flags.on.device, options })
 }
@@ -175,7 +174,14 @@ pub fn rows(path: PathBuf, flags: Rows) -> RowsPlan {
         OnBad::Refuse => BadRows::Refuse,
         OnBad::Drop => BadRows::Drop,
     };
-    RowsPlan { path, array: flags.array, on_bad }
+    RowsPlan { path, more: flags.more, array: flags.array, on_bad }
+}
+
+impl RowsPlan {
+    /// All files, in the order of their rows.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.path).chain(&self.more).map(PathBuf::as_path)
+    }
 }
 
 pub fn encode_options(beam: Option<usize>, batch_rows: Option<usize>) -> Result<EncodeOptions> {

@@ -40,7 +40,7 @@ pub fn align(flags: Align) -> Result<AlignPlan> {
     }
     let input = flags.input.map(|path| rows(path, flags.rows));
     let mut inputs: Vec<&Path> = vec![&flags.old];
-    inputs.extend(input.iter().map(|rows| rows.path.as_path()));
+    inputs.extend(input.iter().flat_map(RowsPlan::paths));
     output(&flags.output, &["safetensors"], "a codec is written as", &inputs, true)?;
     Ok(AlignPlan { new: flags.new, old: flags.old, input, output: flags.output, device: flags.on.device })
 }

@@ -6,7 +6,7 @@ use crate::plan::{RowsPlan, encode_options, in_flags, output, rows, writes_parqu
 use anyhow::Result;
 use sememe::EncodeOptions;
 use sememe::ids::store::{Reuse, Store, without_password};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub struct AssignPlan {
@@ -78,7 +78,8 @@ pub fn assign(flags: Assign) -> Result<AssignPlan> {
     }
     let input = rows(flags.input, flags.rows);
     if let Some(path) = &flags.output {
-        let inputs = [flags.codec.as_path(), &input.path, &flags.keys, &flags.store];
+        let own = [flags.codec.as_path(), &flags.keys, &flags.store];
+        let inputs: Vec<&Path> = input.paths().chain(own).collect();
         output(path, &["npy", "parquet", "jsonl", "csv"], "IDs are written as", &inputs, true)?;
         writes_parquet(path)?;
     }

@@ -282,6 +282,26 @@ impl TextFormat {
         if reader.rest().is_empty() { Ok(codes) } else { Err(reader.fault("expected the end of the text")) }
     }
 
+    /// The codes of an ID's tokens, as [`tokens`](Self::tokens) gives them and `index.json` lists them. O(length).
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse).
+    pub fn parse_tokens<T: AsRef<str>>(&self, tokens: &[T]) -> Result<Vec<u32>> {
+        let (t, last) = (&self.template, tokens.len().saturating_sub(1));
+        let mut text = String::new();
+        let mut inside = false;
+        for (i, token) in tokens.iter().map(AsRef::as_ref).enumerate() {
+            let special = (i == 0 && !t.begin.is_empty() && token == t.begin)
+                || (i == last && !t.end.is_empty() && token == t.end);
+            if inside && !special {
+                text.push_str(&t.separator);
+            }
+            text.push_str(token);
+            inside = !special;
+        }
+        self.parse(&text)
+    }
+
     fn code(&self, level: usize, reader: &mut Reader<'_>) -> Result<u32> {
         let digits: &str = reader.rest();
         let digits = &digits[..digits.bytes().take_while(u8::is_ascii_digit).count()];

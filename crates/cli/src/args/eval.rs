@@ -27,10 +27,10 @@ pub struct Eval {
     /// Codec to measure; may be left out with --codes
     #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub codec: Option<PathBuf>,
-    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet; may be left out with --codes
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors, .parquet, .jsonl or a folder of them; may be left out with --codes
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
-    /// Table of codes [items, levels] to measure instead of encoding: .npy, .parquet, .jsonl or .csv
+    /// Table of codes [items, levels] to measure instead of encoding: .npy, .parquet, .jsonl, .csv or index.json
     #[arg(long, value_name = "CODES", value_hint = ValueHint::FilePath)]
     pub codes: Option<PathBuf>,
     /// Codewords per level of tables of codes: one number for all levels, or one for each [default: the codec's, or the highest code + 1]

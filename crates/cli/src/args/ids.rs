@@ -10,10 +10,10 @@ pub struct Assign {
     /// Codec to encode with; a store holds IDs of one codec
     #[arg(value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub codec: PathBuf,
-    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors, .parquet, .jsonl or a folder of them
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
-    /// The items, in the order of the rows: .jsonl, .jsonl.gz or .csv
+    /// The items, in the order of the rows: .jsonl, .jsonl.gz, .csv or .parquet, or a folder of them
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub keys: PathBuf,
     /// Field or column with each item's key
@@ -248,7 +248,7 @@ pub struct Format {
 
 #[derive(Debug, Args)]
 pub struct Parse {
-    /// IDs, one a line: .txt, .jsonl or .csv
+    /// IDs, one a line: .txt, .jsonl or .csv; or the index.json that export writes, whose keys are kept
     #[arg(value_name = "IDS", value_hint = ValueHint::FilePath)]
     pub ids: PathBuf,
     /// Codes to write: .npy, .parquet, .jsonl or .csv

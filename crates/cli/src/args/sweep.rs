@@ -15,7 +15,7 @@ Run again after a stop, or with more values, it trains only what the folder does
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Sweep {
-    /// Embeddings [rows, dims]: .npy, .npz, .safetensors or .parquet
+    /// Embeddings [rows, dims]: .npy, .npz, .safetensors, .parquet, .jsonl or a folder of them
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
     /// Folder for the figures of every cell and for sweep.html; made if it does not exist
