@@ -242,6 +242,39 @@ pub fn write_bytes_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
+/// Whether there is a file or a folder of this name. [`Path::exists`] takes every fault for absence, such as a folder that may not be
+/// looked into, and what is absent is made anew, in the place of what is there.
+///
+/// # Errors
+/// If the system cannot say.
+pub fn is_there(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    path.try_exists().map_err(|e| Error::io("look for", path, e))
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// If it is there and cannot be removed.
+pub fn remove_if_there(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// As [`read_bytes_capped`]; nothing if there is no such file.
+///
+/// # Errors
+/// As [`read_bytes_capped`] for a file that is there.
+pub fn read_if_there(path: impl AsRef<Path>, cap_bytes: u64) -> Result<Option<Vec<u8>>> {
+    match read_bytes_capped(path, cap_bytes) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 /// Reads a whole file of at most `cap_bytes` bytes.
 ///
 /// # Errors

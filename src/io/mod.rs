@@ -40,7 +40,9 @@ mod titles;
 mod window;
 
 pub(crate) use arrays::{Array, Values, write_arrays};
-pub use atomic::{AtomicFile, read_bytes_capped, remove_leftovers, write_bytes_atomic};
+pub use atomic::{
+    AtomicFile, is_there, read_bytes_capped, read_if_there, remove_if_there, remove_leftovers, write_bytes_atomic,
+};
 pub(crate) use bytes::Bytes;
 pub use codes_reader::{read_codes, read_codes_file};
 pub use codes_table::CodesFile;

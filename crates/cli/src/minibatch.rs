@@ -7,6 +7,7 @@ use crate::progress::Progress;
 use crate::text::{count, metric};
 use anyhow::Result;
 use sememe::fit::MiniBatchTrainer;
+use sememe::io::is_there;
 use sememe::{Codec, Device, Error, RowSource as _, TrainedBy};
 use std::path::Path;
 
@@ -16,8 +17,8 @@ const MAX_STATE_BYTES: u64 = 8 << 30;
 /// Trains, or goes on training, and keeps the state where it was asked for.
 pub fn train(plan: &MiniBatchPlan, input: &Input, device: &Device, progress: &Progress) -> Result<Codec> {
     let mut trainer = match &plan.checkpoint {
-        Some(path) if plan.resume && path.exists() => resume(path, plan, input, progress)?,
-        Some(path) if path.exists() => {
+        Some(path) if plan.resume && is_there(path)? => resume(path, plan, input, progress)?,
+        Some(path) if is_there(path)? => {
             return Err(usage(format!("`{}` exists; go on from it with `--resume`, or remove it", path.display())));
         }
         _ => MiniBatchTrainer::new(plan.config.clone(), input.dims())?,

@@ -91,7 +91,8 @@ pub fn plan(flags: &Train) -> Result<Option<NetworkPlan>> {
 
 /// A checkpoint of an earlier run.
 fn kept(folder: &Path) -> Option<PathBuf> {
-    Some(folder.join(LAST)).filter(|path| path.exists())
+    // What cannot be looked for is taken to be there: it is refused by whoever reads it, never written over.
+    Some(folder.join(LAST)).filter(|path| !matches!(sememe::io::is_there(path), Ok(false)))
 }
 
 /// Preset, then file, then single settings, then flags.

@@ -15,7 +15,10 @@ use sememe::data::Codes;
 use sememe::eval::{Churn, measure_churn};
 use sememe::ids::resolve::{self, CodecAlternatives, Cost};
 use sememe::ids::store::{Reuse, Store, open as open_store};
-use sememe::io::{AtomicFile, OpenOptions, each_json_line, json_bad, open, read_bytes_capped, write_bytes_atomic};
+use sememe::io::{
+    AtomicFile, OpenOptions, each_json_line, is_there, json_bad, open, read_if_there, remove_if_there,
+    write_bytes_atomic,
+};
 use sememe::progress::{Event, check};
 use sememe::{Error, Result};
 
@@ -96,7 +99,7 @@ pub(super) fn stale(context: &Context<'_>) -> Result<Option<String>> {
     let codec = Codec::load(context.at(CODEC))?;
     let place = place(context, &codec);
     let url = place.to_string_lossy().contains("://");
-    if !url && !place.exists() {
+    if !url && !is_there(&place)? {
         return Ok(Some(format!("the store `{}` is not there", place.display())));
     }
     let mut store = store(context, &codec)?;
@@ -187,13 +190,13 @@ fn previous(context: &Context<'_>) -> Result<Option<Vec<Line>>> {
     let (now, before) = (context.at(IDS), context.at(PREVIOUS));
     if !context.continues {
         let known = context.state.phases.contains_key(&Phase::Assign);
-        match read_bytes_capped(&now, u64::MAX) {
-            Ok(bytes) if known => write_bytes_atomic(&before, &bytes)?,
-            _ if before.exists() => std::fs::remove_file(&before).map_err(|e| Error::io("remove", &before, e))?,
-            _ => {}
+        // Only what is not there is absent: a fault in reading must not cost the comparison, let alone the file.
+        match if known { read_if_there(&now, u64::MAX)? } else { None } {
+            Some(bytes) => write_bytes_atomic(&before, &bytes)?,
+            None => remove_if_there(&before)?,
         }
     }
-    if before.exists() { read_lines(&before).map(Some) } else { Ok(None) }
+    if is_there(&before)? { read_lines(&before).map(Some) } else { Ok(None) }
 }
 
 /// What changed against the run before.

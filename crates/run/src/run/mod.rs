@@ -30,7 +30,7 @@ use serde_json::Value;
 
 use super::config::{Config, Loaded};
 use crate::tracking::TrackingReport;
-use sememe::io::remove_leftovers;
+use sememe::io::{is_there, remove_if_there, remove_leftovers};
 use sememe::progress::{Observer, check};
 use sememe::{Error, Result};
 use state::{Begun, Hashes, State, difference};
@@ -310,7 +310,7 @@ pub fn run(
         folder,
         observer: &track,
         track: &track,
-        state: State::load(folder),
+        state: State::load(folder)?,
         hashes: Hashes::default(),
         #[cfg(feature = "embed")]
         local: std::cell::OnceCell::new(),
@@ -335,7 +335,9 @@ fn present(context: &Context<'_>, options: &RunOptions) -> Result<()> {
         if phase == Phase::Embed {
             inputs.extend(context.config.embed.model_folder.clone().map(|folder| ("the model's folder", folder)));
         }
-        let missing = inputs.into_iter().find(|(_, path)| !path.starts_with(context.folder) && !path.exists());
+        // What the system cannot say is left to whoever reads the file, whose error says why.
+        let absent = |path: &Path| matches!(is_there(path), Ok(false));
+        let missing = inputs.into_iter().find(|(_, path)| !path.starts_with(context.folder) && absent(path));
         if let Some((name, path)) = missing {
             let phase = phase.name();
             return Err(Error::Data(format!("phase {phase} reads {name}, `{}`, and it is not there", path.display())));
@@ -411,8 +413,8 @@ fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn Fn
     // What this phase wrote before and does not write any more would be taken for a part of this run.
     for gone in context.state.phases.get(&phase).iter().flat_map(|record| record.outputs.keys()) {
         let path = context.folder.join(gone);
-        if !written.contains_key(gone) && path.exists() {
-            std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+        if !written.contains_key(gone) {
+            remove_if_there(&path)?;
             context.hashes.forget(&path);
         }
     }

@@ -13,7 +13,7 @@ use crate::page::{RunPage, read_epochs, render};
 use sememe::codec::Codec;
 use sememe::data::{Codes, RowSource};
 use sememe::eval::{EvalOptions, Evaluation, FactSection, Recall, advice, evaluate};
-use sememe::io::{OpenOptions, open, read_bytes_capped, write_bytes_atomic};
+use sememe::io::{OpenOptions, is_there, open, read_if_there, write_bytes_atomic};
 use sememe::progress::check;
 use sememe::{Error, Result};
 
@@ -46,7 +46,8 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
     // What not every run has.
     for (name, path) in [("the churn", CHURN), ("the recall report", RECALL), ("the epochs", train::EPOCHS)] {
         let path = context.at(path);
-        if path.exists() {
+        // One that the system cannot look for is told of by whoever reads it.
+        if !matches!(is_there(&path), Ok(false)) {
             out.push((name, path));
         }
     }
@@ -56,10 +57,7 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
 /// A report of another phase, if that phase wrote one.
 fn optional(context: &Context<'_>, path: &str) -> Result<Option<Value>> {
     let path = context.at(path);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes = read_bytes_capped(&path, MAX_BYTES)?;
+    let Some(bytes) = read_if_there(&path, MAX_BYTES)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::format(&path, e.to_string()))
 }
 
@@ -101,7 +99,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
             added: since.added,
             gone: since.gone,
         });
-        let network = context.config.train.method == TrainMethod::Rqvae && context.at(train::EPOCHS).exists();
+        let network = context.config.train.method == TrainMethod::Rqvae && is_there(context.at(train::EPOCHS))?;
         let epochs = if network { read_epochs(context.at(train::EPOCHS))? } else { Vec::new() };
         page.epochs = &epochs;
         write_bytes_atomic(context.at(PAGE), render(&page)?.as_bytes())?;

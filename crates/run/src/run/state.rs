@@ -10,7 +10,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Phase;
-use sememe::io::{read_bytes_capped, write_bytes_atomic};
+use sememe::digest::hex;
+use sememe::io::{read_if_there, write_bytes_atomic};
 use sememe::{Error, Result};
 
 /// Of the state file; another one is not read.
@@ -67,12 +68,15 @@ pub(super) struct Begun {
 }
 
 impl State {
-    /// The folder's state; an empty one if there is none, or none that can be read: then every phase runs again.
-    pub(super) fn load(folder: &Path) -> Self {
+    /// The folder's state; an empty one if there is none, or one of another format: then every phase runs again.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read, which is no reason to take the folder for a new one.
+    pub(super) fn load(folder: &Path) -> Result<Self> {
         let empty = Self { format: FORMAT, phases: BTreeMap::new(), begun: BTreeMap::new() };
-        let read = read_bytes_capped(folder.join(NAME), MAX_BYTES).ok();
+        let read = read_if_there(folder.join(NAME), MAX_BYTES)?;
         let state: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        state.filter(|state| state.format == FORMAT).unwrap_or(empty)
+        Ok(state.filter(|state| state.format == FORMAT).unwrap_or(empty))
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
@@ -134,14 +138,6 @@ fn hash(path: &Path) -> Result<Option<Artifact>> {
         }
     }
     Ok(Some(Artifact { bytes, sha256: hex(&sum.finalize()) }))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Where two trees of settings differ first, in words: `train.levels: 3 → 4`.

@@ -1,11 +1,10 @@
 //! The run in one file: versions, times, and where every artifact comes from.
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use super::state::hex;
 use super::{Context, Phase, RunReport, now};
 use sememe::Result;
+use sememe::digest::sha256;
 use sememe::io::write_bytes_atomic;
 
 const NAME: &str = "run_summary.json";
@@ -18,7 +17,7 @@ pub(super) fn write(context: &Context<'_>, report: &RunReport) -> Result<()> {
     for phase in Phase::ALL {
         let Some(record) = context.state.phases.get(&phase) else { continue };
         // Object keys come sorted, so equal settings have equal hashes.
-        let settings = hex(&Sha256::digest(record.settings.to_string().as_bytes()));
+        let settings = sha256(record.settings.to_string().as_bytes());
         let now = report.phases.iter().find(|done| done.phase == phase);
         phases.insert(
             phase.name().into(),

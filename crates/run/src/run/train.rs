@@ -11,7 +11,7 @@ use crate::track::{EventWriter, MetricsWriter};
 use crate::train::{BEST, LAST, NetworkRun, Resume, checkpoint_steps};
 use sememe::codec::Codec;
 use sememe::data::RowSource;
-use sememe::io::{OpenOptions, open};
+use sememe::io::{OpenOptions, is_there, open};
 use sememe::progress::{Event, LevelSummary, Observer};
 use sememe::{Error, Result};
 
@@ -47,8 +47,8 @@ pub(super) fn keeps_codec(context: &Context<'_>) -> bool {
 /// The first step whose figures are still to come: past those of the checkpoint that a stopped training goes on from.
 pub(super) fn steps(context: &Context<'_>) -> Result<u64> {
     let path = context.at(NETWORK).join(LAST);
-    let goes_on = context.continues && context.config.train.resume == ResumeFrom::Last && path.exists();
-    if !goes_on || context.config.train.method != TrainMethod::Rqvae {
+    let goes_on = context.continues && context.config.train.resume == ResumeFrom::Last;
+    if !goes_on || context.config.train.method != TrainMethod::Rqvae || !is_there(&path)? {
         return Ok(0);
     }
     // One that cannot be read is told of where it is gone on from.
@@ -125,14 +125,14 @@ fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device:
     let folder = context.at(NETWORK);
     let resume = match &train.resume {
         ResumeFrom::Never => None,
-        ResumeFrom::Last => folder.join(LAST).exists().then_some(Resume::Last),
-        ResumeFrom::Best => folder.join(BEST).exists().then_some(Resume::Best),
+        ResumeFrom::Last => is_there(folder.join(LAST))?.then_some(Resume::Last),
+        ResumeFrom::Best => is_there(folder.join(BEST))?.then_some(Resume::Best),
         ResumeFrom::File(path) => Some(Resume::File(path.clone())),
     };
     // What is there of a training of other rows or settings is not gone on with, unless it is asked for by name.
     let named = matches!(train.resume, ResumeFrom::File(_));
     let resume = resume.filter(|_| context.continues || named);
-    if resume.is_none() && folder.exists() {
+    if resume.is_none() && is_there(&folder)? {
         std::fs::remove_dir_all(&folder).map_err(|e| Error::io("remove", &folder, e))?;
     }
     let run = NetworkRun { config, folder, resume: resume.clone(), start: None };

@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 4 << 30;
 /// [`Error::Data`] for one that is missing or not as it was written, and what reading it returns.
 pub fn verify(folder: impl AsRef<Path>) -> Result<Vec<String>> {
     let folder = folder.as_ref();
-    let state = State::load(folder);
+    let state = State::load(folder)?;
     let mut hashes = Hashes::default();
     let mut out = Vec::new();
     for record in state.phases.values() {

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use sememe::data::{RowSource, first_non_finite};
+use sememe::digest::{hex, sha256};
 use sememe::eval::Evaluation;
 use sememe::fit::RqKMeans;
-use sememe::io::{read_bytes_capped, write_bytes_atomic};
+use sememe::io::{read_if_there, write_bytes_atomic};
 use sememe::{Error, Result};
 
 /// What is kept about a cell.
@@ -102,17 +103,14 @@ impl Settings {
     /// A name that other settings do not have: 16 hex digits of SHA-256.
     pub(super) fn key(&self) -> Result<String> {
         let text = serde_json::to_vec(self).map_err(|e| Error::Data(format!("settings cannot be written: {e}")))?;
-        Ok(hex(&Sha256::digest(text))[..16].to_owned())
+        Ok(sha256(&text)[..16].to_owned())
     }
 
     /// The figures that an earlier run kept for exactly these settings. A file that is torn, foreign or of other
     /// settings counts as not there: the cell is trained again and the file replaced.
     pub(super) fn load(&self, folder: &Path) -> Result<Option<Figures>> {
         let path = self.path(folder)?;
-        if !path.exists() {
-            return Ok(None);
-        }
-        let bytes = read_bytes_capped(&path, MAX_BYTES)?;
+        let Some(bytes) = read_if_there(&path, MAX_BYTES)? else { return Ok(None) };
         let record: Option<Record> = serde_json::from_slice(&bytes).ok();
         Ok(record.filter(|record| record.settings == *self).map(|record| record.figures))
     }
@@ -155,8 +153,4 @@ pub fn data_hash(source: &dyn RowSource) -> Result<String> {
         hash.update(&bytes);
     }
     Ok(hex(&hash.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

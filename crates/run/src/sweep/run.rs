@@ -56,7 +56,7 @@ pub fn run(
         let settings = Settings::new(&data, &kind, config, options.queries);
         let mut cell = Cell::new(config, settings.key()?);
         // A codec that was not kept is not there, even if its figures are.
-        let missing = options.keep_codecs && !codec_path(folder, &cell).exists();
+        let missing = options.keep_codecs && !sememe::io::is_there(codec_path(folder, &cell))?;
         if let Some(figures) = settings.load(folder)?.filter(|_| !missing) {
             (cell.outcome, cell.kept) = (Outcome::Done(figures), true);
         } else if let Err(error) = refuse_early(config, source.rows()) {

@@ -11,7 +11,7 @@ use sememe::codec::{Codec, EncodeOptions};
 use sememe::data::{MatrixView, RowSource};
 use sememe::device::Device;
 use sememe::fit::rqvae::{CheckpointKind, EpochReport, Recorder, RqVae, RqVaeTrainer, StepReport};
-use sememe::io::{read_bytes_capped, write_bytes_atomic};
+use sememe::io::{is_there, read_bytes_capped, write_bytes_atomic};
 use sememe::progress::{Event, Observer};
 use sememe::{Error, Result};
 
@@ -173,7 +173,7 @@ impl NetworkRun {
                 return Ok((trainer, false));
             }
         };
-        if !path.exists() {
+        if !is_there(&path)? {
             if matches!(self.resume, Some(Resume::Last)) && self.start.is_none() {
                 observer.event(Event::Note(&format!("`{}` is not there yet: starting anew", path.display())));
                 return Ok((RqVaeTrainer::new(self.config.clone())?, false));
@@ -217,7 +217,7 @@ impl NetworkRun {
             Ok(()) => Codec::from_trainer(&trainer),
             Err(Error::Interrupted(_)) => {
                 let place = self.folder.join(LAST);
-                let kept = if place.exists() {
+                let kept = if matches!(is_there(&place), Ok(true)) {
                     format!("; `{}` has them, go on with `--resume`", place.display())
                 } else {
                     String::new()

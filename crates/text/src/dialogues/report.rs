@@ -107,5 +107,5 @@ pub struct FileReport {
 }
 
 pub(super) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    sememe::digest::hex(&hash.finalize())
 }

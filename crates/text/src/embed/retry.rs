@@ -1,6 +1,6 @@
 //! How long to wait before the next try: what the server says, or twice as long as before.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// The wait before try `attempt` + 1 (from 1 on), doubled every time, a minute at most. Without jitter: a run does the same every time,
 /// and one program's few connections are no herd.
@@ -18,31 +18,14 @@ pub(super) fn asked(millis: Option<&str>, after: Option<&str>, now: SystemTime) 
     if let Some(n) = number(after) {
         return Duration::try_from_secs_f64(n).ok();
     }
-    let due = UNIX_EPOCH.checked_add(Duration::from_secs(http_date(after)?))?;
+    let due = httpdate::parse_http_date(after.trim()).ok()?;
     Some(due.duration_since(now).unwrap_or_default())
-}
-
-/// Seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that RFC 9110 lets servers write.
-fn http_date(text: &str) -> Option<u64> {
-    let parts: Vec<&str> = text.split_whitespace().collect();
-    let [_, day, month, year, time, "GMT"] = parts[..] else { return None };
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let month = months.iter().position(|name| *name == month)? as u64 + 1;
-    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    let clock: Vec<u64> = time.split(':').map(|n| n.parse().ok()).collect::<Option<_>>()?;
-    let [hour, minute, second] = clock[..] else { return None };
-    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // Days before a date, with years that begin in March, so that a leap day is a year's last.
-    let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = years * 365 + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1;
-    Some((days.checked_sub(719_468)? * 24 + hour) * 3600 + minute * 60 + second)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::UNIX_EPOCH;
 
     #[test]
     fn waits_double_up_to_a_minute() {
@@ -61,8 +44,8 @@ mod tests {
         // RFC 9110's own example is 784111777.
         assert_eq!(asked(None, Some("Sun, 06 Nov 1994 08:49:37 GMT"), now), Some(Duration::from_secs(7)));
         assert_eq!(asked(None, Some("Sun, 06 Nov 1994 08:49:20 GMT"), now), Some(Duration::ZERO));
-        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        let leap = asked(None, Some("Thu, 29 Feb 2024 00:00:00 GMT"), UNIX_EPOCH);
+        assert_eq!(leap, Some(Duration::from_secs(1_709_164_800)));
         for none in ["", "-1", "soon", "NaN", "inf", "Sun, 06 Nov 94 08:49:37 GMT", "Sun, 06 Foo 1994 08:49:37 GMT"] {
             assert_eq!(asked(None, Some(none), now), None, "{none}");
         }

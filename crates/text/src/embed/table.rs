@@ -90,7 +90,7 @@ pub(super) struct Copied<'a> {
 impl Open {
     /// Opens the table to read; `None` if there is none yet.
     pub(super) fn existing(spec: &VectorTable, keys: &[String]) -> Result<Option<Self>> {
-        if !spec.path.exists() {
+        if !sememe::io::is_there(&spec.path)? {
             return Ok(None);
         }
         let empty = std::fs::metadata(&spec.path).map_err(|e| Error::io("open", &spec.path, e))?.len() == 0;

@@ -148,7 +148,7 @@ const COLUMNS: [&str; 4] = ["id", "text", "title", "prepared_at"];
 
 /// Brings a table to hold exactly these items, in one transaction. `items` are sorted by the bytes of their keys.
 pub(super) fn save(path: &Path, table: &str, items: &[Item]) -> Result<Saved> {
-    let fresh = !path.exists();
+    let fresh = !sememe::io::is_there(path)?;
     let done = Connection::open(path).map_err(|e| failed(path, &e)).and_then(|mut db| {
         db.busy_timeout(PATIENCE).map_err(|e| failed(path, &e))?;
         let write = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| failed(path, &e))?;

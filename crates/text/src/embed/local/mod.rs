@@ -140,7 +140,7 @@ impl LocalModel {
         hash_file(&modules.network.join("tokenizer.json"), &mut hash)?;
         weights.digest(&mut hash)?;
         modules.digest(&mut hash)?;
-        let content: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let content = sememe::digest::hex(&hash.finalize());
         let settings = serde_json::json!({
             "content": content,
             "dimensions": dims,
