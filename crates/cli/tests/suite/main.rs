@@ -9,6 +9,7 @@ mod docs;
 mod embed;
 #[cfg(feature = "embed")]
 mod embed_local;
+mod files;
 mod ids_cli;
 mod ids_python;
 #[cfg(feature = "sqlite")]
