@@ -76,6 +76,29 @@ fn every_prefix_of_a_file_is_refused() {
     }
 }
 
+/// A text has no length to hold it to, so a cut one is a shorter one or is refused; it never reads as other values.
+#[test]
+fn prefixes_of_json_rows_are_shorter_or_refused() {
+    let bench = Bench::new();
+    let whole = b"{\"id\":1,\"embedding\":[1.5,-2]}\n{\"id\":2,\"embedding\":[3,4e1]}\n{\"embedding\":[5,60]}\n";
+    let want = [1.5, -2.0, 3.0, 40.0, 5.0, 60.0];
+    let mut read_some = 0;
+    for len in 0..whole.len() {
+        let path = bench.file("a.jsonl", &whole[..len]);
+        let read = io::open(&path, &OpenOptions::default()).and_then(|rows| {
+            let mut out = vec![0.0; rows.rows() * rows.dims()];
+            rows.read_rows(0, &mut out).map(|()| out)
+        });
+        if let Ok(values) = read {
+            assert_eq!(values, want[..values.len()], "cut to {len} bytes");
+            read_some += 1;
+        }
+        let path = bench.file("index.json", &b"{\"a\":[\"<a_1>\",\"<b_2>\"]}"[..len.min(25)]);
+        assert!(io::read_codes(path).is_err(), "an index cut to {len} bytes");
+    }
+    assert!(read_some > 3, "uninformative: {read_some}");
+}
+
 #[test]
 fn npy_headers_that_lie_are_refused_with_both_numbers() {
     let bench = Bench::new();
@@ -385,20 +408,20 @@ fn a_full_disk_says_so_and_leaves_nothing() {
 
 /// Every reader on these bytes, under every extension.
 fn read_as_everything(bench: &Bench, bytes: &[u8]) {
-    for extension in ["npy", "npz", "safetensors", "parquet", "bin"] {
+    for extension in ["npy", "npz", "safetensors", "parquet", "jsonl", "jsonl.gz", "bin"] {
         let path = bench.file(&format!("a.{extension}"), bytes);
         let _ = open_and_read(&path, &OpenOptions::default());
         let _ = open_and_read(&path, &array("embeddings"));
     }
-    for extension in ["npy", "jsonl", "csv", "parquet"] {
+    for extension in ["npy", "jsonl", "csv", "parquet", "json"] {
         let _ = io::read_codes_file(bench.file(&format!("c.{extension}"), bytes));
     }
-    for extension in ["jsonl", "jsonl.gz", "csv"] {
+    for extension in ["jsonl", "jsonl.gz", "csv", "parquet"] {
         let _ = io::read_titles(bench.file(&format!("t.{extension}"), bytes), "title");
     }
 }
 
-const LEADS: [&[u8]; 8] = [
+const LEADS: [&[u8]; 11] = [
     b"",
     b"\x93NUMPY\x01\x00\x40\x00{'descr': '<f4', 'fortran_order': False, 'shape': (",
     b"PK\x03\x04",
@@ -406,6 +429,9 @@ const LEADS: [&[u8]; 8] = [
     b"PAR1",
     b"\x20\x00\x00\x00\x00\x00\x00\x00{\"e\":{\"dtype\":\"F32\",",
     b"{\"codes\":[",
+    b"{\"embedding\":[1,2]}\n{\"embedding\":[",
+    b"{\"embedding\":null}\n{\"id\":",
+    b"{\"a\":[\"<a_1>\",\"",
     b"code_0,row\n",
 ];
 

@@ -4,7 +4,7 @@ use sememe::Codes;
 use sememe::io::{self, CodesWriter};
 use std::fs;
 
-use crate::io::error;
+use sememe_testkit::files::error;
 
 #[test]
 fn rows_come_in_the_order_of_their_numbers() {

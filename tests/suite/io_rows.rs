@@ -6,7 +6,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::io::{all, array, error, npy_v1};
+use crate::io::{all, array};
+use sememe_testkit::files::{error, npy_v1};
 
 fn npy(descr: &str, rows: usize, dims: usize, data: &[u8]) -> Vec<u8> {
     let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {dims}), }}");

@@ -8,6 +8,7 @@ mod balance;
 mod churn;
 mod completions;
 mod config;
+mod dashes;
 mod decode;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 mod delete;

@@ -78,7 +78,10 @@ pub fn plan(flags: &Train) -> Result<Option<NetworkPlan>> {
             "`--from` is where a training starts; `--resume` goes on from a checkpoint and needs it no more",
         ));
     }
-    let align = own.align.clone().map(|path| rows(path, crate::args::Rows { array: None, on_bad: OnBad::Refuse }));
+    let align = own
+        .align
+        .clone()
+        .map(|path| rows(path, crate::args::Rows { more: Vec::new(), array: None, on_bad: OnBad::Refuse }));
     if config.alignment.is_some() != align.is_some() {
         return Err(usage(if align.is_some() {
             "`--align` needs the loss: `--set alignment={weight=0.1,temperature=1.0}`"

@@ -17,7 +17,7 @@ use clap::Parser as _;
 
 /// Parses the arguments and runs the verb.
 pub fn run() -> Result<()> {
-    let Cli { verb, common } = Cli::try_parse()?;
+    let Cli { verb, common } = Cli::try_parse().map_err(|e| crate::dashes::explain(e, std::env::args()))?;
     log(&common);
     match common.threads {
         Some(0) => return Err(usage("`--threads`: expected at least 1, got 0")),

@@ -191,3 +191,12 @@ fn rows_in_json_lines_train() {
     assert!(run.stderr.contains("dropped 1 of 64 rows"), "{}", run.stderr);
     desk.refuses("train hole.jsonl -o a.safetensors --codebook-size 8 --levels 1", 3, &["a missing value", "row 5"]);
 }
+
+#[test]
+fn a_key_that_begins_with_a_dash_is_explained() {
+    let desk = Desk::new();
+    desk.refuses("lookup s.sqlite -8x", 2, &["`-8x` begins with a dash", "`-- -8x`"]);
+    // A misspelt option stays clap's to explain.
+    let run = desk.run("lookup s.sqlite --kye");
+    assert!(run.code == Some(2) && run.stderr.contains("--kye"), "{}", run.stderr);
+}

@@ -11,7 +11,7 @@ use super::draw::{Example, history};
 use super::report::{DialoguesReport, FileReport, hex};
 use super::{Dialogues, Form, Task};
 use sememe::data::Sequences;
-use sememe::io::{AtomicFile, write_bytes_atomic};
+use sememe::io::{AtomicFile, AtomicFolder, write_bytes_atomic};
 use sememe::progress::{Event, Observer, check};
 use sememe::{Error, Result};
 
@@ -69,9 +69,9 @@ impl Composed {
         self.examples[0].iter().take(count).map(|example| self.line(*example)).collect()
     }
 
-    /// Writes `train.jsonl` and `validation.jsonl`, each whole or not at all, and `dialogues_summary.json` after them, into a folder that
-    /// is made if it is not there. A file that would hold no line is not written, as readers of JSON lines refuse it, and one of that
-    /// name from before is removed.
+    /// Writes `train.jsonl`, `validation.jsonl` and `dialogues_summary.json` into a folder that is made if it is not there, all of them or
+    /// none ([`AtomicFolder`]). A file that would hold no line is not written, as readers of JSON lines refuse it, and one of that name
+    /// from before is removed.
     ///
     /// Streams: a line in memory at a time. The same bytes for the same input and settings.
     ///
@@ -79,15 +79,15 @@ impl Composed {
     /// If the folder or a file cannot be written; files from before are as they were then. [`Error::Interrupted`] if the observer asks.
     pub fn save(&self, folder: impl AsRef<Path>, observer: &dyn Observer) -> Result<DialoguesReport> {
         let folder = folder.as_ref();
-        std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        let bundle = AtomicFolder::create(folder, &[NAMES[0], NAMES[1], SUMMARY])?;
         let total: usize = self.examples.iter().map(Vec::len).sum();
         observer.event(Event::Phase { name: "write", total: Some(total as u64), unit: "examples" });
-        let (mut report, mut files, mut done) = (self.report.clone(), Vec::new(), 0u64);
+        let (mut report, mut done) = (self.report.clone(), 0u64);
         for (name, examples) in NAMES.into_iter().zip(&self.examples) {
             if examples.is_empty() {
                 continue;
             }
-            let (mut file, mut hash, mut size_bytes) = (AtomicFile::create(folder.join(name))?, Sha256::new(), 0u64);
+            let (mut file, mut hash, mut size_bytes) = (AtomicFile::create(bundle.file(name))?, Sha256::new(), 0u64);
             for example in examples {
                 if done.is_multiple_of(4096) {
                     check(observer)?;
@@ -101,21 +101,11 @@ impl Composed {
                 file.put(line.as_bytes())?;
             }
             report.files.push(FileReport { name, examples: examples.len(), size_bytes, sha256: hex(hash) });
-            files.push(file);
-        }
-        // All are complete before the first takes its place.
-        for file in files {
             file.commit()?;
         }
-        for name in NAMES.into_iter().filter(|name| report.files.iter().all(|file| file.name != *name)) {
-            let stale = folder.join(name);
-            match std::fs::remove_file(&stale) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", stale, e)),
-                _ => {}
-            }
-        }
         let summary = serde_json::to_string_pretty(&report).map_err(|e| Error::Data(format!("{SUMMARY}: {e}")))?;
-        write_bytes_atomic(folder.join(SUMMARY), format!("{summary}\n").as_bytes())?;
+        write_bytes_atomic(bundle.file(SUMMARY), format!("{summary}\n").as_bytes())?;
+        bundle.commit()?;
         Ok(report)
     }
 
