@@ -187,35 +187,27 @@ impl<S: RowSource> RowSource for Screened<S> {
     }
 }
 
-impl<S: RowSource + ?Sized> RowSource for &S {
-    fn rows(&self) -> usize {
-        (**self).rows()
-    }
-    fn dims(&self) -> usize {
-        (**self).dims()
-    }
-    fn name(&self) -> String {
-        (**self).name()
-    }
-    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        (**self).read_rows(start, out)
-    }
+/// Whatever leads to a source is one.
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<S: RowSource + ?Sized> RowSource for $pointer {
+            fn rows(&self) -> usize {
+                (**self).rows()
+            }
+            fn dims(&self) -> usize {
+                (**self).dims()
+            }
+            fn name(&self) -> String {
+                (**self).name()
+            }
+            fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+                (**self).read_rows(start, out)
+            }
+        }
+    )*};
 }
 
-impl<S: RowSource + ?Sized> RowSource for Box<S> {
-    fn rows(&self) -> usize {
-        (**self).rows()
-    }
-    fn dims(&self) -> usize {
-        (**self).dims()
-    }
-    fn name(&self) -> String {
-        (**self).name()
-    }
-    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        (**self).read_rows(start, out)
-    }
-}
+forward!(&S, Box<S>);
 
 #[cfg(test)]
 mod tests {
