@@ -18,9 +18,13 @@ pub struct Codes {
 
 impl Codes {
     /// A table of zeros.
+    ///
+    /// # Panics
+    /// If there are more codes than the address space holds.
     #[must_use]
     pub fn zeros(rows: usize, levels: usize) -> Self {
-        Self { rows, levels, data: vec![0; rows * levels] }
+        // Saturating: a product that wraps round would make a small table that claims to be large.
+        Self { rows, levels, data: vec![0; rows.saturating_mul(levels)] }
     }
 
     /// Wraps a row-major vector.
