@@ -177,7 +177,7 @@ pub fn report_dropped(input: &Input, progress: &Progress) {
     if let [first, ..] = input.dropped() {
         let all = input.dropped().len() + input.rows();
         progress.note(&format!(
-            "dropped {} of {} rows with NaN or infinity, the first is row {first}",
+            "dropped {} of {} rows with NaN, infinity or a missing value, the first is row {first}",
             whole(input.dropped().len() as u64),
             whole(all as u64)
         ));

@@ -113,7 +113,7 @@ fn nan_and_infinity_are_refused_or_dropped_and_counted() {
     desk.refuses("encode codec.safetensors bad.npy -o codes.jsonl", 3, &told);
     desk.refuses("encode codec.safetensors bad.npy -o codes.jsonl --batch-rows 5", 3, &told);
     desk.refuses("eval codec.safetensors bad.npy", 3, &told);
-    let told = "dropped 3 of 300 rows with NaN or infinity, the first is row 17";
+    let told = "dropped 3 of 300 rows with NaN, infinity or a missing value, the first is row 17";
     let run = desk.run("train bad.npy -o new.safetensors --codebook-size 8 --on-bad drop").ok();
     assert!(run.stderr.contains(told) && run.stdout.contains("297 rows"), "{} {}", run.stdout, run.stderr);
     desk.run("encode codec.safetensors items.npy -o all.jsonl").ok();
