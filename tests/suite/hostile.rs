@@ -299,7 +299,10 @@ fn what_is_no_file_of_embeddings_is_refused() {
         assert!(bench.refuses(&name, b"").contains("is empty (0 bytes)"));
     }
     let text = bench.refuses("a.txt", b"hello, world");
-    assert!(text.contains("`.txt`") && text.contains(".npy, .npz, .safetensors, .parquet and .jsonl are read"), "{text}");
+    assert!(
+        text.contains("`.txt`") && text.contains(".npy, .npz, .safetensors, .parquet and .jsonl are read"),
+        "{text}"
+    );
     assert!(bench.refuses("noextension", b"hello, world").contains(".npy, .npz"));
     assert!(bench.refuses("a.npy", b"hello, world").contains("is not a .npy file"));
     assert!(bench.refuses("a.npz", b"hello, world").contains("not a readable zip"));
