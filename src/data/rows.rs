@@ -86,7 +86,14 @@ pub fn first_non_finite(values: &[f32], dims: usize) -> Option<(usize, usize)> {
     found
 }
 
-/// What to do with rows that hold NaN or infinity.
+/// The largest of finite `values`, either way; 0 for none.
+#[must_use]
+pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
+    // Without their sign, finite floats are ordered as their bits are.
+    f32::from_bits(values.iter().fold(0u32, |m, v| m.max(v.to_bits() & 0x7fff_ffff)))
+}
+
+/// What to do with rows that hold NaN or infinity, and with rows of zeros where they have no place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BadRows {
     /// Refuse the input, naming the first such row and how many there are.
@@ -96,12 +103,13 @@ pub enum BadRows {
     Drop,
 }
 
-/// A source less its rows with NaN or infinity; made by one pass over the source.
+/// A source less its rows with NaN or infinity, and less its rows of zeros where they have no place; made by one pass over the source.
 pub struct Screened<S> {
     inner: S,
     /// Indices kept, if any row was dropped.
     kept: Option<Vec<u64>>,
     dropped: Vec<u64>,
+    zeros: usize,
 }
 
 impl<S: RowSource> Screened<S> {
@@ -110,10 +118,24 @@ impl<S: RowSource> Screened<S> {
     /// # Errors
     /// [`Error::NonFinite`] under [`BadRows::Refuse`], read errors, and [`Error::Data`] if no row is left.
     pub fn new(source: S, policy: BadRows) -> Result<Self> {
+        Self::screen(source, policy, false)
+    }
+
+    /// As [`new`](Self::new), for a use in which only directions count, such as cosine: rows of zeros have none and are refused or
+    /// dropped too.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::Data`] with the first row of zeros and their number under [`BadRows::Refuse`].
+    pub fn directions(source: S, policy: BadRows) -> Result<Self> {
+        Self::screen(source, policy, true)
+    }
+
+    fn screen(source: S, policy: BadRows, directions: bool) -> Result<Self> {
         let (rows, dims) = (source.rows(), source.dims());
         let step = (4 << 20) / (dims.max(1) * 4) + 1;
         let mut buffer = vec![0.0f32; step.min(rows) * dims];
         let mut dropped: Vec<u64> = Vec::new();
+        let mut zero_rows: Vec<u64> = Vec::new();
         for start in (0..rows).step_by(step) {
             let count = step.min(rows - start);
             let part = &mut buffer[..count * dims];
@@ -125,6 +147,10 @@ impl<S: RowSource> Screened<S> {
                     }
                 }
             }
+            if directions {
+                let zero = part.chunks_exact(dims.max(1)).enumerate().filter(|(_, row)| row.iter().all(|v| *v == 0.0));
+                zero_rows.extend(zero.map(|(i, _)| (start + i) as u64));
+            }
         }
         if let (Some(&first), BadRows::Refuse) = (dropped.first(), policy) {
             return Err(Error::NonFinite {
@@ -134,21 +160,42 @@ impl<S: RowSource> Screened<S> {
                 place: source.name(),
             });
         }
+        if let (Some(first), BadRows::Refuse) = (zero_rows.first(), policy) {
+            return Err(Error::Data(format!(
+                "{} of {rows} rows of `{}` are zero and have no direction for cosine, the first is row {first}; drop them or use squared L2",
+                zero_rows.len(),
+                source.name()
+            )));
+        }
+        let zeros = zero_rows.len();
+        dropped.append(&mut zero_rows);
+        dropped.sort_unstable();
         if dropped.is_empty() {
-            return Ok(Self { inner: source, kept: None, dropped });
+            return Ok(Self { inner: source, kept: None, dropped, zeros });
         }
         if dropped.len() == rows {
-            return Err(Error::Data(format!("all {rows} rows of `{}` hold NaN or infinity", source.name())));
+            let what = match zeros {
+                0 => "hold NaN or infinity",
+                z if z == rows => "are zero and have no direction for cosine",
+                _ => "are zero, or hold NaN or infinity",
+            };
+            return Err(Error::Data(format!("all {rows} rows of `{}` {what}", source.name())));
         }
         let mut bad = dropped.iter().copied().peekable();
         let kept = (0..rows as u64).filter(|i| bad.next_if_eq(i).is_none()).collect();
-        Ok(Self { inner: source, kept: Some(kept), dropped })
+        Ok(Self { inner: source, kept: Some(kept), dropped, zeros })
     }
 
     /// Indices of the rows that were left out, ascending.
     #[must_use]
     pub fn dropped(&self) -> &[u64] {
         &self.dropped
+    }
+
+    /// How many of them were rows of zeros.
+    #[must_use]
+    pub fn dropped_zeros(&self) -> usize {
+        self.zeros
     }
 
     /// Index in the original source of row `index` of this one.
@@ -239,5 +286,34 @@ mod tests {
         }
         rows.read_rows(1, &mut out).unwrap();
         assert_eq!((out[0], out[2]), (4.0, 6.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_a_direction_are_dropped_where_directions_count() {
+        let values = vec![0.0, 0.0, 1.0, f32::NAN, 0.0, -0.0, 3.0, 4.0];
+        let rows = Matrix::from_vec(4, 2, values).unwrap();
+        let plain = Screened::new(&rows, BadRows::Drop).unwrap();
+        assert_eq!((plain.dropped(), plain.dropped_zeros(), plain.rows()), (&[1][..], 0, 3));
+        let directions = Screened::directions(&rows, BadRows::Drop).unwrap();
+        assert_eq!((directions.dropped(), directions.dropped_zeros()), (&[0, 1, 2][..], 2));
+        let mut row = [0.0; 2];
+        directions.read_rows(0, &mut row).unwrap();
+        assert_eq!((directions.rows(), directions.original(0), row), (1, 3, [3.0, 4.0]));
+        let zeros = Matrix::zeros(3, 2).unwrap();
+        let text = |policy| Screened::directions(&zeros, policy).err().unwrap().to_string();
+        assert!(text(BadRows::Refuse).contains("3 of 3 rows") && text(BadRows::Refuse).contains("row 0"));
+        assert!(text(BadRows::Drop).contains("all 3 rows") && text(BadRows::Drop).contains("no direction"));
+        assert!(Screened::new(&zeros, BadRows::Refuse).unwrap().dropped().is_empty());
+    }
+
+    #[test]
+    fn the_largest_value_has_no_sign() {
+        assert_eq!((largest_magnitude(&[1.0, -3.0, 2.0]), largest_magnitude(&[])), (3.0, 0.0));
+        assert_eq!(largest_magnitude(&[-0.0, 1e-45]), 1e-45);
     }
 }

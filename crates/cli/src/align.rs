@@ -4,7 +4,7 @@ use crate::churn::{both, table, text};
 use crate::device;
 use crate::encode::check_dims;
 use crate::eval::encode_all;
-use crate::input::Input;
+use crate::input::{Input, strictest};
 use crate::output::{print, print_json};
 use crate::progress::Progress;
 use crate::retrain::AlignPlan;
@@ -22,7 +22,7 @@ pub fn run(plan: &AlignPlan, progress: &Progress) -> Result<()> {
     let aligned = match &plan.input {
         None => align_without_rows(&new, &old)?,
         Some(input) => {
-            let input = Input::open(input)?;
+            let input = Input::open_for(input, strictest(&[&new, &old]))?;
             let (aligned, before, after) = on_rows(plan, &new, &old, &input, progress)?;
             (rows, churn) = (Some((before.rows, input.dropped().len())), Some((before, after)));
             aligned

@@ -19,7 +19,7 @@ use std::time::Instant;
 pub fn run(plan: &AssignPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
     let codec = Codec::load(&plan.codec)?;
-    let input = Input::open(&plan.input)?;
+    let input = Input::open_for(&plan.input, codec.metric())?;
     check_dims(&codec, &input)?;
     let keys = read_keys(&plan.keys, &plan.key)?;
     let in_file = input.rows() + input.dropped().len();

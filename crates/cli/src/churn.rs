@@ -3,7 +3,7 @@
 use crate::device;
 use crate::encode::check_dims;
 use crate::eval::encode_all;
-use crate::input::Input;
+use crate::input::{Input, strictest};
 use crate::output::{print, print_json};
 use crate::progress::Progress;
 use crate::retrain::{ChurnPlan, Compared};
@@ -20,7 +20,7 @@ pub fn run(plan: &ChurnPlan, progress: &Progress) -> Result<()> {
     let (old, new) = match &plan.compared {
         Compared::Codecs { old, new, input } => {
             let (old, new) = (Codec::load(old)?, Codec::load(new)?);
-            let input = Input::open(input)?;
+            let input = Input::open_for(input, strictest(&[&old, &new]))?;
             check_dims(&old, &input)?;
             check_dims(&new, &input)?;
             report_dropped(&input, progress);

@@ -23,7 +23,7 @@ pub fn check_dims(codec: &Codec, source: &dyn RowSource) -> sememe::Result<()> {
 pub fn run(plan: &EncodePlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
     let codec = Codec::load(&plan.codec)?;
-    let input = Input::open(&plan.input)?;
+    let input = Input::open_for(&plan.input, codec.metric())?;
     check_dims(&codec, &input)?;
     let device = device::open(plan.device, input.rows())?;
     let encoder = codec.encoder(&device, &plan.options).map_err(in_flags)?;

@@ -3,7 +3,7 @@
 use crate::device;
 use crate::encode::check_dims;
 use crate::eval_inputs::{self, Beside, Numbers};
-use crate::input::Input;
+use crate::input::{Input, strictest};
 use crate::judged::{EvalPlan, Side};
 use crate::output::{print, print_json};
 use crate::plan::{Names, in_flags};
@@ -201,7 +201,11 @@ fn read_as(reading: &Reading, table: &CodeTable) -> String {
 /// Measures, prints, and writes the report.
 pub fn run(plan: &EvalPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
-    let input = plan.input.as_ref().map(Input::open).transpose()?;
+    let sides = [Some(&plan.side), plan.against.as_ref()].into_iter().flatten();
+    let codecs = sides.filter_map(|side| if let Side::Codec(path) = side { Some(Codec::load(path)) } else { None });
+    let codecs = codecs.collect::<sememe::Result<Vec<_>>>()?;
+    let compared = strictest(&codecs.iter().collect::<Vec<_>>());
+    let input = plan.input.as_ref().map(|input| Input::open_for(input, compared)).transpose()?;
     let rows = input.as_ref();
     let encodes = [Some(&plan.side), plan.against.as_ref()].into_iter().flatten().any(|s| matches!(s, Side::Codec(_)));
     let device = rows.filter(|_| encodes).map(|rows| device::open(plan.device, rows.rows())).transpose()?;

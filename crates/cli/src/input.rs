@@ -3,7 +3,7 @@
 use crate::plan::RowsPlan;
 use crate::progress;
 use sememe::io::OpenOptions;
-use sememe::{BadRows, Error, Result, RowSource, Screened};
+use sememe::{BadRows, Codec, Error, Metric, Result, RowSource, Screened};
 use std::path::Path;
 
 /// A source that gives up once a stop is asked for, so that work without an observer stops too.
@@ -27,6 +27,12 @@ impl<S: RowSource> RowSource for Stoppable<S> {
     }
 }
 
+/// What rows for several codecs have to serve: cosine if any compares by it.
+pub fn strictest(codecs: &[&Codec]) -> Metric {
+    let cosine = codecs.iter().any(|codec| codec.metric() == Metric::Cosine);
+    if cosine { Metric::Cosine } else { Metric::SquaredL2 }
+}
+
 /// Rows as they are, to be refused by whoever reads them if they are bad, or less the bad ones.
 pub enum Input {
     Whole(Stoppable<Box<dyn RowSource>>),
@@ -36,9 +42,18 @@ pub enum Input {
 impl Input {
     /// Opens the files; under `drop` it is read once to find the bad rows.
     pub fn open(plan: &RowsPlan) -> Result<Self> {
+        Self::open_for(plan, Metric::SquaredL2)
+    }
+
+    /// Opens the file for a metric: rows of zeros have no direction and are bad for cosine.
+    pub fn open_for(plan: &RowsPlan, metric: Metric) -> Result<Self> {
         let options = OpenOptions { array: plan.array.clone(), ..OpenOptions::default() };
         let paths: Vec<&Path> = plan.paths().collect();
-        Self::over(sememe::io::open_all(&paths, &options)?, plan.on_bad)
+        let source = sememe::io::open_all(&paths, &options)?;
+        match metric {
+            Metric::SquaredL2 => Self::over(source, plan.on_bad),
+            Metric::Cosine => Ok(Input::Screened(Screened::directions(Stoppable(source), plan.on_bad)?)),
+        }
     }
 
     /// Wraps any source.
@@ -55,6 +70,14 @@ impl Input {
         match self {
             Input::Whole(_) => &[],
             Input::Screened(screened) => screened.dropped(),
+        }
+    }
+
+    /// How many of them were rows of zeros.
+    pub fn dropped_zeros(&self) -> usize {
+        match self {
+            Input::Whole(_) => 0,
+            Input::Screened(screened) => screened.dropped_zeros(),
         }
     }
 

@@ -107,7 +107,7 @@ fn axis(flag: &str, text: &str) -> Result<Vec<usize>> {
 /// Trains what is missing, prints the table and writes the page.
 pub fn run(plan: &SweepPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
-    let input = Input::open(&plan.input)?;
+    let input = Input::open_for(&plan.input, plan.sweep.base.metric)?;
     let device = device::open(plan.device, input.rows())?;
     report_dropped(&input, progress);
     let total = plan.sweep.cells()?.len();

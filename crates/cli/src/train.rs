@@ -12,7 +12,7 @@ use crate::text::{count, metric, percent, size, sizes, table, time, whole};
 use anyhow::Result;
 use sememe::eval::{EvalOptions, Evaluation, advice, evaluate};
 use sememe::io::CodesWriter;
-use sememe::{Codec, Codes, Device, EncodeOptions, Error, Pca, RowSource, RqKMeans};
+use sememe::{Codec, Codes, Device, EncodeOptions, Error, Metric, Pca, RowSource, RqKMeans};
 use sememe_run::train::NetworkRun;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -26,7 +26,13 @@ const MEASURED_ROWS: usize = 200_000;
 pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
     let start = plan.from.as_ref().map(|(path, _)| Codec::load(path)).transpose()?;
-    let input = Input::open(&plan.input)?;
+    let compared = match (&plan.network, &plan.minibatch, &start) {
+        (Some(_), ..) => Metric::SquaredL2,
+        (None, Some(minibatch), _) => minibatch.config.metric,
+        (None, None, Some(start)) => start.metric(),
+        (None, None, None) => plan.config.metric,
+    };
+    let input = Input::open_for(&plan.input, compared)?;
     let config = &started(plan, start.as_ref(), &input)?;
     let cap = plan.network.as_ref().map_or(config.max_training_rows, |n| n.config.max_training_rows);
     let used = input.rows().min(cap.unwrap_or(usize::MAX));
@@ -175,12 +181,15 @@ fn assigned(path: &Path, input: &Input, config: &RqKMeans, device: &Device, prog
 /// Says which rows were left out.
 pub fn report_dropped(input: &Input, progress: &Progress) {
     if let [first, ..] = input.dropped() {
-        let all = input.dropped().len() + input.rows();
-        progress.note(&format!(
-            "dropped {} of {} rows with NaN, infinity or a missing value, the first is row {first}",
-            whole(input.dropped().len() as u64),
-            whole(all as u64)
-        ));
+        let (dropped, zeros) = (input.dropped().len(), input.dropped_zeros());
+        let (count, all) = (whole(dropped as u64), whole((dropped + input.rows()) as u64));
+        let zero = format!("{} of zeros, which have no direction for cosine", whole(zeros as u64));
+        let what = match zeros {
+            0 => "with NaN, infinity or a missing value".to_owned(),
+            z if z == dropped => "of zeros, which have no direction for cosine".to_owned(),
+            _ => format!("({zero}; the others with NaN, infinity or a missing value)"),
+        };
+        progress.note(&format!("dropped {count} of {all} rows {what}, the first is row {first}"));
     }
 }
 
