@@ -11,9 +11,23 @@ use super::Evaluation;
 pub fn advice(evaluation: &Evaluation) -> Vec<String> {
     let mut notes = Vec::new();
     let e = evaluation;
-    duplicates_and_collisions(e, &mut notes);
-    unused_codewords(e, &mut notes);
-    crowded_codewords(e, &mut notes);
+    let exact = exact_level(e);
+    if let Some(level) = exact {
+        let distinct = e.levels[level].codes.unique_prefixes;
+        let cure = match e.rows.saturating_sub(distinct) {
+            0 => "fewer levels would do".to_owned(),
+            copies => format!(
+                "{copies} of the {} rows are copies of others, which no ID can tell apart; merge them before fitting, and fewer levels \
+                 would do",
+                e.rows
+            ),
+        };
+        notes.push(format!("after level {} nothing is left, every row comes back exactly: {cure}", level + 1));
+    } else {
+        duplicates_and_collisions(e, &mut notes);
+    }
+    unused_codewords(e, exact, &mut notes);
+    crowded_codewords(e, exact, &mut notes);
     let full = e.reconstruction.as_ref();
     if let Some(full) = full.filter(|full| full.r2 < 0.3) {
         let cut = if full.dims > 64 { ", and if `--pca-dims` is set, raise it" } else { "" };
@@ -51,6 +65,13 @@ pub fn advice(evaluation: &Evaluation) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// The first level after which every row comes back exactly, if others follow: they see nothing but zeros.
+fn exact_level(e: &Evaluation) -> Option<usize> {
+    let exact = |error: &super::DepthError| error.r2 >= 1.0 - 1e-9;
+    let first = e.levels.iter().position(|level| level.error.as_ref().is_some_and(exact))?;
+    (first + 1 < e.levels.len()).then_some(first)
 }
 
 fn duplicates_and_collisions(e: &Evaluation, notes: &mut Vec<String>) {
@@ -92,7 +113,7 @@ fn duplicates_and_collisions(e: &Evaluation, notes: &mut Vec<String>) {
     }
 }
 
-fn unused_codewords(e: &Evaluation, notes: &mut Vec<String>) {
+fn unused_codewords(e: &Evaluation, exact: Option<usize>, notes: &mut Vec<String>) {
     if let Some(used) = e.shared_utilisation {
         // What one level leaves is for the others.
         if used < 0.8 {
@@ -103,7 +124,8 @@ fn unused_codewords(e: &Evaluation, notes: &mut Vec<String>) {
         }
         return;
     }
-    for (depth, level) in e.levels.iter().enumerate().filter(|(_, level)| level.codes.utilisation < 0.8) {
+    let levels = e.levels.iter().enumerate().take(exact.map_or(usize::MAX, |level| level + 1));
+    for (depth, level) in levels.filter(|(_, level)| level.codes.utilisation < 0.8) {
         let codes = &level.codes;
         let cure = if codes.codebook_size * 4 > e.rows {
             format!("{} items cannot fill it, choose a smaller `--codebook-size`", e.rows)
@@ -120,8 +142,8 @@ fn unused_codewords(e: &Evaluation, notes: &mut Vec<String>) {
     }
 }
 
-fn crowded_codewords(e: &Evaluation, notes: &mut Vec<String>) {
-    for (depth, level) in e.levels.iter().enumerate() {
+fn crowded_codewords(e: &Evaluation, exact: Option<usize>, notes: &mut Vec<String>) {
+    for (depth, level) in e.levels.iter().enumerate().take(exact.map_or(usize::MAX, |level| level + 1)) {
         let codes = &level.codes;
         let share = codes.max_over_mean_load / codes.codebook_size as f64;
         if codes.codebook_size >= 4 && codes.max_over_mean_load > 8.0 && share > 0.1 {
