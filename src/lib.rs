@@ -62,6 +62,15 @@
 //! `sememe-text` makes texts of a catalogue and vectors of texts, `sememe-run` does everything that one TOML file says, `sememe-cli` is the
 //! program `sememe`.
 
+// Tests of single steps of a training see what users do not. They are part of the crate while it is tested, and compare as the integration
+// tests do.
+#[cfg(all(test, feature = "gpu"))]
+extern crate self as sememe;
+#[cfg(all(test, feature = "gpu"))]
+#[allow(dead_code, unused_macros, unused_imports, missing_docs)]
+#[path = "../tests/suite/support/mod.rs"]
+mod support;
+
 pub mod codec;
 // The kernels and the traits over them. Not part of the public surface, which has `device` in their place; the library's own tests and benches,
 // and packages of this workspace, see them by the feature `internals`.

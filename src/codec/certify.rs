@@ -62,7 +62,9 @@ impl Limits {
             // fl(x − mean): one rounding of each value, of the difference's size.
             let centring = if chain.mean.is_empty() { 0.0 } else { a.unit * centred };
             delta = a.projection_error(centred, centring, self.frobenius, self.spectral)
-                + 2.0 * a.unit * centred * self.spectral;
+                + 2.0 * a.unit * centred * self.spectral
+                // A device may take subnormal values of row, mean and difference for 0, and a scale makes that larger.
+                + 4.0 * f64::from(f32::MIN_POSITIVE) * (chain.dims as f64).sqrt() * self.spectral;
         }
         match entry_norm {
             Some(norm) => a.normalized_error(delta, f64::from(norm)),

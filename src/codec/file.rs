@@ -75,7 +75,12 @@ fn digest(manifest_without_hash: &str, tensors: &Tensors) -> String {
 /// Names a codec by its content: hash and text of a manifest that has none yet.
 pub(super) fn seal(parts: &mut Parts) -> Result<()> {
     parts.manifest.content_hash = String::new();
-    parts.manifest.content_hash = digest(&serde_json::to_string(&parts.manifest).map_err(damaged)?, &tensors(parts));
+    let text = serde_json::to_string(&parts.manifest).map_err(damaged)?;
+    // JSON has no NaN or infinity: a manifest with one would be written and could never be read.
+    if let Err(problem) = serde_json::from_str::<Manifest>(&text) {
+        return Err(damaged(format!("the training left figures that cannot be kept: {problem}")));
+    }
+    parts.manifest.content_hash = digest(&text, &tensors(parts));
     parts.text = serde_json::to_string(&parts.manifest).map_err(damaged)?;
     Ok(())
 }
@@ -157,7 +162,13 @@ pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32
     finite("preprocess.mean".into(), &chain.mean)?;
     finite("preprocess.components".into(), &chain.components)?;
     finite("preprocess.scales".into(), &chain.scales)?;
+    if let Some(scale) = chain.scales.iter().find(|s| !s.is_normal() || **s < 0.0 || !s.recip().is_normal()) {
+        return Err(damaged(format!("`preprocess.scales` holds {scale:e}, which decoding cannot divide by")));
+    }
     finite("residual_norms".into(), residual_norms)?;
+    if let Some(norm) = residual_norms.iter().chain([&manifest.mean_norm]).find(|n| **n < 0.0) {
+        return Err(damaged(format!("a mean norm of {norm} is below 0")));
+    }
     finite("mean_norm".into(), &[manifest.mean_norm])
 }
 

@@ -15,6 +15,7 @@ pub mod cpu;
 mod device;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub(crate) mod moments;
 pub mod network;
 pub mod params;
 pub mod reference;

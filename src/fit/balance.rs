@@ -23,6 +23,9 @@ const EXACT_STEPS: usize = 4;
 /// Rows a codeword of the sample that these steps look at.
 const SAMPLE: usize = 32;
 
+/// Codewords of a level with exact loads at most: costs of all pairs take 4 GiB.
+const MOST_EXACT: usize = 1 << 14;
+
 /// What is asked of the loads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -115,6 +118,16 @@ impl Balance {
         {
             let problem = format!("expected at least the minimum of {minimum}, got {maximum}");
             return Err(Error::config("balance.maximum", problem));
+        }
+        let most =
+            sizes.iter().enumerate().filter(|(level, _)| self.applies(*level)).map(|(_, k)| *k).max().unwrap_or(0);
+        if self.is_exact() && most > MOST_EXACT {
+            let bytes = (most as u64).saturating_mul(most as u64).saturating_mul(16) >> 30;
+            let problem = format!(
+                "exact loads keep a cost for every pair of codewords, {bytes} GiB for {most}: at most {MOST_EXACT} a level; use smaller \
+                 codebooks, or even loads"
+            );
+            return Err(Error::config("balance.loads", problem));
         }
         if matches!(self.loads, Loads::Capacity { maximum: Some(0), .. }) {
             return Err(Error::config("balance.maximum", "expected at least 1, got 0"));
@@ -233,6 +246,9 @@ impl<B: Backend> Run<'_, B> {
         let first = Settings { iterations: plain, ..settings.clone() };
         let outcome = kmeans::one(backend, rows, &first, self.constant, start, self.observer)?;
         let Outcome { mut codebook, mut partition, .. } = outcome;
+        if settings.k >= super::init::TOLD {
+            settings.announce(self.observer);
+        }
         let epsilon = self.epsilon(outcome.objective)?;
         let mut prices = vec![0.0f64; settings.k];
         let (mut previous, mut converged, mut done) = (f64::INFINITY, false, outcome.iterations);

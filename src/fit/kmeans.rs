@@ -1,7 +1,7 @@
 //! Lloyd's algorithm on one level.
 
 use super::exchange;
-use super::init::{Init, init};
+use super::init::{Init, TOLD, init};
 use crate::compute::{Backend, Metric};
 use crate::error::Result;
 use crate::progress::{Event, Observer, check};
@@ -34,6 +34,13 @@ pub struct Settings {
     pub first: Option<Vec<f32>>,
     pub empty: EmptyPolicy,
     pub exchange: bool,
+}
+
+impl Settings {
+    /// Says that iterations begin.
+    pub fn announce(&self, observer: &dyn Observer) {
+        observer.event(Event::Phase { name: "train", total: Some(self.iterations as u64), unit: "iterations" });
+    }
 }
 
 /// One level's result; the partition describes the rows under the codebook.
@@ -75,7 +82,13 @@ pub fn reseed<B: Backend>(
 }
 
 /// Sets the moved codewords down: part of the way from the receiving codeword to the drawn row.
-fn apply<B: Backend>(backend: &B, rows: &B::Rows, codebook: &mut B::Codebook, moves: &[exchange::Move]) -> Result<()> {
+fn apply<B: Backend>(
+    backend: &B,
+    rows: &B::Rows,
+    codebook: &mut B::Codebook,
+    moves: &[exchange::Move],
+    part: f32,
+) -> Result<()> {
     let d = backend.shape(rows).1;
     let values = backend.read_codebook(codebook)?;
     let mut changes = Vec::with_capacity(moves.len());
@@ -83,7 +96,7 @@ fn apply<B: Backend>(backend: &B, rows: &B::Rows, codebook: &mut B::Codebook, mo
         let mut value = vec![0.0f32; d];
         backend.read_rows(rows, step.row as usize, &mut value)?;
         for (v, c) in value.iter_mut().zip(&values[step.cluster as usize * d..]) {
-            *v = c + exchange::STEP * (*v - c);
+            *v = c + part * (*v - c);
         }
         changes.push((step.codeword, value));
     }
@@ -138,12 +151,19 @@ pub fn one<B: Backend>(
     let mut random = stream(settings.seed, "kmeans.start", (settings.level as u64) << 32 | start as u64);
     let first = match &settings.first {
         Some(first) => first.clone(),
-        None => init(backend, rows, settings.k, settings.init, &mut random)?,
+        None => {
+            let first = init(backend, rows, settings.k, settings.init, &mut random, observer)?;
+            if settings.k >= TOLD {
+                // The start was a phase of its own.
+                settings.announce(observer);
+            }
+            first
+        }
     };
     let mut codebook = backend.codebook(settings.k, d, &first, settings.metric)?;
     let mut partition = backend.partition(n)?;
     let (mut previous, mut reseeded, mut converged, mut done) = (f64::INFINITY, 0u64, false, 0);
-    let mut jumped = false;
+    let (mut jumped, mut step) = (false, None);
     for iteration in 1..=settings.iterations {
         check(observer)?;
         let assigned = backend.assign(rows, &codebook, &mut partition)?;
@@ -156,6 +176,9 @@ pub fn one<B: Backend>(
         let share = if settings.exchange { exchange::share(iteration, settings.iterations) } else { 0.0 };
         let moves = if share > 0.0 && changes.is_empty() {
             let host = backend.read_partition(&partition)?;
+            if step.is_none() {
+                step = Some(exchange::step(backend, rows, &codebook, &host, &mut random)?);
+            }
             exchange::choose(&host, &backend.row_norms(rows)?, settings.k, settings.metric, share, &mut random)
         } else {
             Vec::new()
@@ -166,7 +189,7 @@ pub fn one<B: Backend>(
             reseeded += changes.len() as u64;
         }
         if !moves.is_empty() {
-            apply(backend, rows, &mut codebook, &moves)?;
+            apply(backend, rows, &mut codebook, &moves, step.unwrap_or_default())?;
         }
         done = iteration;
         observer.event(Event::Iteration {

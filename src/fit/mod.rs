@@ -7,9 +7,12 @@ mod init;
 mod kmeans;
 mod minibatch;
 mod preprocess;
+mod range;
 mod refine;
 pub(crate) mod residual;
 pub mod rqvae;
+#[cfg(test)]
+mod tests;
 mod training_rows;
 mod transport;
 

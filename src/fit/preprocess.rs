@@ -1,8 +1,11 @@
 //! Centring, PCA, whitening, row normalisation: what happens to rows before the first level.
 
+use super::range;
 use crate::compute::Backend;
+use crate::compute::moments::Moments;
 use crate::compute::reference::Chain;
 use crate::error::{Error, Result};
+use crate::progress::{Event, Observer};
 use serde::{Deserialize, Serialize};
 
 /// How many principal components stay.
@@ -99,15 +102,46 @@ impl Learned {
     }
 }
 
-/// Learns the steps from `rows` and applies them.
+/// Rows that steps are learned from.
+pub struct Raw<'a, R> {
+    /// `[n, d]`.
+    pub rows: R,
+    /// Their largest value, either way.
+    pub largest: f32,
+    /// What holds them, for messages.
+    pub place: &'a str,
+    /// Whether they may be centred unasked, as nothing that is done with them depends on the origin.
+    pub free_origin: bool,
+}
+
+/// Learns the steps from `rows` and applies them. Rows of unusual size or far from the origin are scaled and centred unasked, see
+/// [`range`].
 ///
 /// # Errors
-/// [`Error::Data`] where whitening meets data without variance.
-pub fn learn<B: Backend>(backend: &B, mut rows: B::Rows, steps: &Preprocess) -> Result<(B::Rows, Learned)> {
+/// [`Error::Data`] where whitening meets data without variance, and for rows outside of what f32 can take.
+pub fn learn<B: Backend>(
+    backend: &B,
+    raw: Raw<'_, B::Rows>,
+    steps: &Preprocess,
+    observer: &dyn Observer,
+) -> Result<(B::Rows, Learned)> {
+    let Raw { mut rows, largest, place, free_origin } = raw;
     let (n, d) = backend.shape(&rows);
+    let unit = range::unit(largest, place)?;
+    if unit != 1.0 {
+        rows = backend.project(&rows, &[], &[], &vec![unit; d])?;
+    }
     let mut learned = Learned { mean_norm: 1.0, kept_variance: 1.0, ..Learned::default() };
-    if steps.center || steps.scale || steps.pca.is_some() {
-        learned.mean = backend.column_sums(&rows)?.into_iter().map(|s| (s / n as f64) as f32).collect();
+    let asked = steps.center || steps.scale || steps.pca.is_some();
+    if asked || free_origin {
+        let moments = Moments::of(backend, &rows)?;
+        let far = range::is_far(&moments);
+        if far && !asked {
+            observer.event(Event::Note(&range::far_note(&moments, unit)));
+        }
+        if asked || far {
+            learned.mean = moments.mean.iter().map(|m| *m as f32).collect();
+        }
     }
     if let Some(pca) = steps.pca {
         let scatter = backend.scatter(&rows, &learned.mean)?;
@@ -142,6 +176,8 @@ pub fn learn<B: Backend>(backend: &B, mut rows: B::Rows, steps: &Preprocess) -> 
         learned.scales = vec![(1.0 / variance.sqrt()) as f32; p];
     }
     rows = apply_linear(backend, rows, &learned)?;
+    let p = backend.shape(&rows).1;
+    range::undo(unit, p, &mut learned.mean, &mut learned.scales)?;
     if steps.normalize {
         let norms = backend.normalize(&mut rows)?;
         learned.mean_norm = (norms.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64) as f32;
@@ -150,7 +186,7 @@ pub fn learn<B: Backend>(backend: &B, mut rows: B::Rows, steps: &Preprocess) -> 
 }
 
 fn apply_linear<B: Backend>(backend: &B, rows: B::Rows, learned: &Learned) -> Result<B::Rows> {
-    if learned.mean.is_empty() && learned.components.is_empty() {
+    if learned.mean.is_empty() && learned.components.is_empty() && learned.scales.is_empty() {
         return Ok(rows);
     }
     backend.project(&rows, &learned.mean, &learned.components, &learned.scales)

@@ -30,20 +30,32 @@ impl Default for Refine {
 }
 
 impl Refine {
-    /// Refuses settings that cannot be used.
+    /// Refuses settings that cannot be used with codebooks of these sizes.
     ///
     /// # Errors
     /// [`Error::Config`] with the field's name.
-    pub fn validate(&self) -> Result<()> {
+    pub fn validate(&self, sizes: &[usize]) -> Result<()> {
         if self.rounds == 0 {
             return Err(Error::config("refine.rounds", "expected at least 1, got 0; leave refinement out instead"));
         }
         if self.beam == 0 || self.beam > 64 {
             return Err(Error::config("refine.beam", format!("expected 1 to 64 prefixes, got {}", self.beam)));
         }
+        let width = sizes.iter().fold(0u64, |sum, k| sum.saturating_add(*k as u64));
+        if width > MOST_CODEWORDS {
+            let bytes = width.saturating_mul(width).saturating_mul(24) >> 30;
+            let problem = format!(
+                "it solves for all codewords at once, which takes {bytes} GiB for {width}: at most {MOST_CODEWORDS} over all levels; use \
+                 smaller codebooks, or leave refinement out"
+            );
+            return Err(Error::config("refine", problem));
+        }
         Ok(())
     }
 }
+
+/// Codewords of all levels at most: the normal equations, the solver's copy and its factor are a matrix of this size each, 6 GiB together.
+const MOST_CODEWORDS: u64 = 1 << 14;
 
 /// How strongly a codeword is held at its old place, in units of one row: enough to make the problem regular (the codewords of
 /// two levels may be shifted against each other at no cost), too little to matter to a codeword in use.

@@ -3,9 +3,11 @@
 use super::balance::{self, Balance};
 use super::init::{Init, sample_size};
 use super::kmeans::{self, EmptyPolicy, Settings};
-use super::preprocess::{self, Learned, Preprocess};
+use super::preprocess::{self, Learned, Preprocess, Raw};
+use super::range;
 use super::refine::{self, Refine};
-use super::training_rows::TrainingRows;
+use super::training_rows::{TrainingRows, refuse_zero_rows};
+use crate::compute::moments::Moments;
 use crate::compute::reference::Chain;
 use crate::compute::{Backend, Device, Metric, on_device};
 use crate::data::{Codes, Matrix, RowSource};
@@ -169,7 +171,7 @@ impl RqKMeans {
             }
         }
         if let Some(refine) = &self.refine {
-            refine.validate()?;
+            refine.validate(&self.codebook_sizes)?;
             if self.metric == Metric::Cosine || self.normalize_residuals {
                 let problem = "refinement minimises squared L2 over all levels at once; use it without cosine and without \
                                `normalize_residuals`";
@@ -273,26 +275,6 @@ impl RqKMeans {
     }
 }
 
-/// Refuses rows of norm 0, which have no direction.
-fn refuse_zero_rows<B: Backend>(backend: &B, rows: &B::Rows, what: &str) -> Result<()> {
-    let norms = backend.row_norms(rows)?;
-    let zero = norms.iter().filter(|v| **v == 0.0).count();
-    if let Some(first) = norms.iter().position(|v| *v == 0.0) {
-        return Err(Error::Data(format!(
-            "{zero} of {} rows are zero and have no direction for {what}, the first is training row {first}; drop them or use squared L2",
-            norms.len()
-        )));
-    }
-    Ok(())
-}
-
-/// Total squared L2 of the rows to their mean.
-pub(super) fn total_variance<B: Backend>(backend: &B, rows: &B::Rows) -> Result<f64> {
-    let n = backend.shape(rows).0 as f64;
-    let means: f64 = backend.column_sums(rows)?.into_iter().map(|s| s * s / n).sum();
-    Ok((backend.sum_squares(rows)? - means).max(0.0))
-}
-
 fn fit_on<B: Backend>(
     backend: &B,
     config: &RqKMeans,
@@ -301,20 +283,27 @@ fn fit_on<B: Backend>(
     keep: bool,
     observer: &dyn Observer,
 ) -> Result<(Fitted, Codes)> {
-    let rows = input.upload(backend, observer)?;
+    let (rows, largest) = input.upload(backend, observer)?;
     let normalize = start.map_or(config.preprocess.normalize, |(chain, _)| chain.normalize_rows);
+    let place = input.source().name();
     let (mut rows, learned) = match start {
-        None => preprocess::learn(backend, rows, &config.preprocess)?,
+        None => {
+            // Directions depend on the origin, squared L2 does not.
+            let free_origin = config.metric == Metric::SquaredL2 && !config.normalize_residuals && !normalize;
+            let raw = Raw { rows, largest, place: &place, free_origin };
+            preprocess::learn(backend, raw, &config.preprocess, observer)?
+        }
         Some((chain, mean_norm)) => {
+            range::check_fits_chain(largest, chain, &place)?;
             let learned = Learned::of(chain, mean_norm);
             (preprocess::apply(backend, rows, &learned, normalize)?, learned)
         }
     };
     if config.metric == Metric::Cosine {
-        refuse_zero_rows(backend, &rows, "cosine")?;
+        refuse_zero_rows(backend, &rows, "the training rows")?;
     }
     let (n, p) = backend.shape(&rows);
-    let total = total_variance(backend, &rows)?;
+    let total = Moments::of(backend, &rows)?.deviation;
     let mut summary = TrainingSummary {
         rows: n as u64,
         source_rows: input.source().rows() as u64,
@@ -331,7 +320,6 @@ fn fit_on<B: Backend>(
     let mut scale: Vec<f64> = Vec::new();
     for (level, k) in config.codebook_sizes.iter().copied().enumerate() {
         let begun = Instant::now();
-        observer.event(Event::Phase { name: "train", total: Some(config.iterations as u64), unit: "iterations" });
         if config.normalize_residuals {
             let norms = backend.normalize(&mut rows)?;
             residual_norms.push((norms.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64) as f32);
@@ -351,6 +339,7 @@ fn fit_on<B: Backend>(
             empty: config.empty,
             exchange: config.exchange,
         };
+        settings.announce(observer);
         let applies = config.balance.as_ref().filter(|balance| balance.applies(level) && k > 1);
         let (outcome, level_prices, report) = match applies {
             Some(balance) => {
@@ -401,7 +390,7 @@ fn fit_on<B: Backend>(
     if let Some(settings) = &config.refine {
         // The residuals took the rows' place; the rows are read and preprocessed once more.
         drop(rows);
-        let rows = preprocess::apply(backend, input.upload(backend, observer)?, &learned, chain.normalize_rows)?;
+        let rows = preprocess::apply(backend, input.upload(backend, observer)?.0, &learned, chain.normalize_rows)?;
         summary.refined_r2 = refine::refine(backend, &rows, settings, &mut chain, total, observer)?;
         beam = settings.beam;
     }

@@ -1,7 +1,7 @@
 //! Which rows are trained on, and what is refused before any of them is.
 
 use crate::compute::Backend;
-use crate::data::{RowSource, first_non_finite};
+use crate::data::{RowSource, first_non_finite, largest_magnitude};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, check};
 use crate::rng::stream;
@@ -73,11 +73,13 @@ impl<'a> TrainingRows<'a> {
         Ok(())
     }
 
-    /// Uploads the rows; refuses NaN, infinity, and fewer distinct rows than codewords.
-    pub fn upload<B: Backend>(&self, backend: &B, observer: &dyn Observer) -> Result<B::Rows> {
+    /// Uploads the rows and says how large their largest value is, either way; refuses NaN, infinity, and fewer distinct rows than
+    /// codewords.
+    pub fn upload<B: Backend>(&self, backend: &B, observer: &dyn Observer) -> Result<(B::Rows, f32)> {
         let (n, d) = (self.len(), self.source.dims());
         observer.event(Event::Phase { name: "read", total: Some(n as u64), unit: "rows" });
         let mut bad: Option<(u64, u64)> = None;
+        let mut largest = 0.0f32;
         let mut distinct: HashSet<u64> = HashSet::new();
         let rows = backend.upload_rows(n, d, &mut |start, out| {
             check(observer)?;
@@ -86,6 +88,7 @@ impl<'a> TrainingRows<'a> {
                 let first = self.picks.as_ref().map_or((start + first) as u64, |p| p[start + first]);
                 bad = Some(bad.map_or((first, count as u64), |(f, c)| (f, c + count as u64)));
             }
+            largest = largest.max(largest_magnitude(out));
             for row in out.chunks_exact(d) {
                 if distinct.len() >= self.most_codewords {
                     break;
@@ -105,8 +108,20 @@ impl<'a> TrainingRows<'a> {
                 self.most_codewords
             )));
         }
-        Ok(rows)
+        Ok((rows, largest))
     }
+}
+
+/// Refuses rows of norm 0, which have no direction for cosine.
+pub(super) fn refuse_zero_rows<B: Backend>(backend: &B, rows: &B::Rows, what: &str) -> Result<()> {
+    let norms = backend.row_norms(rows)?;
+    let Some(first) = norms.iter().position(|v| *v == 0.0) else { return Ok(()) };
+    let zero = norms.iter().filter(|v| **v == 0.0).count();
+    Err(Error::Data(format!(
+        "{zero} of {what}, {} in all, are zero (or nothing beside the others) and have no direction for cosine, the first is row {first}; \
+         drop them or use squared L2",
+        norms.len()
+    )))
 }
 
 /// A hash of a row's values; −0 counts as 0.

@@ -5,10 +5,6 @@ mod codec;
 #[cfg(feature = "gpu")]
 mod contract;
 mod eval;
-#[cfg(feature = "gpu")]
-mod gradients;
-#[cfg(feature = "gpu")]
-mod gradients_update;
 mod hostile;
 mod ids_export;
 mod ids_format;

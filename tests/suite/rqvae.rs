@@ -466,7 +466,6 @@ fn every_invalid_setting_is_refused_by_its_name() {
         ("batch_rows", RqVae { batch_rows: 0, ..small() }),
         ("batch_rows", RqVae { batch_rows: 9000, ..small() }),
         ("epochs", RqVae { epochs: 0, ..small() }),
-        ("autoencoder_epochs", RqVae { autoencoder_epochs: 5, ..small() }),
         ("optimizer.rate", RqVae { optimizer: optimizer(|o| o.rate = 0.0), ..small() }),
         ("optimizer.beta2", RqVae { optimizer: optimizer(|o| o.beta2 = 1.0), ..small() }),
         ("optimizer.decoder_factor", RqVae { optimizer: optimizer(|o| o.decoder_factor = -1.0), ..small() }),

@@ -10,6 +10,8 @@ use rayon::prelude::*;
 
 /// Rows a task: fixed, so that sums do not depend on the thread count.
 const BLOCK: usize = 512;
+/// Rows whose blocks are kept together.
+const WAVE: usize = 256 * BLOCK;
 /// Interleaved sums.
 const LANES: usize = 16;
 
@@ -47,27 +49,31 @@ multiversion! {
 pub fn loads(rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Loads {
     let (d, k, scale) = (rows.d, codebook.k, 1.0 / epsilon);
     let Partition { labels, best, second, .. } = partition;
-    let blocks: Vec<(f64, Vec<f32>)> = labels
-        .par_chunks_mut(BLOCK)
-        .zip(best.par_chunks_mut(BLOCK))
-        .zip(second.par_chunks_mut(BLOCK))
-        .zip(rows.data.par_chunks(BLOCK * d))
-        .map(|(((labels, best), second), part)| {
-            let (mut sum, mut loads, mut weights) = (0.0f64, vec![0.0f32; k], vec![0.0f32; k]);
-            Engine::new(codebook).for_each(part, |i, dots| {
-                (labels[i], best[i], second[i]) = top_two(dots, &codebook.bias);
-                sum += f64::from(best[i]);
-                let mut total = 0.0;
-                weigh(dots, &codebook.bias, best[i], scale, &mut weights, &mut total);
-                add(&weights, 1.0 / total, &mut loads);
-            });
-            (sum, loads)
-        })
-        .collect();
     let mut found = Loads { score_sum: 0.0, loads: vec![0.0; k] };
-    for (sum, loads) in &blocks {
-        found.score_sum += sum;
-        found.loads.iter_mut().zip(loads).for_each(|(all, part)| *all += f64::from(*part));
+    // A block has loads of its own: so many at a time that they stay small beside the rows.
+    let waves = labels.chunks_mut(WAVE).zip(best.chunks_mut(WAVE)).zip(second.chunks_mut(WAVE));
+    for (((labels, best), second), rows) in waves.zip(rows.data.chunks(WAVE * d.max(1))) {
+        let blocks: Vec<(f64, Vec<f32>)> = labels
+            .par_chunks_mut(BLOCK)
+            .zip(best.par_chunks_mut(BLOCK))
+            .zip(second.par_chunks_mut(BLOCK))
+            .zip(rows.par_chunks(BLOCK * d))
+            .map(|(((labels, best), second), part)| {
+                let (mut sum, mut loads, mut weights) = (0.0f64, vec![0.0f32; k], vec![0.0f32; k]);
+                Engine::new(codebook).for_each(part, |i, dots| {
+                    (labels[i], best[i], second[i]) = top_two(dots, &codebook.bias);
+                    sum += f64::from(best[i]);
+                    let mut total = 0.0;
+                    weigh(dots, &codebook.bias, best[i], scale, &mut weights, &mut total);
+                    add(&weights, 1.0 / total, &mut loads);
+                });
+                (sum, loads)
+            })
+            .collect();
+        for (sum, loads) in &blocks {
+            found.score_sum += sum;
+            found.loads.iter_mut().zip(loads).for_each(|(all, part)| *all += f64::from(*part));
+        }
     }
     found
 }

@@ -6,6 +6,11 @@ use crate::error::{Error, Result};
 /// Widest layer and longest code vector.
 const MOST_WIDTH: usize = 1 << 16;
 
+/// Scores of a batch at most, 4 GiB.
+const MOST_SCORES: u64 = 1 << 30;
+/// Weights and codewords at most: an optimiser keeps four values for each.
+const MOST_PARAMETERS: u64 = 1 << 31;
+
 fn refuse(field: &str, problem: impl Into<String>) -> Result<()> {
     Err(Error::config(field, problem))
 }
@@ -61,6 +66,15 @@ impl RqVae {
         }
         if self.code_dims == 0 || self.code_dims > MOST_WIDTH {
             refuse("code_dims", format!("expected 1 to {MOST_WIDTH} values, got {}", self.code_dims))?;
+        }
+        // Inputs come with the rows; what is between is known here.
+        let widths = [&self.hidden[..], &[self.code_dims], &self.decoder_widths()].concat();
+        let between = widths.windows(2).map(|w| w[0] as u64 * w[1] as u64);
+        let codewords = self.codebook_sizes.iter().map(|k| (*k as u64).saturating_mul(self.code_dims as u64));
+        let parameters = between.chain(codewords).fold(0u64, u64::saturating_add);
+        if parameters > MOST_PARAMETERS {
+            let problem = format!("expected at most {MOST_PARAMETERS} weights and codeword values, got {parameters}");
+            refuse("hidden", problem)?;
         }
         at_least_one("pca_dims", self.pca_dims)?;
         if self.init == NetworkInit::Pca && self.layer_norm {
@@ -120,6 +134,20 @@ impl RqVae {
                         "codebooks by k-means move codewords without rows themselves; leave one of them out",
                     )?;
                 }
+            }
+        }
+        if self.sinkhorn.is_some() || matches!(self.estimator, Estimator::Gumbel { .. }) {
+            let most = sizes.iter().max().copied().unwrap_or(0);
+            let values = (self.batch_rows as u64).saturating_mul(most as u64);
+            if values > MOST_SCORES {
+                let problem = format!(
+                    "Sinkhorn and Gumbel-softmax keep a score of every row of a batch with every codeword, {} GiB for {} rows and {most} \
+                     codewords; at most {} rows",
+                    values.saturating_mul(4) >> 30,
+                    self.batch_rows,
+                    MOST_SCORES / most.max(1) as u64
+                );
+                refuse("batch_rows", problem)?;
             }
         }
         share("quantize_dropout", self.quantize_dropout, false)?;
@@ -188,10 +216,6 @@ impl RqVae {
         share("validation", self.validation, false)?;
         if self.monitor == Monitor::ValidationR2 && self.validation == 0.0 {
             refuse("monitor", "`validation-r2` needs rows that are kept out; set `validation`")?;
-        }
-        if self.autoencoder_epochs >= self.epochs {
-            let problem = format!("expected fewer than the {} epochs, got {}", self.epochs, self.autoencoder_epochs);
-            refuse("autoencoder_epochs", problem)?;
         }
         at_least_one("health_every", self.health_every)?;
         at_least_one("log_every", self.log_every)?;

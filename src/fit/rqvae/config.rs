@@ -70,7 +70,7 @@ pub struct RqVae {
     pub commitment: Commitment,
     /// Entropy of the code vectors.
     pub repulsion: Option<Repulsion>,
-    /// Epochs at the start that train the networks without quantisation; codebooks start after them.
+    /// Epochs at the start that train the networks without quantisation; codebooks start after them. At most all but the last.
     pub autoencoder_epochs: usize,
     /// Chance that a batch uses its first levels only, a random number of them, in [0, 1).
     pub quantize_dropout: f64,
@@ -469,6 +469,11 @@ impl Default for RqVae {
 }
 
 impl RqVae {
+    /// Epochs that the networks train without codebooks.
+    pub(super) fn epochs_before_codebooks(&self) -> u64 {
+        self.autoencoder_epochs.min(self.epochs.saturating_sub(1)) as u64
+    }
+
     /// Widths of the decoder's hidden layers.
     #[must_use]
     pub fn decoder_widths(&self) -> Vec<usize> {

@@ -1,13 +1,15 @@
 //! Rows on the host, ready for the networks: chosen, preprocessed, split.
 
+use super::config::RqVae;
 use super::health::Corpus;
 use super::layout::Principal;
-use super::trainer::{Origin, RqVaeTrainer};
+use super::origin::{Beginning, Origin};
+use crate::compute::moments::Moments;
 use crate::compute::tensor::TensorBackend;
-use crate::data::{Matrix, RowSource, first_non_finite};
+use crate::data::{Matrix, RowSource, first_non_finite, largest_magnitude};
 use crate::error::{Error, Result, check_shape};
-use crate::fit::preprocess::{self, principal};
-use crate::fit::residual::total_variance;
+use crate::fit::preprocess::{self, Learned, Raw, principal};
+use crate::fit::range;
 use crate::fit::training_rows::{TrainingRows, fingerprint};
 use crate::progress::Observer;
 use crate::rng::stream;
@@ -16,6 +18,9 @@ use crate::rng::stream;
 const PROBES: usize = 64;
 /// Rows that a PCA start looks at.
 const PCA_ROWS: usize = 1 << 16;
+
+/// Networks train on values up to so much above or below 1; in between, it is a matter of the learning rate.
+const MOST_SIZE: f64 = 1e6;
 
 /// Collaborative embeddings of the training rows.
 pub(super) struct Aligned {
@@ -47,23 +52,26 @@ impl Aligned {
 }
 
 impl TrainingData {
-    /// Reads, checks and preprocesses the rows. A training that goes on must meet the rows it began with.
+    /// Reads, checks and preprocesses the rows; where the training meets them for the first time, also says what it begins from. A
+    /// training that goes on must meet the rows it began with.
     pub fn load<B: TensorBackend>(
         backend: &B,
-        trainer: &mut RqVaeTrainer,
+        config: &RqVae,
+        beginning: &Beginning<'_>,
         source: &dyn RowSource,
         aligned: Option<&dyn RowSource>,
         observer: &dyn Observer,
-    ) -> Result<Self> {
-        let config = trainer.config.clone();
+    ) -> Result<(Self, Option<Origin>)> {
         let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
         let chosen = TrainingRows::choose(source, most, config.max_training_rows, config.seed, observer)?;
-        let (n, d) = (chosen.len(), source.dims());
-        if let Some(origin) = &trainer.origin {
-            check_shape("d", origin.dims, d, source.name())?;
-        } else if let Some((learned, _)) = &trainer.start {
-            let expected = if learned.mean.is_empty() { trainer.config.code_dims } else { learned.mean.len() };
-            check_shape("d", expected, d, source.name())?;
+        let (n, d, place) = (chosen.len(), source.dims(), source.name());
+        match beginning {
+            Beginning::Again(origin) => check_shape("d", origin.dims, d, &*place)?,
+            Beginning::FromCodec(learned, _) => {
+                let expected = if learned.mean.is_empty() { config.code_dims } else { learned.mean.len() };
+                check_shape("d", expected, d, &*place)?;
+            }
+            Beginning::Anew => {}
         }
         let kept_out = (config.validation * n as f64).round() as usize;
         if n - kept_out < most {
@@ -73,32 +81,35 @@ impl TrainingData {
                 n - kept_out
             )));
         }
-        let rows = chosen.upload(backend, observer)?;
+        let (rows, largest) = chosen.upload(backend, observer)?;
         let print = row_print(backend, &rows)?;
-        let known = trainer.origin.as_ref().map(|o| (o.fingerprint, o.rows));
-        if known.is_some_and(|k| k != (print, n as u64)) {
+        if let Beginning::Again(origin) = beginning
+            && (origin.fingerprint, origin.rows) != (print, n as u64)
+        {
             return Err(Error::Data(format!(
-                "`{}` holds other rows than the training began with ({n} now, {} then); go on with the same file, or start anew",
-                source.name(),
-                known.map_or(0, |k| k.1)
+                "`{place}` holds other rows than the training began with ({n} now, {} then); go on with the same file, or start anew",
+                origin.rows
             )));
         }
-        let probes = probes(&chosen, n, d)?;
-        let fresh = trainer.origin.is_none();
-        let (rows, learned) = match (&trainer.origin, trainer.start.take()) {
-            (Some(origin), _) => {
-                let rows = preprocess::apply(backend, rows, &origin.learned, config.preprocess.normalize)?;
-                (rows, origin.learned.clone())
+        let known = match beginning {
+            Beginning::Again(origin) => Some(origin.learned.clone()),
+            Beginning::FromCodec(learned, _) => Some(Learned::clone(learned)),
+            Beginning::Anew => None,
+        };
+        let (rows, learned) = match known {
+            Some(learned) => {
+                range::check_fits(largest, &learned.mean, &learned.scales, &place)?;
+                (preprocess::apply(backend, rows, &learned, config.preprocess.normalize)?, learned)
             }
-            (None, Some((learned, books))) => {
-                let rows = preprocess::apply(backend, rows, &learned, config.preprocess.normalize)?;
-                trainer.start = Some((learned.clone(), books));
-                (rows, learned)
+            None => {
+                let free_origin = !config.preprocess.normalize;
+                let raw = Raw { rows, largest, place: &place, free_origin };
+                preprocess::learn(backend, raw, &config.preprocess, observer)?
             }
-            (None, None) => preprocess::learn(backend, rows, &config.preprocess)?,
         };
         let (n, dims) = backend.shape(&rows);
-        let variance = total_variance(backend, &rows)?;
+        check_size(backend.sum_squares(&rows)? / (n * dims) as f64, &place)?;
+        let variance = Moments::of(backend, &rows)?.deviation;
         let validation: Vec<u32> = stream(config.seed, "rqvae.validation", 0)
             .sample(n as u64, kept_out)
             .into_iter()
@@ -109,26 +120,28 @@ impl TrainingData {
         let kept_out_variance = if validation.is_empty() {
             0.0
         } else {
-            total_variance(backend, &backend.gather_rows(&rows, &validation)?)?
+            Moments::of(backend, &backend.gather_rows(&rows, &validation)?)?.deviation
         };
         let mut values = vec![0.0f32; n * dims];
         backend.read_rows(&rows, 0, &mut values)?;
         drop(rows);
         let aligned = aligned.map(|other| read_aligned(other, source, &chosen)).transpose()?;
-        if fresh {
-            trainer.origin = Some(Origin {
+        let origin = match beginning {
+            Beginning::Again(_) => None,
+            Beginning::Anew | Beginning::FromCodec(..) => Some(Origin {
                 dims: d,
                 source_rows: source.rows() as u64,
                 rows: n as u64,
                 fingerprint: print,
                 learned,
-                warm: trainer.start.take().map(|(_, books)| books),
+                warm: if let Beginning::FromCodec(_, books) = beginning { Some(books.to_vec()) } else { None },
                 variance,
                 aligned: aligned.as_ref().map(|a| a.dims),
-                probes,
-            });
-        }
-        Ok(Self { values, dims, training, validation, aligned, variance: (variance, kept_out_variance) })
+                probes: probes(&chosen, n, d)?,
+            }),
+        };
+        let variance = (variance, kept_out_variance);
+        Ok((Self { values, dims, training, validation, aligned, variance }, origin))
     }
 
     /// All rows, trained on or not.
@@ -164,6 +177,21 @@ impl TrainingData {
     }
 }
 
+/// Refuses rows whose mean square after preprocessing is nothing that networks can start from.
+fn check_size(mean_square: f64, place: &str) -> Result<()> {
+    let size = mean_square.sqrt();
+    if size > 0.0 && !(1.0 / MOST_SIZE..=MOST_SIZE).contains(&size) {
+        return Err(Error::config(
+            "preprocess.scale",
+            format!(
+                "networks start with weights for values near 1, and those of `{place}` have a root mean square of {size:.1e} after \
+                 preprocessing; set it, in the codec to start from where there is one"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// A hash of all rows, in their order.
 fn row_print<B: TensorBackend>(backend: &B, rows: &B::Rows) -> Result<u64> {
     let (n, d) = backend.shape(rows);
@@ -196,6 +224,13 @@ fn read_aligned(other: &dyn RowSource, source: &dyn RowSource, chosen: &Training
     if let Some((first, count)) = first_non_finite(&values, dims) {
         let (first, count, rows) = (first as u64, count as u64, n as u64);
         return Err(Error::NonFinite { first, count, rows, place: other.name() });
+    }
+    let largest = f64::from(largest_magnitude(&values));
+    if largest > MOST_SIZE || (largest > 0.0 && largest < 1.0 / MOST_SIZE) {
+        return Err(Error::Data(format!(
+            "the largest value of the rows to align with in `{}` is {largest:.1e}; give rows whose values are near 1",
+            other.name()
+        )));
     }
     Ok(Aligned { values, dims })
 }

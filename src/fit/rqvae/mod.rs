@@ -9,7 +9,7 @@ mod data;
 mod epoch;
 mod health;
 mod layout;
-mod open_step;
+mod origin;
 mod presets;
 mod report;
 mod schedule;
@@ -18,6 +18,8 @@ mod settings;
 mod state;
 mod step;
 mod steps;
+#[cfg(all(test, feature = "gpu"))]
+mod tests;
 mod trainer;
 
 pub use crate::progress::{EpochReport, Health, LevelHealth, Losses, StepReport};
@@ -25,8 +27,6 @@ pub use config::{
     Alignment, CodebookStart, CodebookUpdate, Commitment, Diversity, Estimator, Monitor, NetworkInit, Optimizer,
     OptimizerKind, Reduction, Repulsion, Restart, RqVae, Schedule, ScheduleKind, Sinkhorn, SinkhornForm,
 };
-#[doc(hidden)]
-pub use open_step::{OpenInput, OpenStep, open_step};
 pub use presets::PRESETS;
 pub use report::{CheckpointKind, Recorder};
 pub use schedule::{learning_rate, temperature};

@@ -1,7 +1,8 @@
 //! A training as bytes and back, and as a fitted model.
 
 use super::config::RqVae;
-use super::trainer::{Origin, Progress, RqVaeTrainer, Snapshot};
+use super::origin::Origin;
+use super::trainer::{Progress, RqVaeTrainer, Snapshot};
 use crate::compute::Metric;
 use crate::compute::reference::Chain;
 use crate::data::Matrix;

@@ -42,7 +42,8 @@ impl RqVaeTrainer {
         observer.event(Event::Phase { name: "train rq-vae", total: Some(total), unit: "steps" });
         while self.progress.epoch < config.epochs as u64 && !self.is_tired() {
             let epoch = self.progress.epoch;
-            let quantised = epoch >= config.autoencoder_epochs as u64;
+            // Once begun, quantising goes on, also where the training was lengthened since.
+            let quantised = epoch >= config.epochs_before_codebooks() || self.progress.codebook_steps.is_some();
             if quantised && self.progress.codebook_steps.is_none() {
                 self.start_codebooks(session, data, &mut x, observer)?;
             }
@@ -141,7 +142,7 @@ impl RqVaeTrainer {
         let CodebookUpdate::KMeans { iterations, every, settle, balance } = self.config.codebook else { return Ok(()) };
         let epoch = self.progress.epoch;
         let begun = self.progress.codebook_steps.is_some_and(|steps| steps > 0);
-        let due = epoch.saturating_sub(self.config.autoencoder_epochs as u64).is_multiple_of(every as u64);
+        let due = epoch.saturating_sub(self.config.epochs_before_codebooks()).is_multiple_of(every as u64);
         let open = due && epoch + (settle as u64) < self.config.epochs as u64;
         if begun && open && self.progress.step == 0 && self.progress.refitted != epoch {
             let corpus = data.corpus();

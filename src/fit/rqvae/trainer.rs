@@ -3,6 +3,7 @@
 use super::config::{NetworkInit, RqVae};
 use super::data::TrainingData;
 use super::layout::{Layout, Principal, carried, initialise};
+use super::origin::{Beginning, Origin};
 use super::report::{CheckpointKind, Recorder};
 use super::session::Session;
 use crate::compute::reference::Chain;
@@ -61,26 +62,6 @@ pub(super) struct Progress {
     pub finished: bool,
     /// The last look at the corpus.
     pub health: Option<Health>,
-}
-
-/// What a training starts from and depends on.
-#[derive(Clone, Debug)]
-pub(super) struct Origin {
-    /// Dimensions of a row before preprocessing.
-    pub dims: usize,
-    /// Rows of the source and how many of them are used.
-    pub source_rows: u64,
-    pub rows: u64,
-    /// A hash of the rows, so that going on with others is noticed.
-    pub fingerprint: u64,
-    pub learned: Learned,
-    /// Codebooks of the codec that RQ-KMeans+ starts from.
-    pub warm: Option<Vec<Matrix>>,
-    pub variance: f64,
-    /// Dimensions of the embeddings to align with.
-    pub aligned: Option<usize>,
-    /// Rows of the source for measuring how exactly a device encodes.
-    pub probes: Matrix,
 }
 
 /// A training of an RQ-VAE that can stop after any step, be saved, and go on to the same bits.
@@ -264,7 +245,7 @@ impl RqVaeTrainer {
             let problem = format!("`{}` has no {} products; use `f32`", backend.info().name, self.config.precision);
             return Err(Error::config("precision", problem));
         }
-        let data = TrainingData::load(backend, self, source, aligned, observer)?;
+        let data = self.load(backend, source, aligned, observer)?;
         let layout = self.layout()?;
         if self.state.params.is_empty() {
             let principal = if self.config.init == NetworkInit::Pca && !layout.skip {
@@ -292,6 +273,27 @@ impl RqVaeTrainer {
             recorder.checkpoint(CheckpointKind::Last, self)?;
         }
         outcome
+    }
+
+    /// Reads the rows; the first time, this is where the training begins.
+    pub(super) fn load<B: TensorBackend>(
+        &mut self,
+        backend: &B,
+        source: &dyn RowSource,
+        aligned: Option<&dyn RowSource>,
+        observer: &dyn Observer,
+    ) -> Result<TrainingData> {
+        let beginning = match (&self.origin, &self.start) {
+            (Some(origin), _) => Beginning::Again(origin),
+            (None, Some((learned, books))) => Beginning::FromCodec(learned, books),
+            (None, None) => Beginning::Anew,
+        };
+        let (data, origin) = TrainingData::load(backend, &self.config, &beginning, source, aligned, observer)?;
+        if let Some(origin) = origin {
+            self.origin = Some(origin);
+            self.start = None;
+        }
+        Ok(data)
     }
 
     /// Weights and counters before the first step.

@@ -1,12 +1,7 @@
 //! What the tests compare with: plain f64 loops, a comparator that NaN fails, and informative data.
 
 pub mod network;
-pub mod oracle;
-pub mod problem;
 pub mod quantiser;
-pub mod surrogate;
-pub mod terms;
-pub mod update;
 
 use sememe::compute::gpu::{Gpu, Options};
 use sememe::compute::{Backend, Metric};

@@ -6,14 +6,14 @@
 //! 2e-4 is allowed, as GPUs may compute `exp` less exactly. The f64 differences are good to about 1e-8 of the largest; 1e-6 is
 //! allowed, and an activation's kink is farther than their step reaches.
 
+use super::open_step::OpenStep;
+use super::oracle::Problem;
+use super::problem::{Case, Prepared, base, compare, devices};
 use crate::support::is_close;
-use crate::support::oracle::Problem;
-use crate::support::problem::{Case, Prepared, base, compare, devices};
 use sememe::Device;
 use sememe::compute::tensor::Activation;
 use sememe::fit::rqvae::{
-    Alignment, CodebookUpdate, Commitment, Diversity, Estimator, OpenStep, Reduction, Repulsion, RqVae, Sinkhorn,
-    SinkhornForm,
+    Alignment, CodebookUpdate, Commitment, Diversity, Estimator, Reduction, Repulsion, RqVae, Sinkhorn, SinkhornForm,
 };
 
 const RTOL: f64 = 2e-4;

@@ -2,7 +2,7 @@
 //!
 //! What the gradients are gradients of is said apart, in `surrogate`: differences of that loss check these derivatives.
 
-use super::network::{activated, slope};
+use crate::support::network::{activated, slope};
 use sememe::fit::rqvae::{CodebookUpdate, Commitment, Estimator, Reduction, RqVae, SinkhornForm};
 
 /// Everything a step is told. Parameters are one flat run; `places` says what lies where.

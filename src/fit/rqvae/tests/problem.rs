@@ -1,10 +1,9 @@
 //! Steps to be held against the oracle: rows, parameters and draws away from every boundary, run on every device.
 
+use super::open_step::{OpenInput, OpenStep, open_step};
 use super::oracle::{Level, Outcome, Problem};
-use super::{is_close, wide};
-use sememe::fit::rqvae::{
-    CodebookStart, CodebookUpdate, Estimator, NetworkInit, OpenInput, OpenStep, RqVae, open_step,
-};
+use crate::support::{is_close, wide};
+use sememe::fit::rqvae::{CodebookStart, CodebookUpdate, Estimator, NetworkInit, RqVae};
 use sememe::rng::{Stream, stream};
 use sememe::{Device, Matrix, Preprocess};
 use std::collections::HashSet;
@@ -57,7 +56,10 @@ fn normals(random: &mut Stream, count: usize, scale: f64) -> Vec<f64> {
 /// The CPU and, where `SEMEME_GPU` allows, a GPU with checked shaders and poisoned buffers.
 pub fn devices() -> Vec<Device> {
     let options = sememe::compute::gpu::Options { checked: true, poison: true, ..Default::default() };
-    [Some(Device::cpu()), super::open(options).map(|gpu| Device::Gpu(Arc::new(gpu)))].into_iter().flatten().collect()
+    [Some(Device::cpu()), crate::support::open(options).map(|gpu| Device::Gpu(Arc::new(gpu)))]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Holds `got` to `want`, tensor by tensor: every value within `rtol` of the tensor's largest; a tensor of zeros exactly. On top

@@ -1,11 +1,10 @@
 //! One step laid open, so that tests can hold losses and gradients against an oracle.
 
-use super::config::RqVae;
-use super::data::TrainingData;
-use super::layout::{LinearAt, carried};
-use super::session::{Dropout, Session};
-use super::step::StepInput;
-use super::trainer::RqVaeTrainer;
+use super::super::config::RqVae;
+use super::super::layout::{LinearAt, carried};
+use super::super::session::{Dropout, Session};
+use super::super::step::StepInput;
+use super::super::trainer::RqVaeTrainer;
 use crate::compute::tensor::{TensorBackend, from, whole};
 use crate::compute::{Device, on_device};
 use crate::data::{Matrix, RowSource};
@@ -69,10 +68,10 @@ fn open_on<B: TensorBackend>(
     input: &OpenInput,
 ) -> Result<OpenStep> {
     let mut trainer = RqVaeTrainer::new(RqVae { batch_rows: rows.rows(), ..config.clone() })?;
-    let data = TrainingData::load(backend, &mut trainer, rows, aligned.map(|a| a as &dyn RowSource), &())?;
+    let data = trainer.load(backend, rows, aligned.map(|a| a as &dyn RowSource), &())?;
     let layout = trainer.layout()?;
     let principal = match config.init {
-        super::config::NetworkInit::Pca => Some(data.principal(backend, carried(config, layout.dims))?),
+        super::super::config::NetworkInit::Pca => Some(data.principal(backend, carried(config, layout.dims))?),
         _ => None,
     };
     trainer.begin(&layout, principal.as_ref());

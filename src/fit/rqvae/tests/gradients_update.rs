@@ -4,10 +4,11 @@
 //! `g/(|g| + ε)`, which magnifies an error of g by up to largest/ε; with the ε of 0.05 here and gradients clipped to about 0.1,
 //! 2e-4 of the largest gradient stays below 1e-3 of the largest change.
 
-use crate::support::problem::{Case, Prepared, base, compare, devices};
+use super::open_step::OpenStep;
+use super::problem::{Case, Prepared, base, compare, devices};
 use crate::support::{is_close, wide};
 use sememe::Device;
-use sememe::fit::rqvae::{CodebookUpdate, Estimator, OpenStep, Optimizer, OptimizerKind, RqVae};
+use sememe::fit::rqvae::{CodebookUpdate, Estimator, Optimizer, OptimizerKind, RqVae};
 
 const RTOL: f64 = 1e-3;
 const RATE: f64 = 0.05;

@@ -1,0 +1,34 @@
+//! What a training of an RQ-VAE begins from.
+
+use crate::data::Matrix;
+use crate::fit::preprocess::Learned;
+
+/// What a training starts from and depends on.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// Dimensions of a row before preprocessing.
+    pub dims: usize,
+    /// Rows of the source and how many of them are used.
+    pub source_rows: u64,
+    pub rows: u64,
+    /// A hash of the rows, so that going on with others is noticed.
+    pub fingerprint: u64,
+    pub learned: Learned,
+    /// Codebooks of the codec that RQ-KMeans+ starts from.
+    pub warm: Option<Vec<Matrix>>,
+    pub variance: f64,
+    /// Dimensions of the embeddings to align with.
+    pub aligned: Option<usize>,
+    /// Rows of the source for measuring how exactly a device encodes.
+    pub probes: Matrix,
+}
+
+/// How a training meets its rows.
+pub(super) enum Beginning<'a> {
+    /// For the first time, with nothing fitted.
+    Anew,
+    /// For the first time, with preprocessing and codebooks of a codec.
+    FromCodec(&'a Learned, &'a [Matrix]),
+    /// Again, after a stop.
+    Again(&'a Origin),
+}
