@@ -94,8 +94,21 @@ fn rows_that_cannot_be_trained_on_are_refused() {
     zeros[6..8].fill(0.0);
     desk.rows("zeros.npy", 2, &zeros);
     let cosine = format!("{} --metric cosine", train("zeros.npy"));
-    desk.refuses(&cosine, 3, &["1 of 100 rows are zero", "training row 3", "squared L2"]);
+    let told = ["1 of 100 rows", "are zero", "first is row 3", "squared L2"];
+    desk.refuses(&cosine, 3, &told);
+    desk.refuses(&format!("{cosine} --method minibatch"), 3, &told);
     desk.run(&train("zeros.npy")).ok();
+    // What the message asks for does it, for every verb that compares by cosine.
+    let dropped = "dropped 1 of 100 rows of zeros, which have no direction for cosine, the first is row 3";
+    for method in ["", " --method minibatch"] {
+        let run = desk.run(&format!("{cosine}{method} --on-bad drop")).ok();
+        assert!(run.stderr.contains(dropped), "{}", run.stderr);
+    }
+    desk.refuses("encode codec.safetensors zeros.npy -o codes.jsonl", 3, &told);
+    let run = desk.run("encode codec.safetensors zeros.npy -o codes.jsonl --on-bad drop").ok();
+    assert!(run.stderr.contains(dropped), "{}", run.stderr);
+    let numbers = read_codes_file(desk.path("codes.jsonl")).expect("codes").rows.expect("row numbers");
+    assert!(numbers.len() == 99 && !numbers.contains(&3));
 }
 
 #[test]
