@@ -7,6 +7,6 @@ mod sequences;
 
 pub use codes::Codes;
 pub use matrix::{Matrix, MatrixView};
-pub(crate) use rows::{check_range, largest_magnitude};
 pub use rows::{BadRows, RowSource, Screened, first_non_finite};
+pub(crate) use rows::{check_range, largest_magnitude};
 pub use sequences::Sequences;
