@@ -287,11 +287,6 @@ mod tests {
         rows.read_rows(1, &mut out).unwrap();
         assert_eq!((out[0], out[2]), (4.0, 6.0));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn rows_without_a_direction_are_dropped_where_directions_count() {
