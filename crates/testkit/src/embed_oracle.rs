@@ -121,7 +121,7 @@ pub const WORDS: [&str; 14] = [
 ];
 pub const VOCABULARY: usize = 4 + WORDS.len();
 
-/// Numbers of a text's words, as the tokenizer below has them: [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, then words.
+/// Numbers of a text's words, as the tokenizer below has them: `[PAD]` 0, `[UNK]` 1, `[CLS]` 2, `[SEP]` 3, then words.
 pub fn ids(text: &str, max: usize) -> Vec<usize> {
     let word = |w: &str| WORDS.iter().position(|known| *known == w).map_or(1, |at| at + 4);
     let mut ids = vec![2];

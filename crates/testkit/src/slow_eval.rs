@@ -76,7 +76,7 @@ pub fn next_prefix(codes: &[Vec<u32>], lists: &[Vec<u32>], depth: usize) -> (f64
     (share, hit as f64 / all as f64)
 }
 
-/// [R@5, R@10, N@5, N@10] of a score for each (history, candidate), over users whose last item is new to them.
+/// `[R@5, R@10, N@5, N@10]` of a score for each (history, candidate), over users whose last item is new to them.
 pub fn next_item(items: usize, lists: &[Vec<u32>], score: impl Fn(&[u32], usize) -> f64) -> ([f64; 4], usize) {
     let (mut sums, mut users) = ([0.0; 4], 0);
     for list in lists {

@@ -14,7 +14,8 @@ pub(crate) fn clean(text: &str, limit: usize) -> impl Iterator<Item = char> {
     text.chars().take(limit).map(shown).chain(rest)
 }
 
-/// [`clean`] text with everything escaped that could end a text node or a quoted attribute.
+/// Text without what a page cannot show, cut after `limit` characters, with everything escaped that could end a text node or a quoted
+/// attribute.
 #[must_use]
 pub fn escape(text: &str, limit: usize) -> String {
     let mut out = String::with_capacity(text.len().min(limit * 4) + 8);

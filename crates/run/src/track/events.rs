@@ -24,7 +24,7 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// `event.proto`.
 ///
 /// ```
-/// use sememe::io::track::EventWriter;
+/// use sememe_run::track::EventWriter;
 /// # let folder = tempfile::tempdir()?;
 /// # let folder = folder.path();
 /// let mut events = EventWriter::create(folder)?;

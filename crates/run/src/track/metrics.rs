@@ -19,7 +19,7 @@ const MAX_LINE_BYTES: u64 = 64 << 20;
 /// and the end of this process loses none.
 ///
 /// ```
-/// use sememe::io::track::MetricsWriter;
+/// use sememe_run::track::MetricsWriter;
 /// use serde_json::json;
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("metrics.jsonl");

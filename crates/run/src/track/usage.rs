@@ -11,7 +11,7 @@ use sememe::io::AtomicFile;
 /// ```
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("code_usage.csv");
-/// sememe::io::track::write_code_usage(&path, &[vec![3, 1], vec![4]])?;
+/// sememe_run::track::write_code_usage(&path, &[vec![3, 1], vec![4]])?;
 /// assert_eq!(std::fs::read_to_string(&path)?, "level,code,count,share\n0,0,3,0.75\n0,1,1,0.25\n1,0,4,1\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
