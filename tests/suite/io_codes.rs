@@ -106,7 +106,7 @@ fn an_index_of_tokens_is_read() {
         ("{\"a\": [\"<a_4294967296>\"]}", "holds 4294967296, expected a code"),
         ("{\"a\": [\"<a_99999999999999999999999999999999999999999>\"]}", "expected a code"),
         ("{\"a\": []}", "row 0 holds no codes"),
-        ("{\"a\": [1]}", "line 1, column 8"),
+        ("{\"a\": [1]}", "line 1, column 9"),
         ("{\"a\":\n[\"<a_1>\"", "line 2, column 8: EOF"),
         ("[1]", "expected an object of lists of tokens"),
         ("{}", "holds no codes"),

@@ -83,7 +83,7 @@ fn fields_of_json_lines_are_chosen_or_asked_for() {
         ("{\"embedding\":[1,2]}\n{\"id\":3}", "line 2 has no `embedding`; it holds `id`"),
         ("{\"embedding\":[1,2]}\n\n{\"embedding\":[1,2]}", "line 2 is blank"),
         ("{\"embedding\":[1,\"2\"]}", "line 1"),
-        ("{\"embedding\":[1,2}", "line 1, column 17"),
+        ("{\"embedding\":[1,2}", "line 1, column 18"),
         ("{\"embedding\":[]}", "`embedding` holds no values"),
         ("{\"embedding\":null}", "`embedding` is null in all 1 lines"),
         ("[1,2]", "line 1: expected an object"),

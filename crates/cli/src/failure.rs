@@ -50,6 +50,8 @@ fn line(error: &anyhow::Error) -> String {
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     match error.chain().find_map(|cause| cause.downcast_ref::<Error>())? {
         Error::Device(_) => Some("`sememe doctor` says which devices there are"),
+        // The library names the field of its options.
+        Error::Format { problem, .. } if problem.contains("name one (`array`)") => Some("`--array NAME` names it"),
         _ => None,
     }
 }

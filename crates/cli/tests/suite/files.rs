@@ -193,6 +193,15 @@ fn rows_in_json_lines_train() {
 }
 
 #[test]
+fn a_file_of_several_arrays_asks_for_the_option() {
+    let desk = Desk::new();
+    desk.file("a.jsonl", b"{\"a\":[1],\"b\":[2]}\n");
+    let run = desk.run("train a.jsonl -o a.safetensors");
+    run.fails(3, &["2 fields of line 1 could be the embeddings"]);
+    assert!(run.stderr.contains("hint: `--array NAME` names it"), "{}", run.stderr);
+}
+
+#[test]
 fn a_key_that_begins_with_a_dash_is_explained() {
     let desk = Desk::new();
     desk.refuses("lookup s.sqlite -8x", 2, &["`-8x` begins with a dash", "`-- -8x`"]);
