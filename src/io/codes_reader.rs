@@ -7,9 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::codes_table::{CodesFile, Table, code};
+use super::csv_rows::CsvRows;
 use super::index::read_index;
 use super::integers::read_integers;
-use super::lines::{Lines, csv_bad, json_bad};
+use super::json_objects::json_row;
+use super::lines::Lines;
 use super::open::extension;
 use super::window::Window;
 use crate::data::Codes;
@@ -105,7 +107,7 @@ fn read_tokens(w: &Window, table: &mut Table) -> Result<()> {
 fn read_jsonl(w: &Window, table: &mut Table) -> Result<()> {
     let mut lines = Lines::new(BufReader::new(w.reader()), w.path());
     while let Some((number, text)) = lines.next()? {
-        let line: Line = serde_json::from_str(text).map_err(|e| json_bad(w.path(), number, &e))?;
+        let line: Line = json_row(w.path(), number, text)?;
         let row = table.rows();
         table.push(w, line.codes.into_iter().map(|value| code(w, row, value)))?;
         if let Some(number) = line.row {
@@ -121,29 +123,26 @@ fn read_jsonl(w: &Window, table: &mut Table) -> Result<()> {
 }
 
 fn read_csv(w: &Window, table: &mut Table) -> Result<()> {
-    let mut reader = csv::Reader::from_reader(BufReader::new(w.reader()));
-    let headers = reader.headers().map_err(|e| csv_bad(w.path(), &e))?.clone();
-    let at = |name: &str| headers.iter().position(|h| h == name);
-    let columns: Vec<usize> = (0..headers.len()).map_while(|l| at(&format!("code_{l}"))).collect();
+    let mut rows = CsvRows::open(w.path())?;
+    let columns: Vec<usize> = (0..rows.headers().len()).map_while(|l| rows.find(&format!("code_{l}"))).collect();
     if columns.is_empty() {
-        let names: Vec<&str> = headers.iter().take(20).collect();
-        return Err(w.bad(format_args!("has no column `code_0`; it holds `{}`", names.join("`, `"))));
+        return Err(rows.missing("has no column `code_0`"));
     }
-    let (numbers, keys) = (at("row"), at("key"));
-    let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(|e| csv_bad(w.path(), &e))? {
-        let line = record.position().map_or(0, csv::Position::line);
+    let (numbers, keys) = (rows.find("row"), rows.find("key"));
+    while let Some(found) = rows.next_row()? {
+        let line = found.line();
         let row = table.rows();
         let wrong = |field: &str| w.bad(format_args!("line {line}: `{field}` is not an integer"));
         let codes = columns.iter().map(|c| {
-            let field = record.get(*c).unwrap_or_default();
+            let field = found.get(*c);
             code(w, row, field.parse().map_err(|_| wrong(field))?)
         });
         table.push(w, codes)?;
-        if let Some(field) = numbers.and_then(|c| record.get(c)) {
+        if let Some(column) = numbers {
+            let field = found.get(column);
             table.push_number(field.parse().map_err(|_| wrong(field))?);
         }
-        if let Some(key) = keys.and_then(|c| record.get(c)).filter(|key| !key.is_empty()) {
+        if let Some(key) = keys.map(|column| found.get(column)).filter(|key| !key.is_empty()) {
             table.push_key(key.to_owned());
         }
     }

@@ -1,15 +1,13 @@
-//! What users did: sequences of items, or single events, from `.jsonl`, `.csv` or `.npy`.
+//! What users did: sequences of items, or single events, from `.jsonl`, `.csv`, `.tsv`, `.parquet` or `.npy`.
 
 use std::collections::HashMap;
-use std::io::BufReader;
 use std::path::Path;
 
-use serde_json::Value;
-
+use super::csv_rows::CsvRows;
+use super::event_fields::{EventFields, Role};
 use super::integers::read_integers;
-use super::lines::{csv_bad, json_bad};
-use super::open::extension;
-use super::titles::each_json_line;
+use super::json_objects::{JsonObject, JsonValue, each_json_object};
+use super::text_file::text_extension;
 use super::window::Window;
 use crate::data::Sequences;
 use crate::error::{Error, Result};
@@ -86,17 +84,23 @@ impl Gathered<'_> {
 
 /// Reads what users did.
 ///
-/// - `.jsonl`, `.jsonl.gz`: a user a line with the list `items`, oldest first, and `user` if they like; or an event a line with `user`,
-///   `item` and, if they like, `time` (or `timestamp`), a number;
-/// - `.csv`: columns `user`, `item` and, if they like, `time` or `timestamp`;
+/// - `.jsonl`: a user a line with the list `items`, oldest first, and `user` if they like; or an event a line with `user`, `item` and, if
+///   they like, `time`, a number;
+/// - `.csv`, `.tsv`, `.parquet` (feature `parquet`): columns `user`, `item` and, if they like, `time`;
 /// - `.npy`: integers `[events, 2]`, user and item, or `[events, 3]` with a time.
 ///
+/// Text files may lie in a `.gz`. `fields` says what user, item and time are called; names that published data sets have are known.
 /// Events of a user are put in the order of their times; events of one time, and all where no time is given, stay in the order of the
 /// file. `row_of` says which row an item is; events whose item it does not know are counted and left out.
 ///
 /// # Errors
-/// If the file cannot be read, is of none of these formats, or holds no event with a known item; errors name the line.
-pub fn read_events(path: impl AsRef<Path>, row_of: &dyn Fn(EventItem<'_>) -> Option<u32>) -> Result<EventsFile> {
+/// [`Error::Config`] for names of fields with a `.npy`, which has none. [`Error::Format`] if the file cannot be read, is of none of these
+/// formats, lacks a field (lists those that it has), or holds no event with a known item; errors name the line.
+pub fn read_events(
+    path: impl AsRef<Path>,
+    fields: &EventFields,
+    row_of: &dyn Fn(EventItem<'_>) -> Option<u32>,
+) -> Result<EventsFile> {
     let path = path.as_ref();
     let mut all = Gathered {
         row_of,
@@ -107,10 +111,21 @@ pub fn read_events(path: impl AsRef<Path>, row_of: &dyn Fn(EventItem<'_>) -> Opt
         unknown: 0,
         first_unknown: None,
     };
-    match extension(path).as_str() {
-        "npy" => from_npy(path, &mut all)?,
-        "csv" => from_csv(path, &mut all)?,
-        _ => from_jsonl(path, &mut all)?,
+    match text_extension(path).as_str() {
+        "npy" => from_npy(path, fields, &mut all)?,
+        "csv" | "tsv" => from_csv(path, fields, &mut all)?,
+        "parquet" => from_parquet(path, fields, &mut all)?,
+        "jsonl" | "ndjson" => {
+            each_json_object(path, &mut |line, object| from_object(path, line, object, fields, &mut all))?;
+        }
+        other => {
+            // What is missing is said to be missing, whatever its name.
+            std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
+            let problem = format!(
+                "events are read from .jsonl, .csv, .tsv (or one of these in a .gz), .parquet or .npy, got `.{other}`"
+            );
+            return Err(Error::format(path, problem));
+        }
     }
     if all.timed {
         // Stable: events of one time stay as they came.
@@ -129,89 +144,147 @@ pub fn read_events(path: impl AsRef<Path>, row_of: &dyn Fn(EventItem<'_>) -> Opt
     Ok(EventsFile { sequences, users: all.names, unknown: all.unknown, first_unknown: all.first_unknown })
 }
 
-fn from_jsonl(path: &Path, all: &mut Gathered<'_>) -> Result<()> {
-    each_json_line(path, "events are read from .jsonl, .jsonl.gz, .csv or .npy", &mut |number, text| {
-        let bad = |problem: String| Error::format(path, format!("line {number}: {problem}"));
-        let value: Value = serde_json::from_str(text).map_err(|e| json_bad(path, number, &e))?;
-        let Value::Object(line) = value else { return Err(bad("expected an object".into())) };
-        let user = match line.get("user") {
-            None => None,
-            Some(Value::String(name)) => Some(name.clone()),
-            Some(Value::Number(n)) => Some(n.to_string()),
-            Some(_) => return Err(bad("`user` is neither text nor a number".into())),
-        };
-        if let Some(items) = line.get("items") {
-            let Value::Array(items) = items else { return Err(bad("`items` is not a list".into())) };
-            let user = match user {
-                Some(name) => all.user(&name),
-                None => all.list(format!("line {number}")),
-            };
-            for item in items {
-                let item = named(item).ok_or_else(|| bad(format!("item {item} is neither text nor a whole number")))?;
-                all.add(user, item, 0.0, || format!("line {number}"));
-            }
-            return Ok(());
+fn from_object(
+    path: &Path,
+    number: u64,
+    line: &JsonObject<'_>,
+    fields: &EventFields,
+    all: &mut Gathered<'_>,
+) -> Result<()> {
+    let bad = |problem: String| Error::format(path, format!("line {number}: {problem}"));
+    let names: Vec<&str> = line.names().collect();
+    let name = |role: Role| fields.find(role, &names).unwrap_or_default();
+    let get = |role: Role| {
+        let name = name(role);
+        line.reach(name).map_err(|problem| bad(format!("`{name}` is {problem}")))
+    };
+    let user = match get(Role::User)? {
+        None => None,
+        Some(JsonValue::Text(name)) => Some(name),
+        Some(JsonValue::Integer(digits)) => Some(digits.to_owned()),
+        Some(JsonValue::Number(number)) => Some(number),
+        Some(other) => {
+            return Err(bad(format!("`{}` is {}, expected text or a number", name(Role::User), other.kind())));
         }
-        let (Some(user), Some(item)) = (user, line.get("item")) else {
-            let names: Vec<&str> = line.keys().take(20).map(String::as_str).collect();
-            let problem = "expected a list `items`, or `user` and `item`";
-            return Err(bad(format!("{problem}; it holds `{}`", names.join("`, `"))));
+    };
+    let not_a_key = |value: &JsonValue<'_>| {
+        let shown = if let JsonValue::Number(number) = value { number.as_str() } else { value.kind() };
+        bad(format!("an item is {shown}, expected text or a whole number"))
+    };
+    if let Some(items) = line.get("items").map_err(|problem| bad(format!("`items` is {problem}")))? {
+        let JsonValue::List(items) = items else {
+            return Err(bad(format!("`items` is {}, expected a list", items.kind())));
         };
-        let item = named(item).ok_or_else(|| bad(format!("item {item} is neither text nor a whole number")))?;
-        let time = match line.get("time").or_else(|| line.get("timestamp")) {
-            None => 0.0,
-            Some(time) => {
-                all.timed = true;
-                time.as_f64().ok_or_else(|| bad(format!("time {time} is not a number")))?
-            }
+        let user = match user {
+            Some(name) => all.user(&name),
+            None => all.list(format!("line {number}")),
         };
-        let user = all.user(&user);
-        all.add(user, item, time, || format!("line {number}"));
-        Ok(())
+        for item in items {
+            let item = item.value().map_err(|problem| bad(format!("an item is {problem}")))?;
+            let item = named(&item).ok_or_else(|| not_a_key(&item))?;
+            all.add(user, item, 0.0, || format!("line {number}"));
+        }
+        return Ok(());
+    }
+    let (Some(user), Some(item)) = (user, get(Role::Item)?) else {
+        let missing = fields.missing(&names);
+        return Err(bad(format!("expected a list `items`, or {missing}; it holds {}", line.listed())));
+    };
+    let item = named(&item).ok_or_else(|| not_a_key(&item))?;
+    let time = match get(Role::Time)? {
+        None if fields.time.is_none() => 0.0,
+        found => {
+            all.timed = true;
+            let time = match &found {
+                Some(JsonValue::Integer(text)) => number_of(text),
+                Some(JsonValue::Number(text) | JsonValue::Text(text)) => number_of(text),
+                _ => None,
+            };
+            time.ok_or_else(|| {
+                let got = found.map_or("missing", |found| found.kind());
+                bad(format!("`{}` is {got}, expected a time as a number", name(Role::Time)))
+            })?
+        }
+    };
+    let user = all.user(&user);
+    all.add(user, item, time, || format!("line {number}"));
+    Ok(())
+}
+
+fn number_of(text: &str) -> Option<f64> {
+    text.trim().parse::<f64>().ok().filter(|number| number.is_finite())
+}
+
+fn named<'a>(value: &'a JsonValue<'_>) -> Option<EventItem<'a>> {
+    value.as_key().map(|key| match value {
+        JsonValue::Integer(digits) => digits.parse().map_or(EventItem::Text(digits), EventItem::Number),
+        _ => EventItem::Text(key),
     })
 }
 
-fn named(value: &Value) -> Option<EventItem<'_>> {
-    match value {
-        Value::String(text) => Some(EventItem::Text(text)),
-        Value::Number(n) => n.as_u64().map(EventItem::Number),
-        _ => None,
-    }
+/// An event whose parts are texts.
+fn add_texts(all: &mut Gathered<'_>, [user, item, time]: [&str; 3], place: &dyn Fn() -> String) -> Result<(), String> {
+    let when = match all.timed {
+        false => 0.0,
+        true => number_of(time).ok_or_else(|| format!("time `{time}` is not a number"))?,
+    };
+    // `007` is a text: as a number it would come back as `7`.
+    let number = item.parse::<u64>().ok().filter(|number| number.to_string() == item);
+    let item = number.map_or(EventItem::Text(item), EventItem::Number);
+    let user = all.user(user);
+    all.add(user, item, when, place);
+    Ok(())
 }
 
-fn from_csv(path: &Path, all: &mut Gathered<'_>) -> Result<()> {
-    let w = Window::open(path)?;
-    let mut reader = csv::Reader::from_reader(BufReader::new(w.reader()));
-    let headers = reader.headers().map_err(|e| csv_bad(path, &e))?.clone();
-    let at = |name: &str| headers.iter().position(|h| h == name);
-    let (Some(user), Some(item)) = (at("user"), at("item")) else {
-        let names: Vec<&str> = headers.iter().take(20).collect();
-        return Err(w.bad(format_args!("needs columns `user` and `item`; it holds `{}`", names.join("`, `"))));
+fn from_csv(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Result<()> {
+    let mut rows = CsvRows::open(path)?;
+    let names: Vec<&str> = rows.headers().iter().map(String::as_str).collect();
+    let (Some(user), Some(item)) = (fields.find(Role::User, &names), fields.find(Role::Item, &names)) else {
+        return Err(rows.missing(&format!("needs {}", fields.missing(&names))));
     };
-    let time = at("time").or_else(|| at("timestamp"));
+    let time = fields.find(Role::Time, &names).map(|name| rows.column(name)).transpose()?;
+    let (user, item) = (rows.column(user)?, rows.column(item)?);
     all.timed = time.is_some();
-    let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(|e| csv_bad(path, &e))? {
-        let line = record.position().map_or(0, csv::Position::line);
-        let field = |column: usize| record.get(column).unwrap_or_default();
-        let when = match time.map(field) {
-            None => 0.0,
-            Some(text) => {
-                let parsed = text.trim().parse::<f64>().ok().filter(|t| t.is_finite());
-                parsed.ok_or_else(|| w.bad(format_args!("line {line}: time `{text}` is not a number")))?
-            }
-        };
-        let named = field(item);
-        // `007` is a text: as a number it would come back as `7`.
-        let number = named.parse::<u64>().ok().filter(|number| number.to_string() == named);
-        let named = number.map_or(EventItem::Text(named), EventItem::Number);
-        let user = all.user(field(user));
-        all.add(user, named, when, || format!("line {line}"));
+    while let Some(row) = rows.next_row()? {
+        let line = row.line();
+        let parts = [row.get(user), row.get(item), time.map_or("", |time| row.get(time))];
+        add_texts(all, parts, &|| format!("line {line}"))
+            .map_err(|problem| Error::format(path, format!("line {line}: {problem}")))?;
     }
     Ok(())
 }
 
-fn from_npy(path: &Path, all: &mut Gathered<'_>) -> Result<()> {
+#[cfg(feature = "parquet")]
+fn from_parquet(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Result<()> {
+    let w = Window::open(path)?;
+    let columns = super::parquet_text::columns(&w)?;
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let (Some(user), Some(item)) = (fields.find(Role::User, &names), fields.find(Role::Item, &names)) else {
+        let listed = names.join("`, `");
+        return Err(w.bad(format_args!("needs {}; it holds `{listed}`", fields.missing(&names))));
+    };
+    let time = fields.find(Role::Time, &names);
+    all.timed = time.is_some();
+    let wanted: Vec<&str> = [user, item].into_iter().chain(time).collect();
+    super::parquet_text::each(&w, &wanted, None, &mut |row, values| {
+        let parts = [values[0].as_str(), values[1].as_str(), values.get(2).map_or("", String::as_str)];
+        add_texts(all, parts, &|| format!("row {row}"))
+            .map_err(|problem| Error::format(path, format!("row {row}: {problem}")))
+    })
+}
+
+#[cfg(not(feature = "parquet"))]
+fn from_parquet(path: &Path, _: &EventFields, _: &mut Gathered<'_>) -> Result<()> {
+    Err(Error::format(path, "is a parquet file, which this build does not read; build with `--features parquet`"))
+}
+
+fn from_npy(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Result<()> {
+    for (name, given) in [("user", &fields.user), ("item", &fields.item), ("time", &fields.time)] {
+        if given.is_some() {
+            let problem = format!("is the name of a field, and `{}` has none", path.display());
+            return Err(Error::config(format!("event_fields.{name}"), problem));
+        }
+    }
     let w = Window::open(path)?;
     let mut begin = |rows: usize, columns: usize| {
         if (2..=3).contains(&columns) {

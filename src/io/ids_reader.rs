@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::lines::{Lines, csv_bad, json_bad};
+use super::csv_rows::CsvRows;
+use super::json_objects::json_row;
+use super::lines::Lines;
 use super::open::extension;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -52,12 +54,12 @@ pub fn read_ids(path: impl AsRef<Path>, each: &mut dyn FnMut(IdLine<'_>) -> Resu
         "jsonl" => {
             let mut lines = Lines::new(reader, path);
             while let Some((line, text)) = lines.next()? {
-                let item: Item = serde_json::from_str(text).map_err(|e| json_bad(path, line, &e))?;
+                let item: Item = json_row(path, line, text)?;
                 each(IdLine { line, row: item.row, text: &item.id })?;
             }
             Ok(())
         }
-        "csv" => from_csv(reader, path, &mut each),
+        "csv" => from_csv(path, &mut each),
         other => Err(Error::format(path, format!("IDs are read from .txt, .jsonl or .csv, got `.{other}`"))),
     }
 }
@@ -91,25 +93,19 @@ fn from_text(mut reader: impl BufRead, path: &Path, each: &mut Each<'_>) -> Resu
     }
 }
 
-fn from_csv(reader: impl std::io::Read, path: &Path, each: &mut Each<'_>) -> Result<()> {
-    let mut reader = csv::Reader::from_reader(reader);
-    let headers = reader.headers().map_err(|e| csv_bad(path, &e))?.clone();
-    let at = |name: &str| headers.iter().position(|h| h == name);
-    let Some(id) = at("id") else {
-        let names: Vec<&str> = headers.iter().take(20).collect();
-        return Err(Error::format(path, format!("has no column `id`; it holds `{}`", names.join("`, `"))));
-    };
-    let number = at("row");
-    let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(|e| csv_bad(path, &e))? {
-        let line = record.position().map_or(0, csv::Position::line);
-        let row = match number.and_then(|c| record.get(c)) {
+fn from_csv(path: &Path, each: &mut Each<'_>) -> Result<()> {
+    let mut rows = CsvRows::open(path)?;
+    let id = rows.column("id")?;
+    let number = rows.find("row");
+    while let Some(found) = rows.next_row()? {
+        let line = found.line();
+        let row = match number.map(|column| found.get(column)) {
             None => None,
             Some(field) => Some(
                 field.parse().map_err(|_| Error::format(path, format!("line {line}: `{field}` is no row number")))?,
             ),
         };
-        each(IdLine { line, row, text: record.get(id).unwrap_or_default() })?;
+        each(IdLine { line, row, text: found.get(id) })?;
     }
     Ok(())
 }

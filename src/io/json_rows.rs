@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::json_objects::each_json_line;
 use super::lines::{Lines, json_bad, json_cause};
-use super::titles::each_json_line;
 use super::window::{Window, WindowReader};
 use crate::data::{Matrix, RowSource, check_range};
 use crate::error::{Error, Result, check_shape};

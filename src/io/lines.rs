@@ -81,18 +81,3 @@ pub(crate) fn json_cause(e: &serde_json::Error) -> String {
     let text = e.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(cause, _)| cause).to_owned()
 }
-
-/// A CSV error with its line.
-pub fn csv_bad(path: &Path, e: &csv::Error) -> Error {
-    let line = e.position().map_or(1, csv::Position::line);
-    Error::format(
-        path,
-        match e.kind() {
-            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                format!("line {line}: expected {expected_len} fields, got {len}")
-            }
-            csv::ErrorKind::Utf8 { err, .. } => format!("line {line}: field {} is not UTF-8", err.field() + 1),
-            _ => format!("line {line}: {e}"),
-        },
-    )
-}

@@ -10,13 +10,18 @@ mod bytes;
 mod codes_reader;
 mod codes_table;
 mod codes_writer;
+mod csv_quotes;
+mod csv_rows;
 mod dense;
+mod event_fields;
 mod events;
 mod folder;
 mod ids_reader;
 mod ids_writer;
 mod index;
 mod integers;
+mod json_objects;
+mod json_repair;
 mod json_rows;
 mod lines;
 #[cfg(feature = "parquet")]
@@ -36,6 +41,7 @@ mod pick;
 mod rows_writer;
 mod shards;
 mod tensors;
+mod text_file;
 mod titles;
 mod window;
 
@@ -47,19 +53,23 @@ pub(crate) use bytes::Bytes;
 pub use codes_reader::{read_codes, read_codes_file};
 pub use codes_table::CodesFile;
 pub use codes_writer::CodesWriter;
+pub use csv_rows::{CsvRow, CsvRows};
+pub use event_fields::EventFields;
 pub use events::{EventItem, EventsFile, read_events};
 pub use folder::AtomicFolder;
 pub use ids_reader::{IdLine, read_ids};
 pub use ids_writer::IdsWriter;
 pub use index::read_index;
-pub use lines::{csv_bad, json_bad};
+pub use json_objects::{JsonItem, JsonObject, JsonValue, each_json_line, each_json_object, json_row};
+pub use lines::json_bad;
 pub use open::{OpenOptions, extension, open};
 #[cfg(feature = "parquet")]
 pub use parquet_text::ParquetTexts;
 pub use rows_writer::RowsWriter;
 pub use shards::open_all;
 pub use tensors::TensorFile;
-pub use titles::{each_json_line, read_keys, read_labels, read_titles};
+pub use text_file::text_extension;
+pub use titles::{read_keys, read_labels, read_titles};
 pub use window::{Window, WindowReader};
 
 /// Calls `row` with the number and the texts of every row of a parquet file, lists joined by `separator`; the first field is a key.

@@ -8,7 +8,7 @@ use arrow_array::types::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, Fields, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -44,7 +44,8 @@ pub(crate) fn columns(w: &Window) -> Result<Vec<String>> {
 }
 
 /// Calls `row` with the number, from 1 on, and the texts of every row, in the order of `wanted`, the first of which is a key if lists
-/// are allowed. Lists are joined by `separator`; without one they are refused.
+/// are allowed. Lists are joined by `separator`; without one they are refused. `details.brand` is the field `brand` of the struct
+/// `details`, unless there is a column of that name.
 pub(crate) fn each(
     w: &Window,
     wanted: &[&str],
@@ -53,17 +54,19 @@ pub(crate) fn each(
 ) -> Result<()> {
     let meta = Meta::load(w)?;
     let schema = meta.meta.schema().clone();
+    let mut places = Vec::with_capacity(wanted.len());
     for (at, field) in wanted.iter().enumerate() {
-        let Ok(column) = schema.index_of(field) else {
+        let Some(place) = place(schema.fields(), field) else {
             let names: Vec<&str> = schema.fields().iter().take(40).map(|f| f.name().as_str()).collect();
             return Err(w.bad(format_args!("has no column `{field}`; it holds `{}`", names.join("`, `"))));
         };
-        let kind = schema.field(column).data_type();
+        let kind = place.kind;
         if at == 0 && separator.is_some() && (kind.is_floating() || list_item(kind).is_some()) {
             return Err(w.bad(format_args!("its column `{field}` holds {kind}, expected text or whole numbers")));
         }
+        places.push(place);
     }
-    let mut columns: Vec<usize> = wanted.iter().filter_map(|field| schema.index_of(field).ok()).collect();
+    let mut columns: Vec<usize> = places.iter().map(|place| place.steps[0]).collect();
     columns.sort_unstable();
     columns.dedup();
     let mut reader = meta.reader(w, &columns, 0, 0, BATCH_ROWS)?;
@@ -73,22 +76,20 @@ pub(crate) fn each(
         .map_err(|e| near(w, number, meta.rows() as u64, &e))?
     {
         let mut texts = Vec::with_capacity(wanted.len());
-        for field in wanted {
-            let column = batch.column_by_name(field).ok_or_else(|| w.bad(format_args!("lost its column `{field}`")))?;
-            texts.push(match (separator, column.as_list_opt::<i32>()) {
-                (Some(separator), Some(list)) => {
-                    let items = scalars(w, field, list.values())?;
-                    let ends = list.value_offsets();
-                    let parts = ends.windows(2).map(|ends| &items[ends[0] as usize..ends[1] as usize]);
-                    let full = |parts: &[String]| {
-                        let parts: Vec<&str> =
-                            parts.iter().map(String::as_str).filter(|p| !p.trim().is_empty()).collect();
-                        parts.join(separator)
-                    };
-                    parts.map(full).collect()
-                }
-                _ => scalars(w, field, column)?,
-            });
+        for (field, place) in wanted.iter().zip(&places) {
+            let name = schema.field(place.steps[0]).name();
+            let lost = || w.bad(format_args!("lost its column `{field}`"));
+            let mut column = batch.column_by_name(name).ok_or_else(lost)?;
+            // Rows whose struct is null have no field, whatever lies there.
+            let mut absent: Vec<usize> = Vec::new();
+            for step in &place.steps[1..] {
+                let within = column.as_struct_opt().ok_or_else(lost)?;
+                absent.extend((0..within.len()).filter(|row| within.is_null(*row)));
+                column = within.columns().get(*step).ok_or_else(lost)?;
+            }
+            let mut found = joined(w, field, column, separator)?;
+            absent.iter().for_each(|row| found[*row].clear());
+            texts.push(found);
         }
         for i in 0..batch.num_rows() {
             number += 1;
@@ -99,6 +100,44 @@ pub(crate) fn each(
         }
     }
     Ok(())
+}
+
+/// Where a field is: a column, then a child of each struct on the way.
+struct Place<'s> {
+    steps: Vec<usize>,
+    kind: &'s DataType,
+}
+
+fn place<'s>(fields: &'s Fields, path: &str) -> Option<Place<'s>> {
+    if let Some((at, field)) = fields.find(path) {
+        return Some(Place { steps: vec![at], kind: field.data_type() });
+    }
+    path.match_indices('.').find_map(|(dot, _)| match fields.find(&path[..dot]) {
+        Some((at, field)) => match field.data_type() {
+            DataType::Struct(inner) => {
+                let mut found = place(inner, &path[dot + 1..])?;
+                found.steps.insert(0, at);
+                Some(found)
+            }
+            _ => None,
+        },
+        None => None,
+    })
+}
+
+/// A column as texts, its lists joined.
+fn joined(w: &Window, field: &str, column: &ArrayRef, separator: Option<&str>) -> Result<Vec<String>> {
+    let (Some(separator), Some(list)) = (separator, column.as_list_opt::<i32>()) else {
+        return scalars(w, field, column);
+    };
+    let items = scalars(w, field, list.values())?;
+    let ends = list.value_offsets();
+    let parts = ends.windows(2).map(|ends| &items[ends[0] as usize..ends[1] as usize]);
+    let full = |parts: &[String]| {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|p| !p.trim().is_empty()).collect();
+        parts.join(separator)
+    };
+    Ok(parts.map(full).collect())
 }
 
 /// The decoder does not say which row it stumbled over; it was in the batch after `read`.

@@ -37,3 +37,4 @@ mod rqvae;
 mod support;
 #[cfg(feature = "gpu")]
 mod tensors;
+mod text_files;

@@ -5,6 +5,7 @@ mod dialogues;
 #[cfg(any(feature = "embed", feature = "embed-http"))]
 mod embed;
 mod eval;
+mod events;
 mod ids;
 mod pipeline;
 mod prep;
@@ -15,6 +16,7 @@ pub use dialogues::*;
 #[cfg(any(feature = "embed", feature = "embed-http"))]
 pub use embed::*;
 pub use eval::*;
+pub use events::*;
 pub use ids::*;
 pub use pipeline::*;
 pub use prep::*;

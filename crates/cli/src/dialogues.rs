@@ -1,9 +1,10 @@
 //! `sememe dialogues`.
 
-use crate::args::{Dialogues as Flags, FormChoice, TaskChoice, UnicodeChoice};
+use crate::args::{Dialogues as Flags, EventFlags, FormChoice, TaskChoice, UnicodeChoice};
 use crate::failure::usage;
 use crate::output::{print, print_json};
 use crate::progress::Progress;
+use crate::spell_flags::spell;
 use crate::text::{count, size, time, whole};
 use anyhow::Result;
 use sememe::Error;
@@ -37,6 +38,7 @@ pub fn plan(flags: Flags) -> Result<DialoguesPlan> {
         table: flags.table,
         query: flags.query,
         key: flags.key,
+        on_duplicate: flags.on_duplicate.setting(),
         html: !flags.keep_html,
         unicode: match flags.unicode {
             UnicodeChoice::Nfc => Unicode::Nfc,
@@ -45,6 +47,7 @@ pub fn plan(flags: Flags) -> Result<DialoguesPlan> {
         },
         list_separator: flags.list_separator,
         events: flags.events,
+        event_fields: flags.event_fields.fields(),
         templates: flags.templates.map_or(TemplateSource::Starter, TemplateSource::File),
         tasks: flags.task.map(|tasks| tasks.iter().map(task).collect()),
         form: match flags.form {
@@ -78,16 +81,28 @@ pub fn plan(flags: Flags) -> Result<DialoguesPlan> {
 
 /// The library names a setting; the user typed an option.
 fn in_flags(error: Error) -> anyhow::Error {
+    let error = spell(error, &SETTINGS);
     let Error::Config { field, problem } = error else { return error.into() };
     let flag = match field.as_str() {
         "ids" => return usage(format!("IDS: {problem}")),
         "tasks" => "task".to_owned(),
         "examples_per_item" => "examples".to_owned(),
         field if field.starts_with("templates") => return usage(format!("`--templates`: {}{problem}", within(field))),
-        field => field.replace('_', "-"),
+        field => match EventFlags::flag(field) {
+            Some(flag) => return usage(format!("`{flag}`: {problem}")),
+            None => field.replace('_', "-"),
+        },
     };
     usage(format!("`--{flag}`: {problem}"))
 }
+
+/// How the library speaks of flags.
+const SETTINGS: [(&str, &str); 4] = [
+    ("without `strict`", "without `--strict`"),
+    ("`on_duplicate = \"first\"` or `\"last\"`", "`--on-duplicate first` or `last`"),
+    ("name one with `table`", "name one with `--table`"),
+    ("as `Templates::starter` has them", "`sememe dialogues --print-templates` shows how"),
+];
 
 /// `templates.next_item[2]` as `next_item[2] `.
 fn within(field: &str) -> String {
@@ -167,6 +182,9 @@ fn notes(report: &DialoguesReport, dialogues: &Dialogues, progress: &Progress) {
     }
     if report.without_key > 0 {
         progress.note(&format!("left out {} without a key", count(report.without_key, "row")));
+    }
+    if report.duplicate_keys > 0 {
+        progress.note(&format!("left out {} with the key of another", count(report.duplicate_keys, "row")));
     }
     if report.ids_without_item > 0 {
         progress.note(&format!("{} of items that the catalogue does not have", count(report.ids_without_item, "ID")));

@@ -5,6 +5,7 @@ use crate::failure::usage;
 use crate::output::{print, print_json};
 use crate::plan::output;
 use crate::progress::Progress;
+use crate::spell_flags::spell;
 use crate::text::{count, time, whole};
 use anyhow::Result;
 use sememe::Error;
@@ -34,6 +35,7 @@ pub fn plan(flags: Flags) -> Result<EmbedPlan> {
         prepared_at: items.prepared_at.unwrap_or(base.prepared_at),
         limit: items.limit,
         skip_empty: items.skip_empty,
+        on_duplicate: items.on_duplicate.setting(),
         patience,
         path: base.path,
     };
@@ -70,6 +72,7 @@ pub fn plan(flags: Flags) -> Result<EmbedPlan> {
         rebuild: flags.rebuild,
         prune: flags.prune,
         dry_run: flags.dry_run,
+        skip_failed: flags.skip_failed,
     };
     options.validate().map_err(in_flags)?;
     let model = match (flags.local.model_folder.clone(), flags.endpoint.url.clone()) {
@@ -172,7 +175,7 @@ fn seconds(flag: &str, value: f64) -> Result<Duration> {
 
 /// A setting's error by its flag.
 fn in_flags(e: Error) -> anyhow::Error {
-    match e {
+    match spell(e, &SETTINGS) {
         Error::Config { field, problem } => {
             let flag = match field.as_str() {
                 "api_key" => "api-key-env".into(),
@@ -186,17 +189,49 @@ fn in_flags(e: Error) -> anyhow::Error {
     }
 }
 
+/// How the library speaks of flags.
+const SETTINGS: [(&str, &str); 16] = [
+    ("`source.skip_empty`", "`--skip-empty`"),
+    ("`source.key`", "`--key`"),
+    ("`source.text`", "`--text`"),
+    ("`source.table`", "`--table`"),
+    ("`TextSource::animind`", "`--animind`"),
+    ("another `target.table`", "another table with `--into`"),
+    ("`patience`", "`--patience`"),
+    ("`batch_items`", "`--batch-items`"),
+    ("raise `timeout`", "raise `--timeout`"),
+    ("`dimensions` asks for", "`--dimensions` asks for"),
+    ("which is given as `api_key`", "from the environment variable that `--api-key-env` names"),
+    ("give a key as `api_key`", "give a key by the environment variable that `--api-key-env` names"),
+    ("is the `api_key` the right one?", "is the key in the variable of `--api-key-env` the right one?"),
+    ("go on with the same settings less `rebuild`", "go on with the same command without `--rebuild`"),
+    ("go on with the same settings", "go on with the same command"),
+    ("`skip_failed`", "`--skip-failed`"),
+];
+
+/// Errors while embedding, which may also ask for all again.
+fn in_command(e: Error) -> anyhow::Error {
+    spell(spell(e, &SETTINGS), &[("`rebuild`", "`--rebuild`")]).into()
+}
+
 /// Embeds what is missing, writes rows and keys, and says what was done.
 pub fn run(plan: &EmbedPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
-    let texts = plan.source.read()?;
+    let texts = plan.source.read().map_err(in_command)?;
     if texts.skipped() > 0 {
         progress.note(&format!("{} without a text were left out", count(texts.skipped() as u64, "item")));
     }
     let embedder = plan.model.embedder();
-    let report = embed(&texts, embedder, &plan.target, &plan.options, progress)?;
+    let report = embed(&texts, embedder, &plan.target, &plan.options, progress).map_err(in_command)?;
     if let Some(note) = embedder.note() {
         progress.note(&note);
+    }
+    if texts.duplicates() > 0 {
+        progress.note(&format!("{} with the key of another were left out", count(texts.duplicates() as u64, "item")));
+    }
+    if let Some(first) = report.failed.first() {
+        let (failed, key, problem) = (count(report.failed.len() as u64, "item"), &first.key, &first.problem);
+        progress.note(&format!("{failed} could not be embedded and have no vector, the first is `{key}`: {problem}"));
     }
     if report.adopted > 0 {
         progress.note(&format!(
@@ -208,9 +243,19 @@ pub fn run(plan: &EmbedPlan, progress: &Progress) -> Result<()> {
         let gone = count(report.gone as u64, "vector");
         progress.note(&format!("{gone} in `{}` have no item any more; `--prune` takes them out", plan.target.table));
     }
-    let mut rewritten = false;
+    let (mut rewritten, mut zero_vectors) = (false, report.zero_vectors);
+    let mut vectors = report.asked.saturating_sub(report.failed.len());
+    let skipped = texts.skipped();
     if let (Some(rows), false) = (&plan.rows, plan.options.dry_run) {
-        rewritten = export(&texts, &plan.target, rows, plan.keys.as_deref())?;
+        let failed: Vec<&str> = report.failed.iter().map(|failed| failed.key.as_str()).collect();
+        let texts = texts.without(&failed);
+        let exported = export(&texts, &plan.target, rows, plan.keys.as_deref()).map_err(in_command)?;
+        (rewritten, zero_vectors, vectors) = (exported.written, exported.zero_vectors, texts.keys().len());
+    }
+    if zero_vectors > 0 {
+        let of = count(vectors.max(zero_vectors) as u64, "vector");
+        progress
+            .note(&format!("{} of {of} are all zero, which says nothing of their items", whole(zero_vectors as u64)));
     }
     progress.finish();
     let seconds = begun.elapsed().as_secs_f64();
@@ -224,7 +269,7 @@ pub fn run(plan: &EmbedPlan, progress: &Progress) -> Result<()> {
             map.insert(place.into(), json!(at));
             map.insert("rows".into(), json!(plan.rows.as_ref().map(|p| p.display().to_string())));
             map.insert("rows_written".into(), json!(rewritten));
-            map.insert("skipped".into(), json!(texts.skipped()));
+            map.insert("skipped".into(), json!(skipped));
             map.insert("dry_run".into(), json!(plan.options.dry_run));
             map.insert("seconds".into(), json!(seconds));
             map.insert("notes".into(), json!(progress.notes()));

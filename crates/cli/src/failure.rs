@@ -56,11 +56,24 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
+/// The error for a value that begins with a dash, such as the key `-8x`: clap takes it for flags of one letter, and speaks of the first.
+fn whole_value(error: &clap::Error, typed: &[String]) -> Option<String> {
+    let Some(clap::error::ContextValue::String(taken)) = error.get(clap::error::ContextKind::InvalidArg) else {
+        return None;
+    };
+    let short = error.kind() == clap::error::ErrorKind::UnknownArgument && taken.chars().count() == 2;
+    let whole = typed.iter().skip(1).find(|arg| short && arg.len() > taken.len() && arg.starts_with(taken.as_str()))?;
+    Some(error.render().to_string().replace(&format!("{taken}'"), &format!("{whole}'")))
+}
+
 /// Prints the error to stderr and gives its exit code. A closed stderr is no reason to panic.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let code = code(error);
     if let Some(clap) = error.downcast_ref::<clap::Error>() {
-        let _ = clap.print();
+        match whole_value(clap, &std::env::args().collect::<Vec<_>>()) {
+            Some(text) => _ = write!(std::io::stderr().lock(), "{text}"),
+            None => _ = clap.print(),
+        }
         return ExitCode::from(code);
     }
     let mut stderr = std::io::stderr().lock();

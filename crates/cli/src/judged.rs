@@ -1,6 +1,6 @@
 //! The plan of `sememe eval`: what is judged, and what with.
 
-use crate::args::{DeviceChoice, Eval, Unknown};
+use crate::args::{DeviceChoice, Eval, EventFlags, Unknown};
 use crate::failure::usage;
 use crate::plan::{Names, RowsPlan, encode_options, extension, output, rows};
 use crate::spelling::style;
@@ -8,6 +8,7 @@ use anyhow::Result;
 use sememe::EncodeOptions;
 use sememe::eval::{CoInteractionOptions, EvalOptions, NextItemOptions};
 use sememe::ids::Style;
+use sememe::io::EventFields;
 use std::path::{Path, PathBuf};
 
 /// Codes to be judged, and the way to them.
@@ -35,6 +36,7 @@ pub struct LabelsPlan {
 
 pub struct EventsPlan {
     pub path: PathBuf,
+    pub fields: EventFields,
     pub drop_unknown: bool,
 }
 
@@ -120,6 +122,11 @@ pub fn eval(flags: Eval) -> Result<EvalPlan> {
         let inputs: Vec<&Path> = sides.chain(given.into_iter().flatten()).collect();
         output(page, &["html", "htm"], "a report is written as", &inputs, true)?;
     }
+    let event_fields = flags.event_fields.fields();
+    event_fields.validate().map_err(EventFlags::in_flags)?;
+    if b.interactions.is_none() && event_fields != EventFields::default() {
+        return Err(usage("`--event-user`, `--event-item` and `--event-time` are of `--interactions`; give that too"));
+    }
     let input_rows = input.map(|path| rows(path, flags.rows));
     Ok(EvalPlan {
         side,
@@ -130,7 +137,11 @@ pub fn eval(flags: Eval) -> Result<EvalPlan> {
         device: flags.on.device,
         encode,
         labels: l.labels.map(|path| LabelsPlan { path, fields: l.label, key: l.label_key }),
-        events: b.interactions.map(|path| EventsPlan { path, drop_unknown: b.unknown == Unknown::Drop }),
+        events: b.interactions.map(|path| EventsPlan {
+            path,
+            fields: event_fields,
+            drop_unknown: b.unknown == Unknown::Drop,
+        }),
         keys: b.keys.map(|path| (path, b.key)),
         report: r.report,
         names: r.names.map(|path| Names { path, field: r.field, detail: r.detail }),

@@ -40,6 +40,7 @@ mod resolve;
 mod retrain;
 mod run;
 mod show;
+mod spell_flags;
 mod spelling;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 mod store;

@@ -5,6 +5,7 @@ use crate::failure::usage;
 use crate::output::{print, print_json};
 use crate::plan::{extension, output};
 use crate::progress::Progress;
+use crate::spell_flags::spell;
 use crate::text::{count, time, whole};
 use anyhow::Result;
 use sememe::Error;
@@ -42,6 +43,7 @@ pub fn plan(flags: Flags) -> Result<PrepPlan> {
             OnBadFlag::Refuse => OnBad::Refuse,
             OnBadFlag::Drop => OnBad::Drop,
         },
+        on_duplicate: flags.on_duplicate.setting(),
     };
     prep.validate().map_err(in_prep_flags)?;
     if flags.output_table.trim().is_empty() {
@@ -73,9 +75,16 @@ pub fn plan(flags: Flags) -> Result<PrepPlan> {
 fn in_prep_flags(error: Error) -> anyhow::Error {
     match error {
         Error::Config { field, problem } => usage(format!("`--{}`: {problem}", field.replace('_', "-"))),
-        other => other.into(),
+        other => spell(other, &SETTINGS).into(),
     }
 }
+
+/// How the library speaks of flags.
+const SETTINGS: [(&str, &str); 3] = [
+    ("`on_bad = \"drop\"`", "`--on-bad drop`"),
+    ("`on_duplicate = \"first\"` or `\"last\"`", "`--on-duplicate first` or `last`"),
+    ("name one with `table`", "name one with `--table`"),
+];
 
 /// Reads, cleans, writes each output whole or not at all, and says what became of the rows.
 pub fn run(plan: &PrepPlan, progress: &Progress) -> Result<()> {
@@ -137,6 +146,7 @@ fn told(report: &PrepReport, seconds: f64) -> String {
     let left_out = [
         (report.without_key, "without a key"),
         (report.without_text, "without a text"),
+        (report.duplicate_keys, "with the key of another"),
         (report.over_limit, "over the limit"),
     ];
     for (n, why) in left_out.into_iter().filter(|(n, _)| *n > 0) {

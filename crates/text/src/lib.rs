@@ -4,3 +4,5 @@
 pub mod dialogues;
 pub mod embed;
 pub mod prep;
+#[cfg(feature = "sqlite")]
+mod sqlite;

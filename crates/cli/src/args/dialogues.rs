@@ -1,6 +1,6 @@
 //! Flags of `sememe dialogues`.
 
-use super::UnicodeChoice;
+use super::{EventFlags, OnDuplicateChoice, UnicodeChoice};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -35,6 +35,12 @@ pub struct Dialogues {
     /// SELECT statement to read instead of a table
     #[arg(long, value_name = "SQL", requires = "source", help_heading = "Items")]
     pub query: Option<String>,
+    #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
+    #[arg(
+        help = "What to do with several rows of one key: refuse the catalogue, or keep the first or the last",
+        help_heading = "Items"
+    )]
+    pub on_duplicate: OnDuplicateChoice,
     /// Leave HTML in fields as it is; otherwise tags are removed and entities resolved
     #[arg(long, help_heading = "Items")]
     pub keep_html: bool,
@@ -47,7 +53,7 @@ pub struct Dialogues {
     /// Fail if items have no ID, with the first and their number; otherwise they are left out and counted
     #[arg(long, help_heading = "Items")]
     pub strict: bool,
-    /// Events of users: .jsonl, .jsonl.gz or .csv with `user`, `item` (its key) and optionally `time`; or a list `items` for each user
+    /// Events of users: .jsonl, .csv, .tsv or .parquet with user, item (its key) and optionally time; or a list `items` for each user
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Histories")]
     pub events: Option<PathBuf>,
     /// Use at most this many last items of a history
@@ -102,6 +108,8 @@ pub struct Dialogues {
     /// Seed for templates, positions and order; the split does not depend on it
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Examples")]
     pub seed: u64,
+    #[command(flatten)]
+    pub event_fields: EventFlags,
     /// Read everything, show the first examples, and write nothing
     #[arg(long)]
     pub dry_run: bool,

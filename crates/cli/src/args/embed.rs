@@ -1,5 +1,6 @@
 //! Flags of `sememe embed`.
 
+use super::OnDuplicateChoice;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -45,6 +46,9 @@ pub struct Embed {
     /// Show what would be embedded, without a request and without writing
     #[arg(long)]
     pub dry_run: bool,
+    /// End well without the items whose text the model cannot embed, and name them; the next run tries them again
+    #[arg(long)]
+    pub skip_failed: bool,
     #[command(flatten)]
     pub items: EmbedItems,
     #[command(flatten)]
@@ -79,6 +83,11 @@ pub struct EmbedItems {
     /// Leave out items without a text, and count them
     #[arg(long)]
     pub skip_empty: bool,
+    #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
+    #[arg(
+        help = "What to do with several items of one key: refuse them, or keep the first or the last and say how many were left out"
+    )]
+    pub on_duplicate: OnDuplicateChoice,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! Flags of `sememe eval`.
 
-use super::{OnDevice, Rows, StyleChoice};
+use super::{EventFlags, OnDevice, Rows, StyleChoice};
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -57,6 +57,8 @@ pub struct Eval {
     #[command(flatten)]
     pub behaviour: BehaviourFlags,
     #[command(flatten)]
+    pub event_fields: EventFlags,
+    #[command(flatten)]
     pub report: ReportFlags,
 }
 
@@ -77,7 +79,7 @@ pub struct LabelFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Behaviour: do IDs agree with what users did?")]
 pub struct BehaviourFlags {
-    /// Events of users: .jsonl (`items` for each user, or `user` and `item`), .csv (user,item,time) or .npy ([events, 2 or 3])
+    /// Events of users: .jsonl (`items` for each user, or an event a line), .csv, .tsv or .parquet (an event a row), or .npy ([events, 2 or 3])
     #[arg(long, visible_alias = "sequences", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub interactions: Option<PathBuf>,
     /// Keys of the items in the order of the rows, if items are not named by row number: .jsonl, .jsonl.gz or .csv

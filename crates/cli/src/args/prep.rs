@@ -2,6 +2,7 @@
 
 use super::OnBad;
 use clap::{Args, ValueEnum, ValueHint};
+use sememe_text::prep::OnDuplicate;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -58,9 +59,34 @@ pub struct Prep {
     #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
     #[arg(help = "What to do with rows without a key or a text: refuse the source, or drop them and count them")]
     pub on_bad: OnBad,
+    #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
+    #[arg(
+        help = "What to do with several rows of one key: refuse the source, or keep the first or the last and say how many were left out"
+    )]
+    pub on_duplicate: OnDuplicateChoice,
     /// Read everything, show the result, and write nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnDuplicateChoice {
+    /// Stop, naming the key
+    Refuse,
+    /// Keep the first
+    First,
+    /// Keep the last
+    Last,
+}
+
+impl OnDuplicateChoice {
+    pub fn setting(self) -> OnDuplicate {
+        match self {
+            Self::Refuse => OnDuplicate::Refuse,
+            Self::First => OnDuplicate::First,
+            Self::Last => OnDuplicate::Last,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

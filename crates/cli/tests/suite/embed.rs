@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use sememe::io::{OpenOptions, open, read_keys};
 use sememe::{Error, Matrix, Result, RowSource as _};
-use sememe_text::embed::{EmbedOptions, Embedder, Texts, VectorTable, embed};
+use sememe_text::embed::{EmbedCall, EmbedError, EmbedOptions, Embedder, Texts, VectorTable, embed};
 use serde_json::Value;
 
 use crate::cli::{Desk, Run};
@@ -220,22 +220,22 @@ fn every_fault_of_an_endpoint_is_one_error() {
         (status(401, quoting), 1, &["HTTP 401", "***", "--api-key-env"]),
         (status(403, ""), 1, &["HTTP 403", "right one"]),
         (status(404, r#"{"error":"model 'm' not found"}"#), 1, &["model 'm' not found", "/v1/embeddings"]),
-        (status(413, r#"{"error":"batch size 5 > 2"}"#), 1, &["batch size 5 > 2", "--batch-items", "`nano` to `cat`"]),
+        (status(413, r#"{"error":"batch size 5 > 2"}"#), 4, &["batch size 5 > 2", "`nano` to `cat`"]),
         (status(429, quota), 1, &["HTTP 429", "no credit"]),
-        (status(500, "boom\nboom"), 2, &["HTTP 500: boom boom", "tried 2 times"]),
+        (status(500, "boom\nboom"), 7, &["HTTP 500: boom boom", "tried 2 times"]),
         (Reply::Status(307, vec![("location", "http://elsewhere/".into())], String::new()), 1, &["http://elsewhere/"]),
         (Reply::Status(429, vec![("retry-after", "86400".into())], String::new()), 1, &["asks to wait 86400 s"]),
         (Reply::HangUp, 2, &["cannot be reached", "tried 2 times"]),
         (Reply::Half, 2, &["cannot be reached", "tried 2 times"]),
-        (ok("<html>hello"), 1, &["something else than vectors", "<html>hello"]),
-        (ok(r#"{"data":[{"embedding":[1,NaN]}]}"#), 1, &["no finite numbers", "float32"]),
-        (ok(r#"{"data":[{"embedding":[1e99]}]}"#), 1, &["no finite numbers", "`nano` to `cat`"]),
+        (ok("<html>hello"), 4, &["something else than vectors", "<html>hello"]),
+        (ok(r#"{"data":[{"embedding":[1,NaN]}]}"#), 4, &["no finite numbers", "float32"]),
+        (ok(r#"{"data":[{"embedding":[1e99]}]}"#), 4, &["no finite numbers", "`nano` to `cat`"]),
     ];
     for (reply, calls, parts) in cases {
         let played = reply.clone();
         server.play(move |_, _| played.clone());
         fails(&desk, &args, 6, parts);
-        fails(&desk, &args, 6, &["0 of 5 missing texts are kept in `v.sqlite`", "the same command goes on"]);
+        fails(&desk, &args, 6, &["0 of 5 missing texts are kept in `v.sqlite`", "go on with the same command"]);
         let made = server.take();
         assert_eq!(made.len(), 2 * calls, "{parts:?}");
         assert!(made.iter().all(|call| call.authorization.as_deref() == Some("Bearer sk-secret-123")));
@@ -243,7 +243,7 @@ fn every_fault_of_an_endpoint_is_one_error() {
     server.play(move |_, call| ok(short(call)));
     fails(&desk, &args, 6, &["returned 4 vectors for 5 texts"]);
     server.play(|_, _| status(401, "{}"));
-    fails(&desk, &base, 6, &["HTTP 401", "name the environment variable", "--api-key-env"]);
+    fails(&desk, &base, 6, &["HTTP 401", "it may want a key", "--api-key-env"]);
     server.play(|_, _| Reply::Late(Duration::from_secs(3)));
     fails(&desk, &format!("{args} --timeout 0.2"), 6, &["did not answer within 0.2 s", "tried 2 times", "--timeout"]);
     let zeros: Vec<&str> = vec![r#"{"embedding":[0,0]}"#; 5];
@@ -292,8 +292,9 @@ fn what_was_answered_is_kept() {
     desk.file("items.jsonl", &jsonl(&ITEMS));
     let args =
         format!("embed items.jsonl -o v.sqlite --url {} --model m --batch-items 1 --concurrency 1", vectors(&server));
-    run(&desk, &args).fails(6, &["2 of 5 missing texts are kept in `v.sqlite`", "`emacs` to `emacs`"]);
-    assert_eq!(server.count(), 3, "no further batch is begun");
+    run(&desk, &args).fails(6, &["2 of 5 missing texts are kept in `v.sqlite`", "text of `emacs`"]);
+    // And a text that any model can embed.
+    assert_eq!(server.count(), 4, "no further batch is begun");
     server.play(|_, _| Reply::Vectors);
     let done = run(&desk, &args).ok();
     assert!(done.stdout.contains("5 items: 2 up to date, 3 texts embedded in 3 requests"), "{}", done.stdout);
@@ -463,13 +464,13 @@ impl Embedder for Wrong {
     fn model(&self) -> &str {
         self.0
     }
-    fn embed(&self, texts: &[&str]) -> Result<Matrix> {
-        match self.0 {
+    fn embed(&self, texts: &[&str], _: &EmbedCall<'_>) -> Result<Matrix, EmbedError> {
+        Ok(match self.0 {
             "fewer" => Matrix::zeros(texts.len() - 1, 2),
             "flat" => Matrix::zeros(texts.len(), 0),
             "nan" => Matrix::from_vec(texts.len(), 1, vec![f32::NAN; texts.len()]),
             _ => Err(Error::Data("cannot".into())),
-        }
+        }?)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use sememe::RowSource as _;
 use sememe::io::{OpenOptions, open};
-use sememe_text::embed::{Embedder as _, LocalModel};
+use sememe_text::embed::{EmbedCall, Embedder as _, LocalModel};
 use serde_json::json;
 
 use crate::cli::Desk;
@@ -42,7 +42,7 @@ fn the_program_takes_a_folder_in_place_of_an_endpoint() {
     rows.read_rows(7, &mut row).expect("a row");
     let embedder = LocalModel { folder: desk.path("tiny"), ..LocalModel::default() }.open().expect("a model");
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&row), bits(embedder.embed(&[&items(40)[7].1]).expect("a row").row(0)));
+    assert_eq!(bits(&row), bits(embedder.embed(&[&items(40)[7].1], &EmbedCall::default()).expect("a row").row(0)));
     assert_eq!(desk.run(args).json()["kept"], 40);
     let said = desk.run("embed items.jsonl -o w.sqlite --model-folder tiny --pooling cls --model other").ok();
     assert!(said.stdout.contains("40 items") && said.stdout.contains("24 values each"), "{}", said.stdout);

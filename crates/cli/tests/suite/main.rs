@@ -9,6 +9,8 @@ mod docs;
 mod embed;
 #[cfg(feature = "embed")]
 mod embed_local;
+#[cfg(feature = "embed-http")]
+mod embed_parts;
 mod files;
 mod ids_cli;
 mod ids_python;

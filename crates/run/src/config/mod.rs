@@ -129,8 +129,9 @@ impl Config {
         let mut dialogues = self.dialogues.clone()?;
         dialogues.ids = ids;
         if dialogues.source.is_none() {
-            let Prep { source, table, query, key, .. } = &self.prep;
+            let Prep { source, table, query, key, on_duplicate, .. } = &self.prep;
             dialogues.source = Some(source.clone());
+            dialogues.on_duplicate = *on_duplicate;
             (dialogues.table, dialogues.query, dialogues.key) = (table.clone(), query.clone(), key.clone());
         }
         if dialogues.seed == 0 {

@@ -49,6 +49,8 @@ pub struct Embed {
     pub prefix: String,
     /// Divide every vector by its L2 norm.
     pub normalize: bool,
+    /// Go on without the items whose text cannot be embedded; each run tries them again.
+    pub skip_failed: bool,
 }
 
 impl Default for Embed {
@@ -72,6 +74,7 @@ impl Default for Embed {
             retries: 5,
             prefix: String::new(),
             normalize: false,
+            skip_failed: false,
         }
     }
 }
@@ -104,6 +107,7 @@ impl Embed {
             (self.pooling.is_some(), "pooling", folder, "`model_folder`"),
             (self.max_tokens.is_some(), "max_tokens", folder, "`model_folder`"),
             (self.prompt.is_some(), "prompt", folder, "`model_folder`"),
+            (self.skip_failed, "skip_failed", url || folder, "`url` or `model_folder`"),
         ];
         if let Some((_, field, _, way)) = given.iter().find(|(given, _, fits, _)| *given && !fits) {
             return Err(Error::config(*field, format!("is of {way}, which is not set")));

@@ -16,7 +16,7 @@ use sememe::eval::{Churn, measure_churn};
 use sememe::ids::resolve::{self, CodecAlternatives, Cost};
 use sememe::ids::store::{Reuse, Store, open as open_store};
 use sememe::io::{
-    AtomicFile, OpenOptions, each_json_line, is_there, json_bad, open, read_if_there, remove_if_there,
+    AtomicFile, OpenOptions, each_json_line, is_there, json_row, open, read_if_there, remove_if_there,
     write_bytes_atomic,
 };
 use sememe::progress::{Event, check};
@@ -88,7 +88,7 @@ pub(super) fn read(context: &Context<'_>) -> Result<Vec<Line>> {
 pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     each_json_line(path, "IDs are .jsonl", &mut |number, text| {
-        lines.push(serde_json::from_str(text).map_err(|e| json_bad(path, number, &e))?);
+        lines.push(json_row(path, number, text)?);
         Ok(())
     })?;
     Ok(lines)
@@ -118,7 +118,7 @@ pub(super) fn stale(context: &Context<'_>) -> Result<Option<String>> {
 pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     let settings = &context.config.assign;
     let codec = Codec::load(context.at(CODEC))?;
-    let items = items::read(context)?;
+    let items = items::with_vectors(context)?;
     sememe::ids::check_keys(&items.keys)?;
     let rows = open(context.at(embed::ROWS), &OpenOptions::default())?;
     if rows.rows() != items.keys.len() || rows.dims() != codec.dims() {

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Context, Done, Phase, items};
 use sememe::data::{RowSource, first_non_finite};
-use sememe::io::{OpenOptions, RowsWriter, open, read_keys};
+use sememe::io::{OpenOptions, RowsWriter, open, read_keys, remove_if_there};
 use sememe::progress::{Event, check};
 use sememe::{Error, Result};
-use sememe_text::prep::source_keys;
+use sememe_text::prep::{OnDuplicate, source_keys};
 
 /// `[items, dims]`, in the order of prep's items.
 pub(super) const ROWS: &str = "embed/rows.npy";
@@ -79,9 +79,16 @@ fn gather(context: &Context<'_>, vectors: &PathBuf) -> Result<Done> {
             keys.len()
         )));
     }
+    let on_duplicate = context.config.prep.on_duplicate;
     let mut row_of: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
     for (row, key) in keys.iter().enumerate() {
-        if let Some(before) = row_of.insert(key, row) {
+        let before = match (on_duplicate, row_of.get(key.as_str())) {
+            (OnDuplicate::First, Some(_)) => continue,
+            (OnDuplicate::Last, Some(_)) => None,
+            (_, before) => before.copied(),
+        };
+        row_of.insert(key, row);
+        if let Some(before) = before {
             return Err(Error::Data(format!(
                 "rows {before} and {row} of `{}` have the same key `{key}`",
                 place.display()
@@ -101,22 +108,27 @@ fn gather(context: &Context<'_>, vectors: &PathBuf) -> Result<Done> {
     let order: Vec<usize> = items.keys.iter().filter_map(|key| row_of.get(key.as_str()).copied()).collect();
     context.room(Phase::Embed)?;
     let dims = source.dims();
-    copy(context, source.as_ref(), &order)?;
+    let zero = copy(context, source.as_ref(), &order)?;
+    forget_failed(context)?;
     let unused = keys.len() - order.len();
     let mut told = format!("{} vectors of {dims} values", order.len());
     if unused > 0 {
         told.push_str(&format!(", {unused} rows of other items left out"));
     }
-    let facts = json!({ "items": order.len(), "dims": dims, "asked": 0, "unused": unused });
+    if zero > 0 {
+        told.push_str(&format!(", {zero} of them all zero"));
+    }
+    let facts = json!({ "items": order.len(), "dims": dims, "asked": 0, "unused": unused, "zero_vectors": zero });
     Ok(Done { outputs: vec![ROWS.into()], facts, told })
 }
 
-/// Writes rows of a source in another order, normalised if that is asked for.
-fn copy(context: &Context<'_>, source: &dyn RowSource, order: &[usize]) -> Result<()> {
+/// Writes rows of a source in another order, normalised if that is asked for; returns how many of them are all zero.
+fn copy(context: &Context<'_>, source: &dyn RowSource, order: &[usize]) -> Result<usize> {
     let dims = source.dims();
     let normalize = context.config.embed.normalize;
     context.observer.event(Event::Phase { name: "embed", total: Some(order.len() as u64), unit: "vectors" });
     let mut writer = RowsWriter::create(context.at(ROWS), order.len(), dims)?;
+    let mut zero = 0;
     let piece = (PIECE_VALUES / dims.max(1)).max(1);
     let mut values = vec![0.0f32; piece.min(order.len().max(1)) * dims];
     for (part, rows) in order.chunks(piece).enumerate() {
@@ -148,10 +160,17 @@ fn copy(context: &Context<'_>, source: &dyn RowSource, order: &[usize]) -> Resul
                 )));
             }
         }
+        zero += values.chunks(dims.max(1)).filter(|row| row.iter().all(|value| *value == 0.0)).count();
         writer.write(values)?;
         context.observer.event(Event::Advance { done: ((part * piece) + rows.len()) as u64 });
     }
-    writer.finish()
+    writer.finish()?;
+    Ok(zero)
+}
+
+/// Every item has a vector now.
+fn forget_failed(context: &Context<'_>) -> Result<()> {
+    remove_if_there(context.at(items::FAILED))
 }
 
 /// The model of a folder, as the configuration has it; opened once a run, as that hashes all its weights.
@@ -238,17 +257,36 @@ fn ask(context: &Context<'_>) -> Result<Done> {
         concurrency: settings.concurrency,
         normalize: settings.normalize,
         prefix: settings.prefix.clone(),
+        skip_failed: settings.skip_failed,
         ..EmbedOptions::default()
     };
     let report = embed(&texts, embedder, &table, &options, context.observer)?;
-    export(&texts, &table, &context.at(ROWS), None)?;
+    let failed: Vec<&str> = report.failed.iter().map(|failed| failed.key.as_str()).collect();
+    let texts = texts.without(&failed);
+    let exported = export(&texts, &table, &context.at(ROWS), None)?;
+    let mut outputs = vec![PathBuf::from(ROWS)];
+    let mut without = String::new();
+    if let Some(first) = report.failed.first() {
+        without = format!("; {} items have no vector, the first is `{}`: {}", failed.len(), first.key, first.problem);
+        let line = |failed| serde_json::to_string(failed).map(|line| format!("{line}\n"));
+        let lines: String =
+            report.failed.iter().map(line).collect::<Result<_, _>>().map_err(|e| Error::Data(e.to_string()))?;
+        sememe::io::write_bytes_atomic(context.at(items::FAILED), lines.as_bytes())?;
+        outputs.push(items::FAILED.into());
+    } else {
+        forget_failed(context)?;
+    }
+    let zero = match exported.zero_vectors {
+        0 => String::new(),
+        zero => format!("; {zero} of {} vectors are all zero", report.items),
+    };
     let note = embedder.note().map(|note| format!("; {note}")).unwrap_or_default();
     let told = format!(
-        "{} vectors of {} values: {} asked for in {} calls, {} up to date{note}",
+        "{} vectors of {} values: {} asked for in {} calls, {} up to date{note}{zero}{without}",
         report.items, report.dims, report.asked, report.calls, report.kept
     );
     let facts = serde_json::to_value(&report).map_err(|e| Error::Data(e.to_string()))?;
-    Ok(Done { outputs: vec![ROWS.into()], facts, told })
+    Ok(Done { outputs, facts, told })
 }
 
 #[cfg(not(any(feature = "embed", feature = "embed-http")))]

@@ -1,11 +1,17 @@
 //! What phase prep wrote, read back.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::Context;
 use super::prep::ITEMS;
-use sememe::io::{each_json_line, json_bad};
+use sememe::io::{each_json_line, is_there, json_row};
 use sememe::{Error, Result};
+
+/// Items whose text cannot be embedded, with the reason; there only if there are some.
+pub(super) const FAILED: &str = "embed/failed.jsonl";
 
 /// Items in the order of their keys' bytes.
 #[derive(Debug, Default)]
@@ -14,6 +20,11 @@ pub(super) struct Items {
     pub(super) texts: Vec<String>,
     /// Empty if the configuration names no field for titles.
     pub(super) titles: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    key: String,
 }
 
 #[derive(Deserialize)]
@@ -27,7 +38,7 @@ pub(super) fn read(context: &Context<'_>) -> Result<Items> {
     let path = context.at(ITEMS);
     let mut items = Items::default();
     each_json_line(&path, "items are .jsonl", &mut |number, text| {
-        let line: Line = serde_json::from_str(text).map_err(|e| json_bad(&path, number, &e))?;
+        let line: Line = json_row(&path, number, text)?;
         items.keys.push(line.id);
         items.texts.push(line.text);
         items.titles.extend(line.title);
@@ -37,4 +48,31 @@ pub(super) fn read(context: &Context<'_>) -> Result<Items> {
         return Err(Error::format(path, "has titles on some lines only; run prep again"));
     }
     Ok(items)
+}
+
+/// The items that have a vector, in the order of the rows.
+pub(super) fn with_vectors(context: &Context<'_>) -> Result<Items> {
+    let mut items = read(context)?;
+    let path = context.at(FAILED);
+    if !is_there(&path)? {
+        return Ok(items);
+    }
+    let mut failed = HashSet::new();
+    each_json_line(&path, "items without a vector are .jsonl", &mut |number, text| {
+        failed.insert(json_row::<Failed>(&path, number, text)?.key);
+        Ok(())
+    })?;
+    let keep: Vec<bool> = items.keys.iter().map(|key| !failed.contains(key)).collect();
+    for list in [&mut items.keys, &mut items.texts, &mut items.titles] {
+        // Titles may be none at all.
+        let mut keep = keep.iter();
+        list.retain(|_| keep.next().copied().unwrap_or(true));
+    }
+    Ok(items)
+}
+
+/// The file of items without a vector, for the inputs of a phase, if there is one.
+pub(super) fn failed(context: &Context<'_>) -> Result<Option<(&'static str, PathBuf)>> {
+    let path = context.at(FAILED);
+    Ok(is_there(&path)?.then_some(("the items without a vector", path)))
 }

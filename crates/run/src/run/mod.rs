@@ -227,6 +227,9 @@ impl Context<'_> {
             };
             out.insert(name.to_owned(), artifact);
         }
+        if let (Phase::Assign | Phase::Tokenize | Phase::Report, Some((name, path))) = (phase, items::failed(self)?) {
+            out.extend(self.hashes.of(&path)?.map(|artifact| (name.to_owned(), artifact)));
+        }
         Ok(out)
     }
 
@@ -268,6 +271,7 @@ impl Context<'_> {
         }
         match phase {
             Phase::Assign => assign::stale(self),
+            Phase::Embed if items::failed(self)?.is_some() => Ok(Some("some texts could not be embedded".into())),
             _ => Ok(None),
         }
     }

@@ -42,6 +42,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     for (count, what) in [
         (report.without_key, "without a key"),
         (report.without_text, "without a text"),
+        (report.duplicate_keys, "with the key of another"),
         (report.over_limit, "over the limit"),
         (report.shortened, "shortened"),
         (report.duplicates, "with another item's text"),

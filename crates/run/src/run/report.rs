@@ -68,7 +68,7 @@ fn table(lines: &[Line], levels: usize, of: impl Fn(&Line) -> &[u32]) -> Result<
 pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     let codec = Codec::load(context.at(CODEC))?;
     let sizes = codec.codebook_sizes();
-    let items = items::read(context)?;
+    let items = items::with_vectors(context)?;
     let lines = assign::read(context)?;
     let rows = open(context.at(embed::ROWS), &OpenOptions::default())?;
     // What the codec gives, and what the IDs have become of it.

@@ -106,7 +106,7 @@ struct IdLine<'a> {
 pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     let codec = Codec::load(context.at(CODEC))?;
     let sizes = codec.codebook_sizes();
-    let items = items::read(context)?;
+    let items = items::with_vectors(context)?;
     let lines = assign::read(context)?;
     if let Some(other) = items.keys.iter().zip(&lines).position(|(key, line)| *key != line.id) {
         return Err(Error::format(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Task, Templates, Turn};
-use crate::prep::Template;
+use crate::prep::{Template, has};
 use sememe::{Error, Result};
 
 /// What a field of a template stands for.
@@ -90,7 +90,7 @@ impl Parsed {
 
     fn slots(&self, template: &Template, there: &[String], read: &mut Vec<String>) -> Result<Vec<Slot>, String> {
         let mut bind = |name: &str| {
-            if !there.iter().any(|field| field == name) {
+            if !has(there, name) {
                 return Err(name.to_owned());
             }
             let at = read.iter().position(|field| field == name).unwrap_or(read.len());
@@ -155,8 +155,7 @@ pub(super) fn bind(
             let problem = if lenient {
                 let want = "the starter templates want a field `title` or `text`";
                 format!(
-                    "{want}, and `{}` has neither; {}. Write templates of your own, \
-                         `sememe dialogues --print-templates` shows how",
+                    "{want}, and `{}` has neither; {}. Write templates of your own, as `Templates::starter` has them",
                     source.display(),
                     list(there)
                 )

@@ -1,6 +1,7 @@
 //! The items that have an ID, with the fields that templates take, and what users did with them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -9,7 +10,7 @@ use super::bind::{Bound, bind};
 use super::ids;
 use super::report::{DialoguesReport, InputHashes, hex};
 use super::{Dialogues, Task, Templates};
-use crate::prep::{Cleaning, Prep, source};
+use crate::prep::{Cleaning, OnDuplicate, Prep, source};
 use sememe::data::Sequences;
 use sememe::io::{EventItem, read_events};
 use sememe::progress::{Event, Observer, check};
@@ -21,6 +22,14 @@ pub(super) struct Item {
     pub(super) id: String,
     /// Cleaned, in the order of the fields that are read.
     pub(super) values: Vec<String>,
+}
+
+/// A row of the catalogue.
+enum Row {
+    Item(Item),
+    WithoutId(String),
+    /// A later one has its key.
+    Replaced,
 }
 
 /// What examples are made from.
@@ -74,21 +83,52 @@ pub(super) fn read(
             first_without_key.get_or_insert(row);
             return Ok(());
         }
-        if let Some(first) = rows.insert(key.clone(), row) {
-            let problem = format!("rows {first} and {row} have the same key `{key}`; every item needs its own");
-            return Err(Error::format(path, problem));
-        }
-        let Some(id) = ids.of(&key, at) else {
-            report.without_id += 1;
-            if report.first_without_id.len() < 5 {
-                report.first_without_id.push(key);
+        match rows.entry(key.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert((row, items.len()));
             }
-            return Ok(());
-        };
-        let values = values[1..].iter().map(|value| cleaning.apply(value)).collect();
-        items.push(Item { key, id: id.to_owned(), values });
+            Entry::Occupied(mut entry) => {
+                let (first, place) = *entry.get();
+                report.duplicate_keys += 1;
+                match dialogues.on_duplicate {
+                    OnDuplicate::Refuse => {
+                        let problem = format!(
+                            "rows {first} and {row} have the same key `{key}`; every item needs its own, or keep one of them \
+                             with `on_duplicate = \"first\"` or `\"last\"`"
+                        );
+                        return Err(Error::format(path, problem));
+                    }
+                    OnDuplicate::First => return Ok(()),
+                    OnDuplicate::Last => {
+                        items[place] = Row::Replaced;
+                        entry.insert((row, items.len()));
+                    }
+                }
+            }
+        }
+        items.push(match ids.of(&key, at) {
+            Some(id) => {
+                let values = values[1..].iter().map(|value| cleaning.apply(value)).collect();
+                Row::Item(Item { id: id.to_owned(), key, values })
+            }
+            None => Row::WithoutId(key),
+        });
         Ok(())
     })?;
+    let mut found = Vec::with_capacity(items.len());
+    for row in items {
+        match row {
+            Row::Item(item) => found.push(item),
+            Row::WithoutId(key) => {
+                report.without_id += 1;
+                if report.first_without_id.len() < 5 {
+                    report.first_without_id.push(key);
+                }
+            }
+            Row::Replaced => {}
+        }
+    }
+    let mut items = found;
     report.rows = number as usize;
     report.items = items.len();
     report.ids_without_item = ids.len() - items.len();
@@ -128,13 +168,13 @@ fn refuse(
     }
     if let Some(first) = first_without_key {
         return Err(Error::Data(format!(
-            "{} of {rows} items of `{place}` have no key in `{}`, the first is {first}; without `--strict` (in a file `strict = true`) they are left out",
+            "{} of {rows} items of `{place}` have no key in `{}`, the first is {first}; without `strict` they are left out",
             report.without_key, dialogues.key
         )));
     }
     if let Some(first) = report.first_without_id.first() {
         return Err(Error::Data(format!(
-            "{} of {rows} items of `{place}` have no ID in `{ids}`, the first is `{first}`; without `--strict` (in a file `strict = true`) they are left out",
+            "{} of {rows} items of `{place}` have no ID in `{ids}`, the first is `{first}`; without `strict` they are left out",
             report.without_id
         )));
     }
@@ -149,7 +189,7 @@ fn histories(
 ) -> Result<(Sequences, Vec<String>)> {
     // Sorted by key already, but a map spares a search an event.
     let by_key: HashMap<&str, u32> = items.iter().zip(0..).map(|(item, at)| (item.key.as_str(), at)).collect();
-    let file = read_events(path, &|item| match item {
+    let file = read_events(path, &dialogues.event_fields, &|item| match item {
         EventItem::Text(key) => by_key.get(key).copied(),
         EventItem::Number(key) => by_key.get(key.to_string().as_str()).copied(),
     })?;
@@ -160,7 +200,7 @@ fn histories(
         Some(first) if dialogues.strict => Err(Error::format(
             path,
             format!(
-                "{} of {} events name an item that has no ID, the first is {first}; without `--strict` (in a file `strict = true`) they are left out",
+                "{} of {} events name an item that has no ID, the first is {first}; without `strict` they are left out",
                 file.unknown,
                 file.unknown + report.events as u64
             ),

@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::BufReader;
 use std::path::Path;
 
-use serde_json::Value;
-
-use sememe::io::{Window, csv_bad, each_json_line, extension, json_bad};
+use sememe::io::{CsvRows, JsonObject, JsonValue, each_json_object, text_extension};
 use sememe::{Error, Result};
 
 /// The IDs of a file.
@@ -38,18 +35,19 @@ impl Ids {
 
 const FORMS: &str = "expected `id` and `semantic_id`, or what `sememe format` or `sememe export` writes: `row` and `id`, or `id` and `items`";
 
-/// Reads IDs from `.jsonl`, `.jsonl.gz` or `.csv`:
+/// Reads IDs from `.jsonl`, `.csv` or `.tsv`, or one of them in a `.gz`:
 ///
 /// - `{"id": key, "semantic_id": text}`;
 /// - `{"row": number, "id": text}`, as `sememe format` writes it;
 /// - `{"id": text, "items": [key, …]}`, as `sememe export` does, in JSON only.
 pub(super) fn read(path: &Path) -> Result<Ids> {
     let mut file = File { path, keys: HashMap::new(), rows: HashMap::new() };
-    match extension(path).as_str() {
-        "csv" => from_csv(&mut file)?,
-        "jsonl" | "gz" => from_json(&mut file)?,
+    match text_extension(path).as_str() {
+        "csv" | "tsv" => from_csv(&mut file)?,
+        "jsonl" | "ndjson" => each_json_object(path, &mut |line, object| from_json(&mut file, line, object))?,
         other => {
-            return Err(Error::format(path, format!("IDs are read from .jsonl, .jsonl.gz or .csv, got `.{other}`")));
+            let problem = format!("IDs are read from .jsonl, .csv or .tsv, or one in a .gz, got `.{other}`");
+            return Err(Error::format(path, problem));
         }
     }
     match (file.keys.is_empty(), file.rows.is_empty()) {
@@ -92,62 +90,47 @@ impl File<'_> {
     }
 }
 
-fn from_json(file: &mut File<'_>) -> Result<()> {
-    each_json_line(file.path, "IDs are read from .jsonl, .jsonl.gz or .csv", &mut |number, text| {
-        let value: Value = serde_json::from_str(text).map_err(|e| json_bad(file.path, number, &e))?;
-        let Value::Object(line) = value else { return Err(file.bad(number, "expected an object")) };
-        match (line.get("semantic_id"), line.get("id"), line.get("items"), line.get("row")) {
-            (Some(id), Some(key), _, _) => {
-                let id = if id.is_null() { Some("") } else { id.as_str() };
-                let id = id.ok_or_else(|| file.bad(number, "`semantic_id` is no text"))?;
-                let key = named(key).ok_or_else(|| file.bad(number, "`id` is neither text nor a whole number"))?;
-                file.key(number, key, id.to_owned())
-            }
-            (None, Some(Value::String(id)), Some(Value::Array(keys)), _) => {
-                for key in keys {
-                    let key = named(key).ok_or_else(|| file.bad(number, format_args!("item {key} is no key")))?;
-                    file.key(number, key, id.clone())?;
-                }
-                Ok(())
-            }
-            (None, Some(Value::String(id)), None, Some(Value::Number(row))) if row.is_u64() => {
-                file.row(number, row.as_u64().unwrap_or_default(), id.clone())
-            }
-            _ => {
-                let names: Vec<&str> = line.keys().take(20).map(String::as_str).collect();
-                Err(file.bad(number, format_args!("{FORMS}; it holds `{}`", names.join("`, `"))))
-            }
+fn from_json(file: &mut File<'_>, line: u64, object: &JsonObject<'_>) -> Result<()> {
+    let get = |name: &str| object.get(name).map_err(|problem| file.bad(line, format_args!("`{name}` is {problem}")));
+    match (get("semantic_id")?, get("id")?, get("items")?, get("row")?) {
+        (Some(id), Some(key), _, _) => {
+            let id = match id {
+                JsonValue::Text(id) => id,
+                JsonValue::Null => String::new(),
+                other => return Err(file.bad(line, format_args!("`semantic_id` is {}, expected text", other.kind()))),
+            };
+            let key = key.as_key().ok_or_else(|| file.bad(line, "`id` is neither text nor a whole number"))?;
+            file.key(line, key.to_owned(), id)
         }
-    })
-}
-
-/// A key: text, or a whole number as its digits.
-fn named(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(n) if n.is_u64() || n.is_i64() => Some(n.to_string()),
-        _ => None,
+        (None, Some(JsonValue::Text(id)), Some(JsonValue::List(keys)), _) => {
+            for key in keys {
+                let key = key.value().map_err(|problem| file.bad(line, format_args!("a key is {problem}")))?;
+                let Some(key) = key.as_key() else {
+                    return Err(file.bad(line, format_args!("an item is {}, which is no key", key.kind())));
+                };
+                file.key(line, key.to_owned(), id.clone())?;
+            }
+            Ok(())
+        }
+        (None, Some(JsonValue::Text(id)), None, Some(JsonValue::Integer(row))) if row.parse::<u64>().is_ok() => {
+            file.row(line, row.parse().unwrap_or_default(), id)
+        }
+        _ => Err(file.bad(line, format_args!("{FORMS}; it holds {}", object.listed()))),
     }
 }
 
 fn from_csv(file: &mut File<'_>) -> Result<()> {
-    let w = Window::open(file.path)?;
-    let mut reader = csv::Reader::from_reader(BufReader::with_capacity(1 << 16, w.reader()));
-    let headers = reader.headers().map_err(|e| csv_bad(file.path, &e))?.clone();
-    let at = |name: &str| headers.iter().position(|h| h == name);
-    let (name, id, by_key) = match (at("semantic_id"), at("id"), at("row")) {
+    let mut rows = CsvRows::open(file.path)?;
+    let (name, id, by_key) = match (rows.find("semantic_id"), rows.find("id"), rows.find("row")) {
         (Some(id), Some(key), _) => (key, id, true),
         (None, Some(id), Some(row)) => (row, id, false),
         _ => {
-            let names: Vec<&str> = headers.iter().take(20).collect();
             let want = "needs columns `id` and `semantic_id`, or `row` and `id` as `sememe format` writes them";
-            return Err(Error::format(file.path, format!("{want}; it holds `{}`", names.join("`, `"))));
+            return Err(rows.missing(want));
         }
     };
-    let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(|e| csv_bad(file.path, &e))? {
-        let line = record.position().map_or(0, csv::Position::line);
-        let [name, id] = [name, id].map(|column| record.get(column).unwrap_or_default());
+    while let Some(found) = rows.next_row()? {
+        let (line, [name, id]) = (found.line(), [name, id].map(|column| found.get(column)));
         if by_key {
             file.key(line, name.to_owned(), id.to_owned())?;
         } else {

@@ -21,7 +21,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::prep::Unicode;
+use crate::prep::{OnDuplicate, Unicode};
+use sememe::io::EventFields;
 use sememe::progress::Observer;
 use sememe::{Error, Result};
 
@@ -68,6 +69,8 @@ pub struct Dialogues {
     pub query: Option<String>,
     /// The catalogue's field with each item's key.
     pub key: String,
+    /// What becomes of rows of the catalogue that have one key.
+    pub on_duplicate: OnDuplicate,
     /// Whether HTML in fields becomes text.
     pub html: bool,
     /// Unicode's normal form of fields.
@@ -76,6 +79,8 @@ pub struct Dialogues {
     pub list_separator: String,
     /// What users did, for [`Task::NextItem`], as [`read_events`](sememe::io::read_events) reads it; items by their keys.
     pub events: Option<PathBuf>,
+    /// What the fields of events are called, where that is not usual.
+    pub event_fields: EventFields,
     /// What is said.
     pub templates: TemplateSource,
     /// Which tasks; without it all that there are templates and inputs for.
@@ -118,10 +123,12 @@ impl Default for Dialogues {
             table: None,
             query: None,
             key: "id".into(),
+            on_duplicate: OnDuplicate::Refuse,
             html: true,
             unicode: Unicode::Nfc,
             list_separator: ", ".into(),
             events: None,
+            event_fields: EventFields::default(),
             templates: TemplateSource::Starter,
             tasks: None,
             form: Form::Messages,
@@ -207,8 +214,12 @@ impl Dialogues {
                 return Err(Error::config("events", "are for the task `next_item`, which `tasks` does not name"));
             }
         }
-        for (name, given) in [("hold_out", self.hold_out > 0), ("examples_per_user", self.examples_per_user.is_some())]
-        {
+        self.event_fields.validate()?;
+        for (name, given) in [
+            ("hold_out", self.hold_out > 0),
+            ("examples_per_user", self.examples_per_user.is_some()),
+            ("event_fields", self.event_fields != EventFields::default()),
+        ] {
             if given && self.events.is_none() {
                 return Err(Error::config(name, "is of users' events; give them as `events`"));
             }

@@ -18,6 +18,8 @@ pub struct DialoguesReport {
     pub items: usize,
     /// Rows left out for want of a key.
     pub without_key: usize,
+    /// Rows left out, as another one has their key.
+    pub duplicate_keys: usize,
     /// Items left out for want of an ID.
     pub without_id: usize,
     /// The keys of the first of them, five at most.

@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::Embedder;
-use super::run::EmbedOptions;
+use super::embedder::Embedder;
+use super::options::EmbedOptions;
 
 /// SHA-256 of a text and of everything that makes its vector.
 pub(super) type Content = [u8; 32];

@@ -9,7 +9,8 @@ use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
 use super::answer::{out_of_credit, start, vectors, words};
-use super::{Embedder, retry};
+use super::embedder::{EmbedCall, EmbedError, Embedder};
+use super::retry;
 use sememe::data::Matrix;
 use sememe::{Error, Result};
 
@@ -136,7 +137,7 @@ impl Endpoint {
             .max_idle_connections_per_host(256)
             .build()
             .new_agent();
-        Ok(EndpointEmbedder { endpoint: self, url, agent, leaving: AtomicBool::new(false) })
+        Ok(EndpointEmbedder { endpoint: self, url, agent, answered: AtomicBool::new(false) })
     }
 }
 
@@ -148,9 +149,7 @@ fn full_url(given: &str) -> Result<String> {
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let host = path.split('/').next().unwrap_or_default();
     if host.contains('@') {
-        return bad(
-            "holds a name or password; give a key by the environment variable that `--api-key-env` names".into()
-        );
+        return bad("holds a name or password; give a key as `api_key`".into());
     }
     if host.is_empty() || !given.bytes().all(|b| b.is_ascii_graphic()) || given.contains('#') {
         return bad(format!("`{}` is no address", start(given.as_bytes())));
@@ -166,14 +165,19 @@ pub struct EndpointEmbedder {
     endpoint: Endpoint,
     url: String,
     agent: Agent,
-    leaving: AtomicBool,
+    /// Whether it ever gave vectors.
+    answered: AtomicBool,
 }
 
 /// Why a try came to nothing.
 enum Trouble {
     /// Another try may help, after so long if the server says.
     Passing(String, Option<Duration>),
-    /// None will.
+    /// The server is at fault, or one of the texts: another try may help, or fewer texts.
+    Inner(String, Option<Duration>),
+    /// It does not take these texts, or not so many; fewer may help.
+    Texts(String),
+    /// Nothing will help.
     Lasting(String),
 }
 
@@ -206,20 +210,19 @@ impl EndpointEmbedder {
         let wait = retry::asked(millis.as_deref(), after.as_deref(), SystemTime::now());
         Err(match status {
             429 if out_of_credit(&body) => Trouble::Lasting(problem),
-            408 | 429 | 500..=599 => Trouble::Passing(problem, wait),
-            401 | 403 if self.endpoint.api_key.is_none() => Trouble::Lasting(format!(
-                "{problem}; name the environment variable that holds its key with `--api-key-env`"
-            )),
-            401 | 403 => {
-                Trouble::Lasting(format!("{problem}; is the key in the variable of `--api-key-env` the right one?"))
+            500 => Trouble::Inner(problem, wait),
+            408 | 429 | 501..=599 => Trouble::Passing(problem, wait),
+            // A gate in front of it looks into texts.
+            403 if self.answered.load(Ordering::Relaxed) => Trouble::Texts(problem),
+            401 | 403 if self.endpoint.api_key.is_none() => {
+                Trouble::Lasting(format!("{problem}; it may want a key, which is given as `api_key`"))
             }
+            401 | 403 => Trouble::Lasting(format!("{problem}; is the `api_key` the right one?")),
             404 => Trouble::Lasting(format!(
                 "{problem}; does it serve the model `{}`, and is its base that of `/v1/embeddings`?",
                 self.endpoint.model
             )),
-            400 | 413 | 422 => {
-                Trouble::Lasting(format!("{problem}; if a batch or a text is too long for it, lower `--batch-items`"))
-            }
+            400 | 413 | 422 | 424 => Trouble::Texts(problem),
             300..=399 => {
                 Trouble::Lasting(format!("{problem}; give the address that it points to, {}", to.unwrap_or_default()))
             }
@@ -233,7 +236,7 @@ impl EndpointEmbedder {
             ureq::Error::Timeout(_) => {
                 let limit = self.endpoint.timeout.as_secs_f64();
                 Trouble::Passing(
-                    format!("did not answer within {limit} s; raise `--timeout` or lower `--batch-items`"),
+                    format!("did not answer within {limit} s; raise `timeout` or lower `batch_items`"),
                     None,
                 )
             }
@@ -244,18 +247,18 @@ impl EndpointEmbedder {
                 Trouble::Passing(format!("cannot be reached, or broke off ({e}); is it running?"), None)
             }
             ureq::Error::BodyExceedsLimit(limit) => {
-                Trouble::Lasting(format!("answered with more than {limit} bytes; lower `--batch-items`"))
+                Trouble::Texts(format!("answered with more than {limit} bytes; lower `batch_items`"))
             }
             other => Trouble::Lasting(format!("cannot be asked: {other}")),
         }
     }
 
     /// Waits, unless the run ends.
-    fn rest(&self, wait: Duration) -> Result<()> {
+    fn rest(wait: Duration, call: &EmbedCall<'_>) -> Result<(), EmbedError> {
         let begun = Instant::now();
         loop {
-            if self.leaving.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted(String::new()));
+            if call.stopped() {
+                return Err(EmbedError::All(Error::Interrupted(String::new())));
             }
             let left = wait.saturating_sub(begun.elapsed());
             if left.is_zero() {
@@ -288,7 +291,7 @@ impl Embedder for EndpointEmbedder {
         serde_json::json!({ "dimensions": self.endpoint.dimensions, "extra": self.endpoint.extra }).to_string()
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Matrix> {
+    fn embed(&self, texts: &[&str], call: &EmbedCall<'_>) -> Result<Matrix, EmbedError> {
         let mut request = self.endpoint.extra.clone();
         request.insert("model".into(), self.endpoint.model.clone().into());
         request.insert("input".into(), texts.iter().copied().map(Value::from).collect());
@@ -296,47 +299,53 @@ impl Embedder for EndpointEmbedder {
             request.insert("dimensions".into(), dims.into());
         }
         let request = serde_json::to_vec(&request).map_err(|e| Error::Data(format!("a text cannot be sent: {e}")))?;
+        let of_texts = |problem: &str| EmbedError::Texts(self.refuse(problem));
+        let of_all = |problem: &str| EmbedError::All(self.refuse(problem));
         let mut tries = 0u32;
         let body = loop {
-            self.rest(Duration::ZERO)?;
+            Self::rest(Duration::ZERO, call)?;
             tries += 1;
-            let (problem, asked) = match self.once(&request) {
+            let (problem, asked, inner) = match self.once(&request) {
                 Ok(body) => break body,
-                Err(Trouble::Lasting(problem)) => return Err(self.refuse(&problem)),
-                Err(Trouble::Passing(problem, asked)) => (problem, asked),
+                Err(Trouble::Lasting(problem)) => return Err(of_all(&problem)),
+                Err(Trouble::Texts(problem)) => return Err(of_texts(&problem)),
+                // Smaller parts tell more than the same again.
+                Err(Trouble::Inner(problem, _)) if call.is_part() => return Err(of_texts(&problem)),
+                Err(Trouble::Inner(problem, asked)) => (problem, asked, true),
+                Err(Trouble::Passing(problem, asked)) => (problem, asked, false),
             };
             if tries > self.endpoint.retries {
                 let often = if tries > 1 { format!(", tried {tries} times") } else { String::new() };
-                return Err(self.refuse(&format!("{problem}{often}")));
+                let problem = format!("{problem}{often}");
+                return Err(if inner { of_texts(&problem) } else { of_all(&problem) });
             }
             if let Some(wait) = asked.filter(|wait| *wait > self.endpoint.longest_wait) {
                 let (wait, most) = (wait.as_secs(), self.endpoint.longest_wait.as_secs());
-                return Err(self.refuse(&format!("{problem}; it asks to wait {wait} s, at most {most} s are waited")));
+                return Err(of_all(&format!("{problem}; it asks to wait {wait} s, at most {most} s are waited")));
             }
             let wait = asked.unwrap_or_else(|| retry::backoff(self.endpoint.backoff, tries));
             tracing::warn!(
                 "{}",
                 self.hide(&format!("`{}` {problem}; try {} in {:.1} s", self.url, tries + 1, wait.as_secs_f64()))
             );
-            self.rest(wait)?;
+            Self::rest(wait, call)?;
         };
-        let matrix = vectors(&body, texts.len()).map_err(|problem| self.refuse(&problem))?;
+        let matrix = vectors(&body, texts.len()).map_err(|problem| of_texts(&problem))?;
         match self.endpoint.dimensions {
             Some(dims) if dims != matrix.dims() => {
                 let got = matrix.dims();
-                Err(self.refuse(&format!(
-                    "returned vectors of {got} values, `--dimensions` asks for {dims}; the model may not shorten them"
+                Err(of_all(&format!(
+                    "returned vectors of {got} values, `dimensions` asks for {dims}; the model may not shorten them"
                 )))
             }
-            _ => Ok(matrix),
+            _ => {
+                self.answered.store(true, Ordering::Relaxed);
+                Ok(matrix)
+            }
         }
     }
 
     fn fault(&self, problem: String) -> Error {
         Error::Endpoint(problem)
-    }
-
-    fn give_up(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
     }
 }

@@ -3,24 +3,32 @@
 use std::path::Path;
 
 use super::input::Texts;
-use super::table::{Open, VectorTable};
+use super::table::{ReadTable, VectorTable};
 use sememe::data::{RowSource, first_non_finite};
 use sememe::io::{OpenOptions, RowsWriter, open, read_bytes_capped, write_bytes_atomic};
 use sememe::{Error, Result};
 
+/// What [`export`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Whether the rows were written; not if they were there already.
+    pub written: bool,
+    /// Vectors whose values are all zero, which say nothing of their items.
+    pub zero_vectors: usize,
+}
+
 /// Writes the vectors of items, in their order, as `.npy` or `.safetensors`, and their keys as JSONL with the field `id`, as
-/// `train`, `assign` and the other verbs take them. A file that says the same already is left alone; returns whether the rows were
-/// written. Reads the table twice, O(items · dims), a row in memory at a time.
+/// `train`, `assign` and the other verbs take them. A file that says the same already is left alone. Reads the table twice, O(items · dims), a row in memory at a time.
 ///
 /// # Errors
 /// [`Error::Store`] for an item without a vector; [`Error::Data`] for one that holds NaN or infinity or has another number of values
 /// than the first; and what the system returns. Neither file is changed then.
-pub fn export(texts: &Texts, target: &VectorTable, rows: &Path, keys: Option<&Path>) -> Result<bool> {
-    let Some(table) = Open::existing(target, &texts.keys)? else {
+pub fn export(texts: &Texts, target: &VectorTable, rows: &Path, keys: Option<&Path>) -> Result<Exported> {
+    let Some(table) = ReadTable::existing(target, &texts.keys)? else {
         let place = target.path.display();
-        return Err(Error::Store(format!("`{place}` has no table `{}`; `sememe embed` fills it", target.table)));
+        return Err(Error::Store(format!("`{place}` has no table `{}`; embed into it first", target.table)));
     };
-    let mut dims = 0;
+    let (mut dims, mut zero_vectors) = (0, 0);
     let mut values: Vec<f32> = Vec::new();
     let mut old: Option<Box<dyn RowSource>> =
         if rows.exists() { open(rows, &OpenOptions::default()).ok() } else { None };
@@ -39,10 +47,11 @@ pub fn export(texts: &Texts, target: &VectorTable, rows: &Path, keys: Option<&Pa
         }
         if first_non_finite(&values, dims).is_some() {
             return Err(Error::Data(format!(
-                "the vector of `{key}` in `{}` holds NaN or infinity; `--rebuild` asks for all again",
+                "the vector of `{key}` in `{}` holds NaN or infinity; `rebuild` asks for all again",
                 target.table
             )));
         }
+        zero_vectors += usize::from(values.iter().all(|value| *value == 0.0));
         // A file that cannot be read is replaced.
         let same =
             old.as_ref().is_some_and(|old| old.read_rows(at, &mut there).is_ok() && bits(&there).eq(bits(&values)));
@@ -70,7 +79,7 @@ pub fn export(texts: &Texts, target: &VectorTable, rows: &Path, keys: Option<&Pa
             write_bytes_atomic(path, lines.as_bytes())?;
         }
     }
-    Ok(changed)
+    Ok(Exported { written: changed, zero_vectors })
 }
 
 fn bits(values: &[f32]) -> impl Iterator<Item = u32> + '_ {

@@ -1,12 +1,14 @@
 //! Items with their texts, from an SQLite table or a file.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::schema::{columns, failed, has, is_database, listed, open, quoted, tables};
+use super::schema::{columns, failed, has, is_database, listed, open_to_read, quoted, tables};
+use crate::prep::OnDuplicate;
 use sememe::ids::check_keys;
 use sememe::io::{read_keys, read_labels, read_titles};
 use sememe::{Error, Result};
@@ -28,6 +30,8 @@ pub struct TextSource {
     pub limit: Option<usize>,
     /// Leave out items without a text, rather than refuse them.
     pub skip_empty: bool,
+    /// What becomes of items that have one key.
+    pub on_duplicate: OnDuplicate,
     /// How long another process may hold a database.
     pub patience: Duration,
 }
@@ -44,6 +48,7 @@ impl TextSource {
             prepared_at: "prepared_at".into(),
             limit: None,
             skip_empty: false,
+            on_duplicate: OnDuplicate::Refuse,
             patience: Duration::from_secs(30),
         }
     }
@@ -70,12 +75,13 @@ impl TextSource {
     /// [`Error::Store`] for a database that is locked; and what the system returns.
     pub fn read(&self) -> Result<Texts> {
         let mut texts = if self.is_database()? { self.read_database()? } else { self.read_file()? };
+        texts.choose(self.on_duplicate);
         check_keys(&texts.keys).map_err(|e| Error::Data(format!("`{}`: {e}", self.path.display())))?;
         let empty = |text: &String| text.trim().is_empty();
         let without: Vec<usize> = (0..texts.keys.len()).filter(|i| empty(&texts.texts[*i])).collect();
         if let (Some(first), false) = (without.first(), self.skip_empty) {
             return Err(Error::Data(format!(
-                "{} of {} items in `{}` have no text in `{}`, the first is `{}`; leave them out with `--skip-empty`",
+                "{} of {} items in `{}` have no text in `{}`, the first is `{}`; leave them out with `source.skip_empty`",
                 without.len(),
                 texts.keys.len(),
                 self.path.display(),
@@ -86,9 +92,7 @@ impl TextSource {
         if !without.is_empty() {
             texts.skipped = without.len();
             let keep: Vec<bool> = texts.texts.iter().map(|text| !empty(text)).collect();
-            retain(&mut texts.keys, &keep);
-            retain(&mut texts.prepared_at, &keep);
-            retain(&mut texts.texts, &keep);
+            texts.keep(&keep);
         }
         if texts.keys.is_empty() {
             return Err(Error::format(&self.path, "holds no item with a text"));
@@ -111,11 +115,11 @@ impl TextSource {
         keys.truncate(limit);
         texts.truncate(limit);
         let prepared_at = vec![None; keys.len()];
-        Ok(Texts { keys, texts, prepared_at, numbers: false, skipped: 0, limited: self.limit.is_some() })
+        Ok(Texts { keys, texts, prepared_at, numbers: false, skipped: 0, duplicates: 0, limited: self.limit.is_some() })
     }
 
     fn read_database(&self) -> Result<Texts> {
-        let db = open(&self.path, false, self.patience)?;
+        let db = open_to_read(&self.path, self.patience)?;
         let bad = |e: rusqlite::Error| failed(&self.path, &e);
         let table = self.find_table(&db)?;
         let there = columns(&db, &table).map_err(bad)?;
@@ -136,6 +140,7 @@ impl TextSource {
             prepared_at: Vec::new(),
             numbers: true,
             skipped: 0,
+            duplicates: 0,
             limited: self.limit.is_some(),
         };
         let mut statement = db.prepare(&sql).map_err(bad)?;
@@ -160,6 +165,7 @@ impl TextSource {
             out.texts.push(text);
             out.prepared_at.push(prepared_at);
         }
+        db.unchanged()?;
         Ok(out)
     }
 
@@ -168,7 +174,7 @@ impl TextSource {
         let bad = |e: rusqlite::Error| failed(&self.path, &e);
         let names = tables(db).map_err(bad)?;
         let hint = if names.iter().any(|name| name == "anime_prep") && self.key != "anime_id" {
-            "; `--animind` takes AniMind's names"
+            "; AniMind's names are those of `TextSource::animind`"
         } else {
             ""
         };
@@ -191,13 +197,49 @@ impl TextSource {
             [] => {
                 let problem =
                     format!("has no table with columns `{key}` and `{text}`; its tables are {}", listed(&names));
-                Err(Error::format(&self.path, format!("{problem}; name columns with `--key` and `--text`{hint}")))
+                Err(Error::format(
+                    &self.path,
+                    format!("{problem}; name columns with `source.key` and `source.text`{hint}"),
+                ))
             }
             many => {
-                let problem = format!("{} have columns `{key}` and `{text}`; say which with `--table`", listed(many));
+                let problem =
+                    format!("{} have columns `{key}` and `{text}`; say which with `source.table`", listed(many));
                 Err(Error::format(&self.path, problem))
             }
         }
+    }
+}
+
+impl Texts {
+    /// Leaves one item a key, if that is wanted.
+    fn choose(&mut self, on_duplicate: OnDuplicate) {
+        let count = self.keys.len();
+        let mut seen = HashSet::with_capacity(count);
+        let mut keep = vec![true; count];
+        match on_duplicate {
+            OnDuplicate::Refuse => return,
+            OnDuplicate::First => (0..count).for_each(|at| keep[at] = seen.insert(self.keys[at].as_str())),
+            OnDuplicate::Last => (0..count).rev().for_each(|at| keep[at] = seen.insert(self.keys[at].as_str())),
+        }
+        drop(seen);
+        self.keep(&keep);
+        self.duplicates = count - self.keys.len();
+    }
+
+    fn keep(&mut self, keep: &[bool]) {
+        retain(&mut self.keys, keep);
+        retain(&mut self.prepared_at, keep);
+        retain(&mut self.texts, keep);
+    }
+
+    /// Leaves out items, such as those whose text cannot be embedded.
+    #[must_use]
+    pub fn without<S: AsRef<str>>(mut self, keys: &[S]) -> Self {
+        let gone: HashSet<&str> = keys.iter().map(AsRef::as_ref).collect();
+        let keep: Vec<bool> = self.keys.iter().map(|key| !gone.contains(key.as_str())).collect();
+        self.keep(&keep);
+        self
     }
 }
 
@@ -233,6 +275,7 @@ pub struct Texts {
     /// Whether all keys were numbers in a database.
     pub(super) numbers: bool,
     pub(super) skipped: usize,
+    pub(super) duplicates: usize,
     /// Whether these may not be all items: nothing can be said then of vectors that belong to none of them.
     pub(super) limited: bool,
 }
@@ -252,7 +295,7 @@ impl Texts {
             return Err(Error::Data("no item to embed".into()));
         }
         let prepared_at = vec![None; keys.len()];
-        Ok(Self { keys, texts, prepared_at, numbers: false, skipped: 0, limited: false })
+        Ok(Self { keys, texts, prepared_at, numbers: false, skipped: 0, duplicates: 0, limited: false })
     }
 
     /// Keys, in order.
@@ -271,6 +314,12 @@ impl Texts {
     #[must_use]
     pub fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// Items that were left out, as another one has their key.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.duplicates
     }
 
     /// The place for messages.

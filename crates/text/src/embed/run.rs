@@ -6,64 +6,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Embedder;
+use super::batches::{Answer, Asker, Text};
 use super::content::{Content, Hasher};
+use super::embedder::Embedder;
 use super::input::Texts;
+use super::options::EmbedOptions;
 use super::survey::{Survey, contents, survey};
-use super::table::{Copied, Fresh, Open, VectorTable};
-use sememe::data::{Matrix, first_non_finite};
+use super::table::{Copied, Fresh, Open, ReadTable, VectorTable};
 use sememe::progress::{Event, Observer};
-use sememe::unit_rows;
 use sememe::{Error, Result};
-
-/// How texts are embedded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EmbedOptions {
-    /// Texts a batch: one call of the model, and what is lost if it fails.
-    pub batch_items: usize,
-    /// Calls at once.
-    pub concurrency: usize,
-    /// Divide every vector by its L2 norm.
-    pub normalize: bool,
-    /// Put before every text, as in E5's `passage: `.
-    pub prefix: String,
-    /// Take nothing in the table for up to date.
-    pub rebuild: bool,
-    /// Take vectors out of the table whose items are not there any more; not with a part of the items.
-    pub prune: bool,
-    /// Only say what would be done.
-    pub dry_run: bool,
-}
-
-impl Default for EmbedOptions {
-    fn default() -> Self {
-        Self {
-            batch_items: 32,
-            concurrency: 4,
-            normalize: false,
-            prefix: String::new(),
-            rebuild: false,
-            prune: false,
-            dry_run: false,
-        }
-    }
-}
-
-impl EmbedOptions {
-    /// Checks the numbers.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for batches of none, or less than 1 or more than 256 calls at once.
-    pub fn validate(&self) -> Result<()> {
-        if self.batch_items == 0 {
-            return Err(Error::config("batch_items", "expected at least 1, got 0"));
-        }
-        if !(1..=256).contains(&self.concurrency) {
-            return Err(Error::config("concurrency", format!("expected 1 to 256, got {}", self.concurrency)));
-        }
-        Ok(())
-    }
-}
 
 /// What a run did, or with `dry_run` would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -72,7 +23,7 @@ pub struct EmbedReport {
     pub items: usize,
     /// Texts that the model was asked for; items with the same text are one.
     pub asked: usize,
-    /// Calls of the model.
+    /// Calls of the model; with `dry_run` those that it takes if none fails.
     pub calls: usize,
     /// Items whose vector was up to date.
     pub kept: usize,
@@ -86,6 +37,19 @@ pub struct EmbedReport {
     pub removed: usize,
     /// Values a vector; 0 if that is not known yet.
     pub dims: usize,
+    /// Items that got a vector whose values are all zero, which says nothing of them.
+    pub zero_vectors: usize,
+    /// Items whose text cannot be embedded, in their order: they have no vector of this text.
+    pub failed: Vec<FailedText>,
+}
+
+/// An item whose text cannot be embedded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailedText {
+    /// Its key.
+    pub key: String,
+    /// What the model said.
+    pub problem: String,
 }
 
 /// Embeds what has changed, and keeps it in `target`.
@@ -94,6 +58,10 @@ pub struct EmbedReport {
 /// (another program made it, AniMind say) counts if its model is this one and its `source_prepared_at` the item's. Every answered batch
 /// is one transaction; after a stop of any kind the next run asks for the rest. What the table then holds does not depend on the
 /// number of calls at once, nor on how often a run was stopped. Memory: texts and hashes, and the vectors of `concurrency` batches.
+///
+/// A batch that fails for what is in it, or for its size, is asked for in halves, until a text that cannot be embedded is alone; all
+/// others are kept. Under [`EmbedOptions::skip_failed`] such texts are told in the report, else they are an error at the end. They are tried
+/// again in the next run.
 ///
 /// # Errors
 /// What the embedder returns, with what is kept and how to go on; its [`Embedder::fault`] for another number of vectors than of
@@ -115,7 +83,8 @@ pub fn embed(
         ));
     }
     let contents = contents(texts, &Hasher::new(embedder, options));
-    let known = Open::existing(target, &texts.keys)?.as_ref().map(Open::kept).transpose()?.unwrap_or_default();
+    let known =
+        ReadTable::existing(target, &texts.keys)?.as_ref().map(ReadTable::kept).transpose()?.unwrap_or_default();
     let mut plan = survey(texts, &contents, &known, embedder.model(), options.rebuild);
     if texts.limited {
         plan.gone.clear();
@@ -131,6 +100,8 @@ pub fn embed(
         gone: plan.gone.len(),
         removed: if options.prune { plan.gone.len() } else { 0 },
         dims: plan.dims.unwrap_or(0),
+        zero_vectors: 0,
+        failed: Vec::new(),
     };
     let idle = report.asked + report.adopted + report.copied + report.removed + plan.touched.len() == 0;
     if options.dry_run || idle {
@@ -142,7 +113,7 @@ pub fn embed(
     }
     settle(&mut table, texts, &contents, &plan)?;
     let job = Job { texts, contents: &contents, embedder, options, batches: &batches };
-    report.dims = job.run(&mut table, plan.dims, target, observer)?;
+    job.run(&mut table, target, observer, &mut report)?;
     if options.prune {
         table.remove(&plan.gone.iter().map(String::as_str).collect::<Vec<_>>())?;
     }
@@ -180,36 +151,45 @@ struct Job<'a> {
 }
 
 /// The answers of a run so far.
+#[derive(Default)]
 struct Progress {
     dims: Option<usize>,
     done: usize,
-    /// The error of the earliest batch that has one.
-    failure: Option<(usize, Error)>,
+    zero_vectors: usize,
+    /// Items whose text was refused.
+    failed: Vec<(usize, String)>,
+    /// How many texts those are, and the error of the first.
+    refused: usize,
+    first_refused: Option<(usize, Error)>,
+    /// What ends the run.
+    failure: Option<Error>,
 }
 
 impl Job<'_> {
-    /// Asks for all batches; returns how many values vectors have.
+    /// Asks for all batches, and adds to the report what came of it.
     fn run(
         &self,
         table: &mut Open,
-        dims: Option<usize>,
         target: &VectorTable,
         observer: &dyn Observer,
-    ) -> Result<usize> {
+        report: &mut EmbedReport,
+    ) -> Result<()> {
         let total: usize = self.batches.iter().map(|batch| batch.len()).sum();
         observer.event(Event::Phase { name: "embed", total: Some(total as u64), unit: "texts" });
-        let mut progress = Progress { dims, done: 0, failure: None };
+        let mut progress = Progress { dims: Some(report.dims).filter(|dims| *dims > 0), ..Progress::default() };
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (mut interrupted, mut ended) = (false, false);
+        let asker = Asker::new(self.embedder, self.options, &stop);
+        asker.know_dims(progress.dims);
+        let mut interrupted = false;
         std::thread::scope(|scope| {
             let (send, answers) = mpsc::sync_channel(self.options.concurrency);
             for _ in 0..self.options.concurrency.min(self.batches.len()) {
-                let (send, next, stop) = (send.clone(), &next, &stop);
+                let (send, next, stop, asker) = (send.clone(), &next, &stop, &asker);
                 scope.spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(batch) = self.batches.get(at) else { break };
-                        let answer = self.ask(batch);
+                        let answer = asker.ask(&self.texts_of(batch));
                         if answer.is_err() {
                             stop.store(true, Ordering::Relaxed);
                         }
@@ -220,14 +200,10 @@ impl Job<'_> {
                 });
             }
             drop(send);
-            let end = || {
-                stop.store(true, Ordering::Relaxed);
-                self.embedder.give_up();
-            };
             loop {
                 if !interrupted && observer.stop() {
                     interrupted = true;
-                    end();
+                    stop.store(true, Ordering::Relaxed);
                 }
                 let mut ready = match answers.recv_timeout(Duration::from_millis(50)) {
                     Ok(answer) => vec![answer],
@@ -236,115 +212,116 @@ impl Job<'_> {
                 };
                 // One transaction for all that wait.
                 ready.extend(answers.try_iter());
-                if let Err(e) = self.keep(table, ready, &mut progress) {
+                let kept = self.keep(table, ready, &mut progress);
+                asker.know_dims(progress.dims);
+                if let Err(e) = kept {
                     // The table itself fails: nothing more can be kept, and answers to come find nobody.
-                    progress.failure = Some((0, e));
-                    end();
+                    progress.failure = Some(e);
+                    stop.store(true, Ordering::Relaxed);
                     break;
                 }
-                if progress.failure.is_some() && !ended {
-                    ended = true;
-                    end();
+                if progress.failure.is_some() {
+                    stop.store(true, Ordering::Relaxed);
                 }
-                observer.event(Event::Advance { done: progress.done as u64 });
+                observer.event(Event::Advance { done: (progress.done + progress.refused) as u64 });
             }
         });
+        report.calls = asker.calls();
+        report.dims = progress.dims.unwrap_or(0);
+        report.zero_vectors = progress.zero_vectors;
+        let refused = progress.refused;
+        progress.failed.sort_unstable_by_key(|(item, _)| *item);
+        let told = |(item, problem): (usize, String)| FailedText { key: self.texts.key(item).to_owned(), problem };
+        report.failed = progress.failed.into_iter().map(told).collect();
         let place = target.path.display();
         let way_on = format!("{} of {total} missing texts are kept in `{place}`", progress.done);
-        let again = if self.options.rebuild { "the same command without `--rebuild`" } else { "the same command" };
-        match progress.failure {
+        let again = if self.options.rebuild { "the same settings less `rebuild`" } else { "the same settings" };
+        let with = |e: Error, rest: String| match e {
+            Error::Endpoint(text) => Error::Endpoint(format!("{text}; {rest}")),
+            Error::Data(text) => Error::Data(format!("{text}; {rest}")),
+            Error::Store(text) => Error::Store(format!("{text}; {rest}")),
+            other => other,
+        };
+        match (progress.failure, progress.first_refused) {
             _ if interrupted => Err(Error::Interrupted(format!(": {way_on}; go on with {again}"))),
-            Some((_, Error::Endpoint(text))) => Err(Error::Endpoint(format!("{text}; {way_on}, {again} goes on"))),
-            Some((_, Error::Data(text))) => Err(Error::Data(format!("{text}; {way_on}, {again} goes on"))),
-            Some((_, Error::Store(text))) => Err(Error::Store(format!("{text}; {way_on}, {again} goes on"))),
-            Some((_, other)) => Err(other),
-            None => Ok(progress.dims.unwrap_or(0)),
+            (Some(e), _) => Err(with(e, format!("{way_on}, go on with {again}"))),
+            (None, Some((_, e))) if !self.options.skip_failed || report.failed.len() == report.items => {
+                let which = if refused == 1 { "one text cannot".into() } else { format!("{refused} texts cannot") };
+                Err(with(
+                    e,
+                    format!(
+                        "{which} be embedded, {way_on}; go on with {again}, or without such texts by `skip_failed`"
+                    ),
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
-    /// The vectors of a batch, checked.
-    fn ask(&self, batch: &[Vec<usize>]) -> Result<Matrix> {
-        let prefixed: Vec<String>;
-        let mut texts: Vec<&str> = batch.iter().map(|group| self.texts.texts[group[0]].as_str()).collect();
-        if !self.options.prefix.is_empty() {
-            prefixed = texts.iter().map(|text| format!("{}{text}", self.options.prefix)).collect();
-            texts = prefixed.iter().map(String::as_str).collect();
-        }
-        let key = |at: usize| self.texts.key(batch[at][0]);
-        let model = self.embedder.model();
-        let of = |text: String| format!("{text} (texts of `{}` to `{}`)", key(0), key(batch.len() - 1));
-        let mut vectors = self.embedder.embed(&texts).map_err(|e| match e {
-            Error::Endpoint(text) => Error::Endpoint(of(text)),
-            Error::Data(text) => Error::Data(of(text)),
-            other => other,
-        })?;
-        let (rows, dims) = (vectors.rows(), vectors.dims());
-        if rows != batch.len() || dims == 0 {
-            let expected = batch.len();
-            return Err(self
-                .embedder
-                .fault(format!("expected {expected} vectors of `{model}`, got {rows} of {dims} values")));
-        }
-        if let Some((first, count)) = first_non_finite(vectors.as_slice(), dims) {
-            return Err(self.embedder.fault(format!(
-                "{count} of {rows} vectors of `{model}` hold NaN or infinity, the first is that of `{}`; \
-                 a model that runs in half precision may need float32",
-                key(first)
-            )));
-        }
-        if self.options.normalize {
-            let mut norms = vec![0.0; rows];
-            unit_rows(vectors.as_mut_slice(), dims, &mut norms);
-            if let Some(at) = norms.iter().position(|norm| *norm <= 0.0 || !norm.is_finite()) {
-                return Err(self.embedder.fault(format!(
-                    "the vector of `{}` by `{model}` has an L2 norm of {}, which cannot be normalised",
-                    key(at),
-                    norms[at]
-                )));
-            }
-        }
-        Ok(vectors)
+    fn texts_of(&self, batch: &[Vec<usize>]) -> Vec<Text<'_>> {
+        let text = |group: &Vec<usize>| Text { key: self.texts.key(group[0]), text: &self.texts.texts[group[0]] };
+        batch.iter().map(text).collect()
     }
 
     /// Keeps what came, in one transaction; what is wrong with it is noted.
-    fn keep(&self, table: &mut Open, ready: Vec<(usize, Result<Matrix>)>, progress: &mut Progress) -> Result<()> {
+    fn keep(&self, table: &mut Open, ready: Vec<(usize, Result<Answer>)>, progress: &mut Progress) -> Result<()> {
         let mut good = Vec::with_capacity(ready.len());
         for (at, answer) in ready {
-            let answer = answer.and_then(|vectors| {
-                let dims = *progress.dims.get_or_insert(vectors.dims());
-                if dims == vectors.dims() {
-                    return Ok(vectors);
+            let batch = self.batches[at];
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(e) => {
+                    self.fail(e, progress);
+                    continue;
                 }
-                Err(self.embedder.fault(format!(
-                    "`{}` returned vectors of {} values, before it were {dims}; `--rebuild` asks for all again, `--into` keeps \
-                     them in another table",
+            };
+            for (row, e) in answer.refused {
+                progress.refused += 1;
+                let problem = e.to_string();
+                progress.failed.extend(batch[row].iter().map(|item| (*item, problem.clone())));
+                let first = batch[row][0];
+                if progress.first_refused.as_ref().is_none_or(|(was, _)| first < *was) {
+                    progress.first_refused = Some((first, e));
+                }
+            }
+            for (piece, vectors) in answer.good {
+                let (got, dims) = (vectors.dims(), *progress.dims.get_or_insert(vectors.dims()));
+                if got == dims {
+                    good.push((&batch[piece], vectors));
+                    continue;
+                }
+                let problem = format!(
+                    "`{}` returned vectors of {got} values, before it were {dims}; `rebuild` asks for all again, another `target.table` keeps them apart",
                     self.embedder.model(),
-                    vectors.dims()
-                )))
-            });
-            match answer {
-                Ok(vectors) => good.push((at, vectors)),
-                // What follows on a failure is the giving up of others.
-                Err(e) if progress.failure.as_ref().is_none_or(|(_, was)| gave_up(was) && !gave_up(&e)) => {
-                    progress.failure = Some((at, e));
-                }
-                Err(_) => {}
+                );
+                self.fail(self.embedder.fault(problem), progress);
             }
         }
         let mut fresh = Vec::new();
-        for (at, vectors) in &good {
-            for (row, group) in self.batches[*at].iter().enumerate() {
+        for (groups, vectors) in &good {
+            for (row, group) in groups.iter().enumerate() {
+                let vector = vectors.row(row);
+                if vector.iter().all(|value| *value == 0.0) {
+                    progress.zero_vectors += group.len();
+                }
                 fresh.extend(group.iter().map(|i| Fresh {
                     key: self.texts.key(*i),
                     content: &self.contents[*i],
                     prepared_at: self.texts.prepared_at[*i].as_deref(),
-                    vector: vectors.row(row),
+                    vector,
                 }));
             }
         }
         table.put(self.embedder.model(), &fresh)?;
-        progress.done += good.iter().map(|(at, _)| self.batches[*at].len()).sum::<usize>();
+        progress.done += good.iter().map(|(groups, _)| groups.len()).sum::<usize>();
         Ok(())
+    }
+
+    /// Notes what ends the run. What follows on it is the giving up of others.
+    fn fail(&self, e: Error, progress: &mut Progress) {
+        if progress.failure.as_ref().is_none_or(|was| gave_up(was) && !gave_up(&e)) {
+            progress.failure = Some(e);
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::sqlite::Reading;
+pub(super) use crate::sqlite::quoted;
 use sememe::{Error, Result};
 
 /// An SQLite error with the file and what to do about it.
@@ -12,7 +14,7 @@ pub(super) fn failed(path: &Path, e: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode as Code;
     let hint = match e.sqlite_error_code() {
         Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
-            "; another process held it all the time: end that, or wait longer with `--patience`"
+            "; another process held it all the time: end that, or raise `patience`"
         }
         Some(Code::ReadOnly) => "; the file or its folder may not be written to",
         Some(Code::DiskFull | Code::SystemIoFailure) => {
@@ -22,11 +24,6 @@ pub(super) fn failed(path: &Path, e: &rusqlite::Error) -> Error {
         _ => "",
     };
     Error::Store(format!("`{}`: {e}{hint}", path.display()))
-}
-
-/// A name as SQL takes it, whatever is in it.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Names for people: `a`, `b`; cut after 20.
@@ -45,13 +42,14 @@ pub(super) fn is_database(path: &Path) -> Result<bool> {
     Ok(lead == b"SQLite format 3\0")
 }
 
-/// Opens a database that is there.
-pub(super) fn open(path: &Path, write: bool, patience: Duration) -> Result<Connection> {
-    let mode = if write {
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
-    } else {
-        OpenFlags::SQLITE_OPEN_READ_ONLY
-    };
+/// Opens a database that is there, to read.
+pub(super) fn open_to_read(path: &Path, patience: Duration) -> Result<Reading> {
+    Reading::open(path, patience).map_err(|e| failed(path, &e))
+}
+
+/// Opens a database to write, and makes it if it is not there.
+pub(super) fn open_to_write(path: &Path, patience: Duration) -> Result<Connection> {
+    let mode = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let db = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX);
     let db = db.map_err(|e| failed(path, &e))?;
     db.busy_timeout(patience).map_err(|e| failed(path, &e))?;

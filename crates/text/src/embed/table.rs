@@ -7,7 +7,8 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::content::Content;
-use super::schema::{Column, columns, failed, has, is_database, listed, open, quoted};
+use super::schema::{Column, columns, failed, has, is_database, listed, open_to_read, open_to_write, quoted};
+use crate::sqlite::Reading;
 use sememe::{Error, Result};
 
 /// Where vectors are kept: a table of an SQLite file, made if it is not there.
@@ -65,7 +66,13 @@ pub(super) struct Kept {
     pub(super) content: Option<Vec<u8>>,
 }
 
-/// An open table.
+/// A table that is read.
+pub(super) struct ReadTable {
+    db: Reading,
+    spec: VectorTable,
+}
+
+/// A table that is written.
 pub(super) struct Open {
     db: Connection,
     spec: VectorTable,
@@ -87,7 +94,7 @@ pub(super) struct Copied<'a> {
     pub(super) prepared_at: Option<&'a str>,
 }
 
-impl Open {
+impl ReadTable {
     /// Opens the table to read; `None` if there is none yet.
     pub(super) fn existing(spec: &VectorTable, keys: &[String]) -> Result<Option<Self>> {
         if !sememe::io::is_there(&spec.path)? {
@@ -97,33 +104,13 @@ impl Open {
         if !empty && !is_database(&spec.path)? {
             return Err(Error::format(&spec.path, "is no SQLite file; vectors are kept in one, give another name"));
         }
-        let open = Self { db: open(&spec.path, false, spec.patience)?, spec: spec.clone() };
+        let open = Self { db: open_to_read(&spec.path, spec.patience)?, spec: spec.clone() };
         let there = columns(&open.db, &spec.table).map_err(|e| spec.bad(&e))?;
         if there.is_empty() {
             return Ok(None);
         }
         open.check_columns(&there, keys)?;
         Ok(Some(open))
-    }
-
-    /// Opens the table to write, and makes it if there is none.
-    pub(super) fn writable(spec: &VectorTable, keys: &[String], numbers: bool) -> Result<Self> {
-        Self::existing(spec, keys)?;
-        let db = open(&spec.path, true, spec.patience)?;
-        let mut open = Self { db, spec: spec.clone() };
-        let kind = if numbers { "INTEGER PRIMARY KEY" } else { "TEXT PRIMARY KEY NOT NULL" };
-        let layout = format!(
-            "CREATE TABLE IF NOT EXISTS {} ({} {kind}, embedding BLOB NOT NULL, embedding_dim INTEGER NOT NULL, \
-             model_name TEXT NOT NULL, embedded_at TEXT NOT NULL, source_prepared_at TEXT)",
-            quoted(&spec.table),
-            quoted(&spec.key)
-        );
-        // Also finds a file that may not be written to before anything is asked of a model.
-        open.write(|transaction, _| {
-            transaction.execute_batch(&layout)?;
-            transaction.execute_batch(BESIDE)
-        })?;
-        Ok(open)
     }
 
     fn bad(&self, e: &rusqlite::Error) -> Error {
@@ -138,7 +125,7 @@ impl Open {
         for name in COLUMNS.into_iter().chain([key.as_str()]) {
             if !has(there, name) {
                 return wrong(format!(
-                    "has no column `{name}`; it has {}; keep vectors in another table with `--into`",
+                    "has no column `{name}`; it has {}; keep vectors in another `target.table`",
                     listed(&names)
                 ));
             }
@@ -152,7 +139,7 @@ impl Open {
             let is_number = |key: &&String| key.parse::<i64>().is_ok_and(|n| n.to_string() == **key);
             if let Some(other) = keys.iter().find(|key| !is_number(key)) {
                 return wrong(format!(
-                    "has whole numbers for keys, got `{other}`; keep vectors in another with `--into`"
+                    "has whole numbers for keys, got `{other}`; keep vectors in another `target.table`"
                 ));
             }
         } else if !["TEXT", "CHAR", "CLOB"].iter().any(|kind| own.declared.contains(kind)) {
@@ -185,7 +172,47 @@ impl Open {
             })?;
             rows.collect()
         };
-        read().map_err(|e| self.bad(&e))
+        let kept = read().map_err(|e| self.bad(&e))?;
+        self.db.unchanged()?;
+        Ok(kept)
+    }
+
+    /// Calls `each` with the bytes of every item's vector, in the order of `keys`.
+    pub(super) fn vectors(&self, keys: &[String], each: &mut dyn FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+        let sql = format!("SELECT embedding FROM {} WHERE {} = ?1", quoted(&self.spec.table), quoted(&self.spec.key));
+        let mut statement = self.db.prepare(&sql).map_err(|e| self.bad(&e))?;
+        for (at, key) in keys.iter().enumerate() {
+            let mut rows = statement.query([key]).map_err(|e| self.bad(&e))?;
+            let Some(row) = rows.next().map_err(|e| self.bad(&e))? else {
+                return Err(Error::Store(format!("`{}` has no vector of `{key}`", self.spec.path.display())));
+            };
+            let bytes = row.get_ref(0).map_err(|e| self.bad(&e))?;
+            let bytes = bytes.as_blob().map_err(|_| Error::Store(format!("the vector of `{key}` is no blob")))?;
+            each(at, bytes)?;
+        }
+        self.db.unchanged()
+    }
+}
+
+impl Open {
+    /// Opens the table to write, and makes it if there is none.
+    pub(super) fn writable(spec: &VectorTable, keys: &[String], numbers: bool) -> Result<Self> {
+        ReadTable::existing(spec, keys)?;
+        let db = open_to_write(&spec.path, spec.patience)?;
+        let mut open = Self { db, spec: spec.clone() };
+        let kind = if numbers { "INTEGER PRIMARY KEY" } else { "TEXT PRIMARY KEY NOT NULL" };
+        let layout = format!(
+            "CREATE TABLE IF NOT EXISTS {} ({} {kind}, embedding BLOB NOT NULL, embedding_dim INTEGER NOT NULL, \
+             model_name TEXT NOT NULL, embedded_at TEXT NOT NULL, source_prepared_at TEXT)",
+            quoted(&spec.table),
+            quoted(&spec.key)
+        );
+        // Also finds a file that may not be written to before anything is asked of a model.
+        open.write(|transaction, _| {
+            transaction.execute_batch(&layout)?;
+            transaction.execute_batch(BESIDE)
+        })?;
+        Ok(open)
     }
 
     /// Runs one transaction, which is given the time.
@@ -307,21 +334,5 @@ impl Open {
         );
         let name = self.spec.table.clone();
         self.write(|transaction, _| transaction.execute(&sql, [&name]).map(|_| ()))
-    }
-
-    /// Calls `each` with the bytes of every item's vector, in the order of `keys`.
-    pub(super) fn vectors(&self, keys: &[String], each: &mut dyn FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
-        let sql = format!("SELECT embedding FROM {} WHERE {} = ?1", quoted(&self.spec.table), quoted(&self.spec.key));
-        let mut statement = self.db.prepare(&sql).map_err(|e| self.bad(&e))?;
-        for (at, key) in keys.iter().enumerate() {
-            let mut rows = statement.query([key]).map_err(|e| self.bad(&e))?;
-            let Some(row) = rows.next().map_err(|e| self.bad(&e))? else {
-                return Err(Error::Store(format!("`{}` has no vector of `{key}`", self.spec.path.display())));
-            };
-            let bytes = row.get_ref(0).map_err(|e| self.bad(&e))?;
-            let bytes = bytes.as_blob().map_err(|_| Error::Store(format!("the vector of `{key}` is no blob")))?;
-            each(at, bytes)?;
-        }
-        Ok(())
     }
 }

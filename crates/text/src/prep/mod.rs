@@ -5,18 +5,26 @@
 //! outcome depends on the rows alone, never on their order in the source.
 
 mod clean;
+mod fields;
 mod html;
 mod output;
+mod report;
+mod saved;
 pub mod source;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+mod sqlite_error;
+#[cfg(feature = "sqlite")]
+mod sqlite_source;
+#[cfg(feature = "sqlite")]
+mod sqlite_table;
 mod template;
 
 pub use clean::{Cleaning, Unicode};
-pub use output::Saved;
+pub(crate) use fields::has;
+pub use report::{Duplicate, PrepReport};
+pub use saved::Saved;
 pub use template::Template;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +72,8 @@ pub struct Prep {
     pub limit: Option<usize>,
     /// What becomes of rows without a key or a text.
     pub on_bad: OnBad,
+    /// What becomes of rows that have one key.
+    pub on_duplicate: OnDuplicate,
 }
 
 /// What becomes of rows that cannot be items.
@@ -75,6 +85,19 @@ pub enum OnBad {
     Refuse,
     /// They are left out and counted.
     Drop,
+}
+
+/// What becomes of several items with one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDuplicate {
+    /// They are an error, which names the key.
+    #[default]
+    Refuse,
+    /// The first of them counts, in the order of the source; the others are left out and counted.
+    First,
+    /// The last of them counts.
+    Last,
 }
 
 impl Default for Prep {
@@ -92,6 +115,7 @@ impl Default for Prep {
             max_chars: None,
             limit: None,
             on_bad: OnBad::Refuse,
+            on_duplicate: OnDuplicate::Refuse,
         }
     }
 }
@@ -145,42 +169,6 @@ pub struct Prepared {
     pub report: PrepReport,
 }
 
-/// What became of the rows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct PrepReport {
-    /// Rows of the source.
-    pub rows: usize,
-    /// Items kept.
-    pub items: usize,
-    /// Rows left out for want of a key.
-    pub without_key: usize,
-    /// Rows left out, as their text is empty.
-    pub without_text: usize,
-    /// Items left out by [`Prep::limit`].
-    pub over_limit: usize,
-    /// Texts shortened to [`Prep::max_chars`].
-    pub shortened: usize,
-    /// Characters of all texts.
-    pub chars: usize,
-    /// Characters of the longest text.
-    pub longest_chars: usize,
-    /// Items whose text another item has too.
-    pub duplicates: usize,
-    /// The texts that most items share, ten at most.
-    pub duplicate_texts: Vec<Duplicate>,
-}
-
-/// A text that several items have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Duplicate {
-    /// The text.
-    pub text: String,
-    /// How many items have it.
-    pub items: usize,
-    /// The first of them, five at most.
-    pub ids: Vec<String>,
-}
-
 /// An item while it is read: its row is told if its key is there twice.
 struct Found {
     row: u64,
@@ -196,7 +184,7 @@ struct Found {
 /// # Errors
 /// [`Error::Config`] as [`Prep::validate`] says; [`Error::Format`] for a source that cannot be read as what it is, a table or field
 /// that it does not have (named with those that it has), text that is not UTF-8 (with its row), or a database that stays locked;
-/// [`Error::Data`] for two rows with one key, for rows without a key or a text unless they are dropped, and if nothing is left;
+/// [`Error::Data`] for two rows with one key unless one of them is chosen, for rows without a key or a text unless they are dropped, and if nothing is left;
 /// [`Error::Interrupted`] if the observer asks.
 pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
     prep.validate()?;
@@ -242,25 +230,40 @@ pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
         if let Some(row) = bad_key {
             return Err(Error::Data(format!(
                 "{} of {} rows have no key in `{}`, the first is {unit} {row} of `{place}`; repair them, or leave them out with \
-                 `--on-bad drop`, in a file `on_bad = \"drop\"`",
+                 `on_bad = \"drop\"`",
                 report.without_key, report.rows, prep.key
             )));
         }
         if let Some((row, id)) = bad_text {
             return Err(Error::Data(format!(
                 "{} of {} rows have an empty text, the first is `{id}` in {unit} {row} of `{place}`; let the template take another \
-                 field, or leave them out with `--on-bad drop`, in a file `on_bad = \"drop\"`",
+                 field, or leave them out with `on_bad = \"drop\"`",
                 report.without_text, report.rows
             )));
         }
     }
     found.sort_unstable_by(|a, b| a.item.id.as_bytes().cmp(b.item.id.as_bytes()).then(a.row.cmp(&b.row)));
-    if let Some(pair) = found.windows(2).find(|pair| pair[0].item.id == pair[1].item.id) {
-        return Err(Error::Data(format!(
-            "{unit}s {} and {} of `{place}` have the same key `{}`; every item needs its own",
-            pair[0].row, pair[1].row, pair[0].item.id
-        )));
+    let rows = found.len();
+    match prep.on_duplicate {
+        OnDuplicate::Refuse => {
+            if let Some(pair) = found.windows(2).find(|pair| pair[0].item.id == pair[1].item.id) {
+                return Err(Error::Data(format!(
+                    "{unit}s {} and {} of `{place}` have the same key `{}`; every item needs its own, or keep one of them \
+                     with `on_duplicate = \"first\"` or `\"last\"`",
+                    pair[0].row, pair[1].row, pair[0].item.id
+                )));
+            }
+        }
+        OnDuplicate::First => found.dedup_by(|later, kept| later.item.id == kept.item.id),
+        OnDuplicate::Last => found.dedup_by(|later, kept| {
+            let same = later.item.id == kept.item.id;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        }),
     }
+    report.duplicate_keys = rows - found.len();
     if found.is_empty() {
         return Err(Error::Data(format!(
             "`{place}` holds no item: {} rows, {} without a key, {} without a text",
@@ -272,7 +275,7 @@ pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
     found.truncate(kept);
     report.shortened = found.iter().filter(|found| found.shortened).count();
     let items: Vec<Item> = found.into_iter().map(|found| found.item).collect();
-    describe(&items, &mut report);
+    report.describe(&items);
     Ok(Prepared { items, report })
 }
 
@@ -288,27 +291,4 @@ pub fn source_keys(prep: &Prep) -> Result<Vec<String>> {
         Ok(())
     })?;
     Ok(keys)
-}
-
-fn describe(items: &[Item], report: &mut PrepReport) {
-    report.items = items.len();
-    let mut by_text: HashMap<&str, Vec<&str>> = HashMap::with_capacity(items.len());
-    for item in items {
-        let chars = item.text.chars().count();
-        report.chars += chars;
-        report.longest_chars = report.longest_chars.max(chars);
-        by_text.entry(&item.text).or_default().push(&item.id);
-    }
-    let mut shared: Vec<(&str, Vec<&str>)> = by_text.into_iter().filter(|(_, ids)| ids.len() > 1).collect();
-    report.duplicates = shared.iter().map(|(_, ids)| ids.len()).sum();
-    shared.sort_unstable_by(|a, b| b.1.len().cmp(&a.1.len()).then(a.0.cmp(b.0)));
-    report.duplicate_texts = shared
-        .into_iter()
-        .take(10)
-        .map(|(text, ids)| Duplicate {
-            text: text.to_owned(),
-            items: ids.len(),
-            ids: ids.into_iter().take(5).map(str::to_owned).collect(),
-        })
-        .collect();
 }

@@ -4,22 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::saved::Saved;
 use super::{Item, Prepared};
 use sememe::io::{AtomicFile, extension};
 use sememe::{Error, Result};
-
-/// What [`Prepared::save`] changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Saved {
-    /// Items that were not there.
-    pub added: usize,
-    /// Items whose text or title is another.
-    pub changed: usize,
-    /// Items that are no more.
-    pub removed: usize,
-    /// Items that were there already.
-    pub unchanged: usize,
-}
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -101,7 +89,7 @@ fn writable(path: &Path) -> Result<Form> {
 
 #[cfg(feature = "sqlite")]
 fn database(path: &Path, table: &str, items: &[Item]) -> Result<Saved> {
-    super::sqlite::save(path, table, items)
+    super::sqlite_table::save(path, table, items)
 }
 
 #[cfg(not(feature = "sqlite"))]

@@ -276,7 +276,7 @@ fn histories_run_to_the_next_item() {
     assert!(told(&dialogues).0.iter().all(|line| !line.contains("[REC]")));
     dialogues.strict = true;
     folder.file("shop.csv", CATALOGUE.replace("ed,Ed,Ken,The standard editor\n", ""));
-    fails(&dialogues, &["1 of 5 events name an item that has no ID", "`gone`", "--strict"]);
+    fails(&dialogues, &["1 of 5 events name an item that has no ID", "`gone`", "`strict`"]);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn ids_come_as_the_other_verbs_write_them() {
         "{\"key\":\"a\",\"sid\":\"1\"}\n",
         &["line 1", "`id` and `semantic_id`", "it holds `key`, `sid`"],
     );
-    refused("x.jsonl", "{\"id\":\"7\",\"semantic_id\":5}\n", &["line 1", "`semantic_id` is no text"]);
+    refused("x.jsonl", "{\"id\":\"7\",\"semantic_id\":5}\n", &["line 1", "`semantic_id` is a number"]);
     refused(
         "x.jsonl",
         "{\"id\":\"7\",\"semantic_id\":\"1\"}\n{\"id\":\"7\",\"semantic_id\":\"2\"}\n",
@@ -355,7 +355,7 @@ fn ids_come_as_the_other_verbs_write_them() {
 fn strict_leaves_nothing_out() {
     let folder = Folder::new();
     let dialogues = Dialogues { strict: true, ..given(&folder) };
-    let error = fails(&dialogues, &["1 of 4 items", "shop.csv", "have no ID in", "the first is `ed`", "--strict"]);
+    let error = fails(&dialogues, &["1 of 4 items", "shop.csv", "have no ID in", "the first is `ed`", "`strict`"]);
     assert_eq!(error.exit_code(), 3);
     // An ID that is there but empty is none.
     folder.file("ids.jsonl", format!("{}{{\"id\":\"ed\",\"semantic_id\":null}}\n", IDS.replace("<L1_3> <L2_1>", " ")));
@@ -415,7 +415,7 @@ fn templates_that_cannot_work_are_named() {
     fails(&Dialogues { templates: TemplateSource::Given(Templates::default()), ..base.clone() }, &["there are none"]);
     // The starter set takes what is there, and says what it wants.
     let starter = Dialogues { templates: TemplateSource::Starter, ..base.clone() };
-    fails(&starter, &["`title` or `text`", "it has `id`, `name`", "--print-templates"]);
+    fails(&starter, &["`title` or `text`", "it has `id`, `name`", "`Templates::starter`"]);
     let own = compose(&Dialogues { source: None, ..starter }, &()).unwrap();
     assert!(own.report().templates.iter().all(|template| !template.query.contains("{text")));
     assert_eq!(own.report().train.tasks.keys().copied().collect::<Vec<_>>(), [Id, Attribute]);

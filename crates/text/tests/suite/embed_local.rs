@@ -9,7 +9,9 @@ use std::time::Instant;
 use rusqlite::Connection;
 use sememe::io::{OpenOptions, open, read_labels};
 use sememe::{Matrix, RowSource as _};
-use sememe_text::embed::{EmbedOptions, Embedder as _, LocalEmbedder, LocalModel, Pooling, Texts, VectorTable, embed};
+use sememe_text::embed::{
+    EmbedCall, EmbedOptions, Embedder as _, LocalEmbedder, LocalModel, Pooling, Texts, VectorTable, embed,
+};
 use serde_json::{Value, json};
 
 use sememe_testkit::embed_oracle::{self as oracle, HIDDEN, Kind, ids, mean, run_bert, run_decoder};
@@ -67,8 +69,11 @@ fn a_bert_gives_what_its_definition_gives() {
     assert_eq!((mean_of.pooling(), mean_of.max_tokens(), mean_of.dims()), (Pooling::Mean, 9, HIDDEN));
     let cls = opened(LocalModel { pooling: Some(Pooling::Cls), ..model(place.path()) });
     let last = opened(LocalModel { pooling: Some(Pooling::Last), ..model(place.path()) });
-    let (mean_rows, cls_rows, last_rows) =
-        (mean_of.embed(&TEXTS).expect("rows"), cls.embed(&TEXTS).expect("rows"), last.embed(&TEXTS).expect("rows"));
+    let (mean_rows, cls_rows, last_rows) = (
+        mean_of.embed(&TEXTS, &EmbedCall::default()).expect("rows"),
+        cls.embed(&TEXTS, &EmbedCall::default()).expect("rows"),
+        last.embed(&TEXTS, &EmbedCall::default()).expect("rows"),
+    );
     for (i, text) in TEXTS.iter().enumerate() {
         let text = text.to_lowercase().replace("editors", "editor ##s");
         let x = run_bert(&t, &ids(&text, 9));
@@ -80,11 +85,11 @@ fn a_bert_gives_what_its_definition_gives() {
     // One of the texts is longer than the nine tokens that its folder allows.
     assert_eq!(mean_of.cut_texts(), 1);
     let short = opened(LocalModel { max_tokens: Some(4), ..model(place.path()) });
-    let rows = short.embed(&[TEXTS[4]]).expect("rows");
+    let rows = short.embed(&[TEXTS[4]], &EmbedCall::default()).expect("rows");
     same(rows.row(0), &mean(&run_bert(&t, &ids("a network", 4))));
     assert_eq!(short.cut_texts(), 1);
     let whole = opened(LocalModel { max_tokens: Some(12), ..model(place.path()) });
-    assert_eq!(whole.embed(&TEXTS).map(|_| whole.cut_texts()).expect("rows"), 1);
+    assert_eq!(whole.embed(&TEXTS, &EmbedCall::default()).map(|_| whole.cut_texts()).expect("rows"), 1);
     for (tokens, part) in [(0, "at least 1"), (2, "expected 3 to 12"), (13, "expected 3 to 12")] {
         refused(LocalModel { max_tokens: Some(tokens), ..model(place.path()) }, &["`max_tokens`", part]);
     }
@@ -100,12 +105,12 @@ fn a_vector_depends_on_its_text_alone() {
             oracle::bert(place.path(), "mean");
         }
         let embedder = opened(model(place.path()));
-        let all = embedder.embed(&TEXTS).expect("rows");
+        let all = embedder.embed(&TEXTS, &EmbedCall::default()).expect("rows");
         let mut turned = TEXTS;
         turned.reverse();
-        let turned = embedder.embed(&turned).expect("rows");
+        let turned = embedder.embed(&turned, &EmbedCall::default()).expect("rows");
         for (i, text) in TEXTS.iter().enumerate() {
-            let alone = embedder.embed(&[text]).expect("a row");
+            let alone = embedder.embed(&[text], &EmbedCall::default()).expect("a row");
             assert_eq!(bits(alone.row(0)), bits(all.row(i)), "{text}");
             assert_eq!(bits(turned.row(4 - i)), bits(all.row(i)), "{text}");
         }
@@ -128,18 +133,21 @@ fn what_sentence_transformers_adds_is_honoured() {
     };
     let plain = opened(model(place.path()));
     assert_eq!((plain.pooling(), plain.dims()), (Pooling::Cls, 6));
-    same(plain.embed(&["small editor"]).expect("a row").row(0), &expected("small editor", 6));
+    same(plain.embed(&["small editor"], &EmbedCall::default()).expect("a row").row(0), &expected("small editor", 6));
     let fewer = opened(LocalModel { dimensions: Some(4), prompt: Some("document".into()), ..model(place.path()) });
-    same(fewer.embed(&["small editor"]).expect("a row").row(0), &expected("the small editor", 4));
+    same(
+        fewer.embed(&["small editor"], &EmbedCall::default()).expect("a row").row(0),
+        &expected("the small editor", 4),
+    );
     refused(LocalModel { dimensions: Some(7), ..model(place.path()) }, &["`dimensions`", "6 values, got 7"]);
     refused(LocalModel { prompt: Some("doc".into()), ..model(place.path()) }, &["`doc`", "`document`, `query`"]);
     // A default of the folder is taken, unless it is turned off.
     let prompts = json!({"prompts": {"document": "the "}, "default_prompt_name": "document"});
     fs::write(place.path().join("config_sentence_transformers.json"), prompts.to_string()).expect("written");
     let with = opened(model(place.path()));
-    same(with.embed(&["small editor"]).expect("a row").row(0), &expected("the small editor", 6));
+    same(with.embed(&["small editor"], &EmbedCall::default()).expect("a row").row(0), &expected("the small editor", 6));
     let without = opened(LocalModel { prompt: Some(String::new()), ..model(place.path()) });
-    same(without.embed(&["small editor"]).expect("a row").row(0), &expected("small editor", 6));
+    same(without.embed(&["small editor"], &EmbedCall::default()).expect("a row").row(0), &expected("small editor", 6));
     assert_ne!(with.settings(), without.settings());
 }
 
@@ -168,7 +176,7 @@ fn decoders_give_what_their_definitions_give() {
         let last = opened(model(place.path()));
         assert_eq!((last.pooling(), last.max_tokens()), (Pooling::Last, 64), "{}", last.architecture());
         let first = opened(LocalModel { pooling: Some(Pooling::Cls), ..model(place.path()) });
-        let rows = last.embed(&TEXTS).expect("rows");
+        let rows = last.embed(&TEXTS, &EmbedCall::default()).expect("rows");
         for (i, text) in TEXTS.iter().enumerate() {
             let text = text.to_lowercase().replace("editors", "editor ##s");
             let ids = ids(&text, 64);
@@ -182,8 +190,10 @@ fn decoders_give_what_their_definitions_give() {
             );
         }
         // What comes later is not seen, unless the model looks both ways.
-        let (one, other) =
-            (first.embed(&["a editor"]).expect("a row"), first.embed(&["the music tool"]).expect("a row"));
+        let (one, other) = (
+            first.embed(&["a editor"], &EmbedCall::default()).expect("a row"),
+            first.embed(&["the music tool"], &EmbedCall::default()).expect("a row"),
+        );
         assert_eq!(bits(one.row(0)) == bits(other.row(0)), config.get("use_bidirectional_attention").is_none());
         vectors.push(rows.row(1).to_vec());
     }
@@ -194,7 +204,10 @@ fn decoders_give_what_their_definitions_give() {
     let t = oracle::decoder(place.path(), true, &config);
     let text = "small network tool for video ".repeat(120);
     let long = opened(LocalModel { pooling: Some(Pooling::Mean), ..model(place.path()) });
-    same(long.embed(&[&text]).expect("a row").row(0), &mean(&run_decoder(&t, &ids(&text, 700), kind)));
+    same(
+        long.embed(&[&text], &EmbedCall::default()).expect("a row").row(0),
+        &mean(&run_decoder(&t, &ids(&text, 700), kind)),
+    );
 }
 
 #[test]
@@ -281,7 +294,7 @@ fn what_cannot_be_run_is_refused_by_name() {
 fn weights_in_parts_are_one_model() {
     let place = folder();
     let t = oracle::bert(place.path(), "mean");
-    let rows = opened(model(place.path())).embed(&TEXTS).expect("rows");
+    let rows = opened(model(place.path())).embed(&TEXTS, &EmbedCall::default()).expect("rows");
     let first = |name: &str| name.contains("layer.0") || name.contains("LayerNorm.bias");
     fs::remove_file(place.path().join("model.safetensors")).expect("removed");
     let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
@@ -292,7 +305,10 @@ fn weights_in_parts_are_one_model() {
     let index = |map: &serde_json::Map<String, Value>| json!({"metadata": {}, "weight_map": map}).to_string();
     let path = place.path().join("model.safetensors.index.json");
     fs::write(&path, index(&map)).expect("written");
-    assert_eq!(bits(opened(model(place.path())).embed(&TEXTS).expect("rows").as_slice()), bits(rows.as_slice()));
+    assert_eq!(
+        bits(opened(model(place.path())).embed(&TEXTS, &EmbedCall::default()).expect("rows").as_slice()),
+        bits(rows.as_slice())
+    );
     fs::rename(place.path().join(names[1]), place.path().join("elsewhere")).expect("renamed");
     refused(model(place.path()), &["has no `model-00002-of-00002.safetensors`", "index.json"]);
     let mut outside = map.clone();
@@ -382,7 +398,7 @@ fn every_architecture_gives_what_transformers_gives() {
             _ => Pooling::Last,
         };
         let embedder = opened(LocalModel { pooling: Some(pooling), ..model(&here) });
-        let found = embedder.embed(&texts).expect("rows");
+        let found = embedder.embed(&texts, &EmbedCall::default()).expect("rows");
         let source = open(here.join("expected.npy"), &OpenOptions::default()).expect("rows");
         let mut expected = vec![0.0; texts.len() * source.dims()];
         source.read_rows(0, &mut expected).expect("rows");
@@ -415,7 +431,7 @@ fn a_real_model_gives_the_vectors_that_another_program_made() {
     let embedder = opened(LocalModel { max_tokens: Some(48), ..model(Path::new(&place)) });
     assert_eq!((embedder.pooling(), embedder.dims()), (Pooling::Mean, 384));
     let begun = Instant::now();
-    let found = embedder.embed(&asked).expect("rows");
+    let found = embedder.embed(&asked, &EmbedCall::default()).expect("rows");
     let seconds = begun.elapsed().as_secs_f64();
     let mut least = 1f64;
     let mut expected = Matrix::zeros(1, 384).expect("a row");

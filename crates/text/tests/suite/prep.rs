@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sememe::Error;
 use sememe_testkit::text::{ROWS, TEMPLATE};
-use sememe_text::prep::{Cleaning, OnBad, Prep, Prepared, Template, Unicode, prepare};
+use sememe_text::prep::{Cleaning, OnBad, OnDuplicate, Prep, Prepared, Template, Unicode, prepare};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -236,7 +236,7 @@ fn bad_rows_are_refused_by_name_or_dropped_and_counted() {
     let folder = Folder::new();
     let case = |text: &str| prep(&folder.file("bad.jsonl", text), "{name}");
     let holes = "{\"id\":\"a\",\"name\":\"x\"}\n{\"name\":\"y\"}\n{\"id\":\" \",\"name\":\"z\"}\n{\"id\":\"d\",\"name\":\"<p> </p>\"}\n{\"id\":null}\n";
-    fails(&case(holes), &["3 of 5 rows have no key in `id`", "line 2", "--on-bad drop"]);
+    fails(&case(holes), &["3 of 5 rows have no key in `id`", "line 2", "`on_bad = \"drop\"`"]);
     let dropped = prepare(&Prep { on_bad: OnBad::Drop, ..case(holes) }, &()).unwrap();
     assert_eq!(pairs(&dropped), [("a", "x")]);
     assert_eq!((dropped.report.without_key, dropped.report.without_text, dropped.report.rows), (3, 1, 5));
@@ -247,7 +247,7 @@ fn bad_rows_are_refused_by_name_or_dropped_and_counted() {
     fails(&Prep { on_bad: OnBad::Drop, ..literal }, &["holds no item", "1 without a text"]);
     fails(
         &case("{\"id\":1,\"name\":\"x\"}\n{\"id\":2,\"name\":\"x\"}\n{\"id\":\"1\",\"name\":\"y\"}"),
-        &["lines 1 and 3", "same key `1`"],
+        &["lines 1 and 3", "same key `1`", "`on_duplicate = \"first\"`"],
     );
     fails(&case("{\"id\":1,\"nam\":\"x\"}"), &["has no field `name`", "`id`, `nam`"]);
     fails(&case("{\"id\":1.5,\"name\":\"x\"}"), &["line 1", "`id` is 1.5"]);
@@ -261,7 +261,7 @@ fn bad_rows_are_refused_by_name_or_dropped_and_counted() {
     fails(&prep(&folder.file("bad.csv", b"id,name\n1,x\n2,\xff\n"), "{name}"), &["line 3: field 2 is not UTF-8"]);
     fails(&prep(&folder.file("bad.csv", b"id,nom\n1,x\n"), "{name}"), &["has no column `name`", "`id`, `nom`"]);
     fails(&prep(&folder.file("bad.csv", b"id,name,name\n1,x,y\n"), "{name}"), &["more than one column `name`"]);
-    fails(&prep(&folder.file("bad.txt", b"x"), "{name}"), &[".jsonl.gz", "got `.txt`"]);
+    fails(&prep(&folder.file("bad.txt", b"x"), "{name}"), &[".jsonl", "in a .gz", "got `.txt`"]);
     fails(&prep(&folder.file("empty.jsonl", b""), "{name}"), &["is empty"]);
     fails(&prep(&folder.path("missing.jsonl"), "{name}"), &["cannot open"]);
     fails(&Prep { table: Some("t".into()), ..case(ROWS) }, &["`table`", "SQLite"]);
@@ -269,6 +269,49 @@ fn bad_rows_are_refused_by_name_or_dropped_and_counted() {
     fails(&Prep { table: Some("t".into()), query: Some("q".into()), ..case(ROWS) }, &["`query`"]);
     let prepared = prepare(&case(ROWS), &()).unwrap();
     assert!(matches!(prepared.save(folder.path("out.xlsx"), "t"), Err(Error::Config { .. })));
+}
+
+#[test]
+fn of_rows_with_one_key_the_first_or_the_last_counts() {
+    let folder = Folder::new();
+    let rows = "{\"id\":\"a\",\"name\":\"x\"}\n{\"id\":\"b\",\"name\":\"y\"}\n{\"id\":\"a\",\"name\":\"z\"}\n{\"id\":\"a\",\"name\":\"w\"}\n";
+    let source = folder.file("twice.jsonl", rows);
+    for (on_duplicate, text) in [(OnDuplicate::First, "x"), (OnDuplicate::Last, "w")] {
+        let prepared = prepare(&Prep { on_duplicate, ..prep(&source, "{name}") }, &()).unwrap();
+        assert_eq!(pairs(&prepared), [("a", text), ("b", "y")]);
+        assert_eq!((prepared.report.rows, prepared.report.items, prepared.report.duplicate_keys), (4, 2, 2));
+    }
+}
+
+#[test]
+fn dots_reach_into_objects_and_what_python_writes_is_read() {
+    let folder = Folder::new();
+    let rows = "{\"id\":18446744073709551616,\"title\":\"Oil \\ud83d\",\"details\":{\"Brand\":\"Acme\",\"made\":{\"in\":\"DE\"}},\"p\":NaN}\n\
+                {\"id\":2,\"title\":\"Soap\",\"details\":{},\"details.Brand\":\"Own\",\"by\":[{\"n\":\"A\"},{\"n\":\"B\"}]}\n";
+    let source = folder.file("nested.jsonl", rows);
+    let template = "{title}[ by {details.Brand}][ from {details.made.in}][ of {by.n}]";
+    let prepared = prepare(&prep(&source, template), &()).unwrap();
+    assert_eq!(
+        pairs(&prepared),
+        [("18446744073709551616", "Oil \u{FFFD} by Acme from DE"), ("2", "Soap by Own of A, B")]
+    );
+    let by_brand =
+        Prep { key: "details.Brand".into(), title: Some("details.made.in".into()), ..prep(&source, "{title}") };
+    let prepared = prepare(&by_brand, &()).unwrap();
+    assert_eq!((prepared.items[0].id.as_str(), prepared.items[0].title.as_deref()), ("Acme", Some("DE")));
+    fails(&prep(&source, "{details.brand}"), &["has no field `details.brand`", "`details`"]);
+    let python = folder.file("python.jsonl", "{'id': 'B1', 'title': 'Rose soap'}\n");
+    fails(&prep(&python, "{title}"), &["line 1: a Python literal", "json.dumps(ast.literal_eval(line))"]);
+}
+
+#[test]
+fn a_quote_that_is_not_closed_swallows_no_rows() {
+    let folder = Folder::new();
+    let open = folder.file("open.csv", "id,name\n1,\"never closed\n2,Two\n3,Three\n");
+    fails(&prep(&open, "{name}"), &["line 2: a quote is not closed"]);
+    let letters = folder.file("letters.tsv", "id\tname\n1\t\"Rocky\" Road\n2\t\"Half open\n3\tPlain\n");
+    let prepared = prepare(&prep(&letters, "{name}"), &()).unwrap();
+    assert_eq!(pairs(&prepared), [("1", "\"Rocky\" Road"), ("2", "\"Half open"), ("3", "Plain")]);
 }
 
 #[cfg(feature = "sqlite")]
@@ -311,6 +354,25 @@ mod sqlite {
         fails(&bad("DELETE FROM items"), &["one SELECT"]);
         fails(&bad("SELECT id, name, price FROM items WHERE id = ?"), &["one SELECT"]);
         fails(&bad("SELECT id, id, name, price FROM items"), &["more than one column `id`"]);
+        assert_eq!(folder.left(), ["shop.db"]);
+    }
+
+    #[test]
+    fn a_database_in_write_ahead_mode_is_read_without_a_trace() {
+        let folder = Folder::new();
+        let path = database(&folder, &format!("PRAGMA journal_mode = WAL; {SHOP}"));
+        assert_eq!(folder.left(), ["shop.db"], "uninformative: the log is still there");
+        let before = fs::read(&path).unwrap();
+        let base = Prep { table: Some("items".into()), ..prep(&path, "{name}") };
+        assert_eq!(pairs(&prepare(&base, &()).unwrap()), [("1", "Vi"), ("2", "Nano")]);
+        assert_eq!(folder.left(), ["shop.db"]);
+        assert!(fs::read(&path).unwrap() == before);
+        // With a log, whoever writes has it open: what is in the log is read too.
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch("INSERT INTO items (id, name) VALUES (3, 'Ed')").unwrap();
+        assert!(folder.left().contains(&"shop.db-wal".to_owned()), "uninformative: there is no log");
+        assert_eq!(prepare(&base, &()).unwrap().items.len(), 3);
+        drop(db);
         assert_eq!(folder.left(), ["shop.db"]);
     }
 

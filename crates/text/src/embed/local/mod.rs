@@ -19,7 +19,7 @@ mod weights;
 use std::cmp::Reverse;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Result as Made, Tensor};
@@ -35,7 +35,7 @@ use self::layers::{Activation, Linear};
 use self::modules::Modules;
 use self::tokens::Tokens;
 use self::weights::{Loader, Weights, hash_file};
-use super::{Embedder, Pooling};
+use super::{EmbedCall, EmbedError, Embedder, Pooling};
 use sememe::data::Matrix;
 use sememe::unit_rows;
 use sememe::{Error, Result};
@@ -170,7 +170,6 @@ impl LocalModel {
             model: Mutex::new(None),
             lanes: Mutex::new(Vec::new()),
             cut: AtomicU64::new(0),
-            leaving: AtomicBool::new(false),
         })
     }
 }
@@ -240,7 +239,6 @@ pub struct LocalEmbedder {
     model: Mutex<Option<Arc<Model>>>,
     lanes: Mutex<Vec<Lane>>,
     cut: AtomicU64,
-    leaving: AtomicBool,
 }
 
 impl fmt::Debug for LocalEmbedder {
@@ -300,9 +298,14 @@ impl LocalEmbedder {
     }
 
     /// The vectors of texts, with their places, in any order.
-    fn rows(&self, model: &Model, tokens: &[(usize, Vec<u32>)]) -> Result<Vec<(usize, Vec<f32>)>> {
+    fn rows(
+        &self,
+        model: &Model,
+        tokens: &[(usize, Vec<u32>)],
+        call: &EmbedCall<'_>,
+    ) -> Result<Vec<(usize, Vec<f32>)>> {
         let run = |(at, ids): &(usize, Vec<u32>)| {
-            if self.leaving.load(Ordering::Relaxed) {
+            if call.stopped() {
                 return Err(Error::Interrupted(String::new()));
             }
             Ok((*at, model.run(ids, self.pooling).map_err(|e| broken(&e))?))
@@ -351,8 +354,8 @@ impl Embedder for LocalEmbedder {
         self.settings.clone()
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Matrix> {
-        let model = self.loaded()?;
+    fn embed(&self, texts: &[&str], call: &EmbedCall<'_>) -> Result<Matrix, EmbedError> {
+        let model = self.loaded().map_err(EmbedError::All)?;
         let mut tokens = texts
             .par_iter()
             .enumerate()
@@ -364,7 +367,7 @@ impl Embedder for LocalEmbedder {
             .collect::<Result<Vec<_>>>()?;
         // The longest first, so that no thread begins it when the others are done.
         tokens.sort_by_key(|(at, ids)| (Reverse(ids.len()), *at));
-        let rows = self.rows(&model, &tokens)?;
+        let rows = self.rows(&model, &tokens, call)?;
         let mut out = Matrix::zeros(texts.len(), self.dims)?;
         for (at, row) in rows {
             out.row_mut(at).copy_from_slice(&row[..self.dims]);
@@ -380,9 +383,5 @@ impl Embedder for LocalEmbedder {
         let (texts, most) = (self.cut_texts(), self.max_tokens);
         let noun = if texts == 1 { "text was" } else { "texts were" };
         (texts > 0).then(|| format!("{texts} {noun} longer than {most} tokens, and cut there"))
-    }
-
-    fn give_up(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
     }
 }

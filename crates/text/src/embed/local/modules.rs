@@ -218,7 +218,7 @@ pub(super) fn prompt(folder: &Path, wanted: Option<&str>) -> Result<String> {
             None | Some("") => Ok(String::new()),
             Some(name) => Err(Error::config(
                 "prompt",
-                format!("`{name}` is unknown, as the model has no `config_sentence_transformers.json`; use `--prefix`"),
+                format!("`{name}` is unknown, as the model has no `config_sentence_transformers.json`; use `prefix`"),
             )),
         };
     };
