@@ -432,3 +432,27 @@ fn an_atomic_file_keeps_permissions_and_follows_links() {
     assert_eq!(fs::read(&path).expect("read"), b"new");
     assert_eq!(fs::metadata(&path).expect("meta").permissions().mode() & 0o777, 0o600);
 }
+
+/// Any other fault is no absence: what is taken for absent is made anew, in the place of what is there.
+#[test]
+fn only_what_is_not_there_is_absent() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (file, none) = (folder.path().join("a"), folder.path().join("none"));
+    fs::write(&file, b"x").expect("write");
+    assert_eq!(io::read_if_there(&file, 9).expect("there"), Some(b"x".to_vec()));
+    assert_eq!(io::read_if_there(&none, 9).expect("absent"), None);
+    assert!(io::is_there(&file).expect("there") && !io::is_there(&none).expect("absent"));
+    io::remove_if_there(&none).expect("absent");
+    // Larger than asked for, a folder, a name below a file: all are there, or cannot be told.
+    fs::write(&file, b"xyz").expect("write");
+    assert!(io::read_if_there(&file, 2).is_err());
+    assert!(io::read_if_there(folder.path(), 9).is_err());
+    assert!(io::remove_if_there(folder.path()).is_err() && folder.path().is_dir());
+    #[cfg(unix)]
+    {
+        assert!(io::read_if_there(file.join("below"), 9).is_err());
+        assert!(io::is_there(file.join("below")).is_err());
+    }
+    io::remove_if_there(&file).expect("there");
+    assert!(!file.exists());
+}
