@@ -49,7 +49,7 @@ type Fault = fn(&Call) -> Reply;
 
 #[test]
 fn a_text_that_cannot_be_embedded_is_alone_in_the_end() {
-    let faults: [(&str, Fault); 9] = [
+    let faults: [(&str, Fault); 8] = [
         ("HTTP 400", |_| status(400, r#"{"error":{"message":"maximum context length is 512 tokens"}}"#)),
         ("HTTP 413", |_| status(413, r#"{"error":"must have less than 512 tokens"}"#)),
         ("HTTP 422", |_| status(422, "{}")),
@@ -57,7 +57,6 @@ fn a_text_that_cannot_be_embedded_is_alone_in_the_end() {
         ("HTTP 500", |_| status(500, r#"{"error":{"message":"unsupported value: NaN"}}"#)),
         ("no finite numbers", |call| instead(call, "[1,NaN,2,3]")),
         ("no finite numbers", |call| instead(call, "[1,null,2,3]")),
-        ("of 3 values", |call| instead(call, "[1,2,3]")),
         ("vectors for", |call| {
             let good: Vec<Value> = call
                 .texts()
@@ -104,6 +103,17 @@ fn a_text_that_cannot_be_embedded_is_alone_in_the_end() {
         assert_eq!(server.asked(), ["bad 0", "bad 1", "bad 29"], "{said}");
         assert_eq!(keys(&desk, "v.sqlite").len(), 40, "{said}");
     }
+}
+
+#[test]
+fn a_vector_of_another_dimension_is_that_of_a_text_alone() {
+    let server = Server::start(|_, call| instead(call, "[1,2,3]"));
+    let desk = Desk::new();
+    desk.file("items.jsonl", &items(&[0, 1, 29]));
+    let args = format!("embed items.jsonl -o v.sqlite --url {} --model m --batch-items 8 --json", server.url);
+    let skipped = run(&desk, &format!("{args} --skip-failed")).json();
+    assert_eq!(skipped["failed"].as_array().expect("a list").len(), 3, "{skipped}");
+    assert_eq!(keys(&desk, "v.sqlite").len(), 37);
 }
 
 #[test]
