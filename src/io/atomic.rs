@@ -257,11 +257,7 @@ pub fn is_there(path: impl AsRef<Path>) -> Result<bool> {
 /// # Errors
 /// If it is there and cannot be removed.
 pub fn remove_if_there(path: impl AsRef<Path>) -> Result<()> {
-    let path = path.as_ref();
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
-        _ => Ok(()),
-    }
+    super::remove(path).map(|_| ())
 }
 
 /// As [`read_bytes_capped`]; nothing if there is no such file.

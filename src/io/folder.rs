@@ -58,7 +58,7 @@ impl AtomicFolder {
             Ok(target) => target,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let parent = in_folder(path);
-                fs::create_dir_all(parent).map_err(failed)?;
+                super::create_folder(parent)?;
                 let name = path.file_name().ok_or_else(|| Error::format(path, "has no name to make a folder of"))?;
                 fs::canonicalize(parent).map_err(failed)?.join(name)
             }

@@ -16,8 +16,7 @@ use sememe::eval::{Churn, measure_churn};
 use sememe::ids::resolve::{self, CodecAlternatives, Cost};
 use sememe::ids::store::{Reuse, Store, open as open_store};
 use sememe::io::{
-    AtomicFile, OpenOptions, each_json_line, is_there, json_row, open, read_if_there, remove_if_there,
-    write_bytes_atomic,
+    AtomicFile, OpenOptions, each_json_line, is_there, json_row, open, read_if_there, write_bytes_atomic,
 };
 use sememe::progress::{Event, check};
 use sememe::{Error, Result};
@@ -185,17 +184,20 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     Ok(Done { outputs, facts, told })
 }
 
-/// The IDs of the run before, kept aside while this one works: a run that is killed and goes on compares with the same ones.
-fn previous(context: &Context<'_>) -> Result<Option<Vec<Line>>> {
+/// Keeps the IDs of the run before aside, before this one counts as begun: a run that is stopped and goes on compares with the same ones.
+pub(super) fn clear(context: &Context<'_>) -> Result<()> {
     let (now, before) = (context.at(IDS), context.at(PREVIOUS));
-    if !context.continues {
-        let known = context.state.phases.contains_key(&Phase::Assign);
-        // Only what is not there is absent: a fault in reading must not cost the comparison, let alone the file.
-        match if known { read_if_there(&now, u64::MAX)? } else { None } {
-            Some(bytes) => write_bytes_atomic(&before, &bytes)?,
-            None => remove_if_there(&before)?,
-        }
+    let known = context.state.phases.contains_key(&Phase::Assign);
+    // Only what is not there is absent: a fault in reading must not cost the comparison, let alone the file.
+    match if known { read_if_there(&now, u64::MAX)? } else { None } {
+        Some(bytes) => write_bytes_atomic(&before, &bytes),
+        None => sememe::io::remove(&before).map(|_| ()),
     }
+}
+
+/// The IDs of the run before, if there was one.
+fn previous(context: &Context<'_>) -> Result<Option<Vec<Line>>> {
+    let before = context.at(PREVIOUS);
     if is_there(&before)? { read_lines(&before).map(Some) } else { Ok(None) }
 }
 

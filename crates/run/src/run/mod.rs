@@ -30,7 +30,7 @@ use serde_json::Value;
 
 use super::config::{Config, Loaded};
 use crate::tracking::TrackingReport;
-use sememe::io::{is_there, remove_if_there, remove_leftovers};
+use sememe::io::{is_there, remove_leftovers};
 use sememe::progress::{Observer, check};
 use sememe::{Error, Result};
 use state::{Begun, Hashes, State, difference};
@@ -168,7 +168,7 @@ impl Context<'_> {
     /// The phase's own folder, made if it is not there.
     fn room(&self, phase: Phase) -> Result<PathBuf> {
         let folder = self.folder.join(phase.name());
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+        sememe::io::create_folder(&folder)?;
         Ok(folder)
     }
 
@@ -206,6 +206,16 @@ impl Context<'_> {
             Phase::Tokenize => tokenize::run(self),
             Phase::Dialogues => dialogues::run(self),
             Phase::Report => report::run(self),
+        }
+    }
+
+    /// Puts away what an earlier run of a phase left to go on from. It is done before the phase counts as begun, so that one that is stopped
+    /// right after never goes on from it.
+    fn clear(&self, phase: Phase) -> Result<()> {
+        match phase {
+            Phase::Train => train::clear(self),
+            Phase::Assign => assign::clear(self),
+            _ => Ok(()),
         }
     }
 
@@ -299,7 +309,7 @@ pub fn run(
     let begun = Instant::now();
     let config = &loaded.config;
     let folder = config.output.as_path();
-    std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    sememe::io::create_folder(folder)?;
     let _lock = lock(folder)?;
     remove_leftovers(folder)?;
     for room in Phase::ALL.iter().map(|phase| phase.name()).chain(["train/rqvae", "train/rq-kmeans"]) {
@@ -394,6 +404,7 @@ fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn Fn
     let started = Begun { settings: settings.clone(), inputs: inputs.clone() };
     context.continues = context.state.begun.get(&phase) == Some(&started);
     if !context.continues {
+        context.clear(phase)?;
         context.state.begun.insert(phase, started);
         context.state.save(context.folder)?;
     }
@@ -418,7 +429,7 @@ fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn Fn
     for gone in context.state.phases.get(&phase).iter().flat_map(|record| record.outputs.keys()) {
         let path = context.folder.join(gone);
         if !written.contains_key(gone) {
-            remove_if_there(&path)?;
+            sememe::io::remove(&path)?;
             context.hashes.forget(&path);
         }
     }

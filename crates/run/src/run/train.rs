@@ -118,6 +118,16 @@ pub(super) fn short(codec: &Codec) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 
+/// Removes the checkpoints of an earlier training, before one that begins anew counts as begun: whatever stops it, it will not go on from them.
+pub(super) fn clear(context: &Context<'_>) -> Result<()> {
+    let train = &context.config.train;
+    // One that is named may lie there.
+    if train.method == TrainMethod::Rqvae && !matches!(train.resume, ResumeFrom::File(_)) {
+        sememe::io::remove(context.at(NETWORK))?;
+    }
+    Ok(())
+}
+
 /// Trains an RQ-VAE, or goes on where a stopped one was.
 fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device::Device) -> Result<Codec> {
     let train = &context.config.train;
@@ -132,9 +142,6 @@ fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device:
     // What is there of a training of other rows or settings is not gone on with, unless it is asked for by name.
     let named = matches!(train.resume, ResumeFrom::File(_));
     let resume = resume.filter(|_| context.continues || named);
-    if resume.is_none() && is_there(&folder)? {
-        std::fs::remove_dir_all(&folder).map_err(|e| Error::io("remove", &folder, e))?;
-    }
     let run = NetworkRun { config, folder, resume: resume.clone(), start: None };
     match run.train(rows, None, device, context.observer) {
         Err(Error::Config { field, problem }) if field == "resume" && !train.resume_strict && resume.is_some() => {
@@ -148,7 +155,7 @@ fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device:
 /// What the levels looked like, as metrics and as TensorBoard events.
 fn curves(context: &Context<'_>, levels: &[LevelSummary]) -> Result<Vec<PathBuf>> {
     let folder = context.at("train/rq-kmeans");
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+    sememe::io::create_folder(&folder)?;
     remove_events(&folder)?;
     let mut metrics = MetricsWriter::create(folder.join("metrics.jsonl"))?;
     let mut events = EventWriter::create(&folder)?;
@@ -176,7 +183,7 @@ fn remove_events(folder: &std::path::Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_string_lossy().contains("tfevents") {
-            std::fs::remove_file(entry.path()).map_err(|e| Error::io("remove", entry.path(), e))?;
+            sememe::io::remove(entry.path())?;
         }
     }
     Ok(())

@@ -70,7 +70,7 @@ pub fn run(
     let settled = |at: &usize| !waiting.contains(at);
     (0..cells.len()).filter(settled).for_each(|at| each(at, &cells[at]));
     if !all.is_empty() {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        sememe::io::create_folder(folder)?;
     }
     for (at, settings) in all {
         let cell = &mut cells[at];

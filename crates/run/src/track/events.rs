@@ -62,7 +62,7 @@ impl EventWriter {
     /// If the folder or the file cannot be created.
     pub fn create_at(folder: impl AsRef<Path>, unix_seconds: u64) -> Result<Self> {
         let folder = folder.as_ref();
-        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        sememe::io::create_folder(folder)?;
         let mut number = 0;
         loop {
             // Padded, since TensorBoard reads files in the order of their names.

@@ -54,7 +54,8 @@ impl MetricsWriter {
     }
 
     /// Goes on with a file: the lines that `keep` wants stay byte for byte, the others go, and so does half a line at the
-    /// end, as a killed process may leave it. The file is replaced whole; one that is missing is created.
+    /// end, as a killed process may leave it, and all from the first hole on: a loss of power leaves zeros where a line was written and
+    /// not synced. The file is replaced whole; one that is missing is created.
     ///
     /// # Errors
     /// If the file cannot be read or replaced, or a line other than the last is no JSON object: names the line, and the file
@@ -89,6 +90,11 @@ impl MetricsWriter {
                 }
                 _ if !ended => {
                     tracing::warn!(file = %path.display(), "dropped {} bytes of a torn line {number}", line.len());
+                }
+                // No JSON text holds a zero byte. What follows was not synced either.
+                _ if line.contains(&0) => {
+                    tracing::warn!(file = %path.display(), "dropped line {number}, which holds a hole, and what follows it");
+                    break;
                 }
                 Ok(_) => return Err(Error::format(path, format!("line {number} is no JSON object"))),
                 Err(e) => return Err(json_bad(path, number, &e)),

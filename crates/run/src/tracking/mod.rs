@@ -188,7 +188,7 @@ impl Tracker {
     pub fn start(tracking: &Tracking, folder: impl AsRef<Path>) -> Result<Self> {
         tracking.validate()?;
         let folder = folder.as_ref().to_path_buf();
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
+        sememe::io::create_folder(&folder)?;
         Ok(Self {
             metrics: MetricsWriter::resume(folder.join(METRICS), |_| true)?,
             folder,

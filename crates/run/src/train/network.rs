@@ -83,7 +83,7 @@ fn now() -> f64 {
 impl Artifacts {
     /// Opens the files of a run: anew, or as they were at the state that the training goes on from.
     fn open(folder: &Path, trainer: &RqVaeTrainer, resumed: bool) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        sememe::io::create_folder(folder)?;
         let settings = serde_json::to_vec_pretty(trainer.config()).map_err(|e| Error::Data(e.to_string()))?;
         write_bytes_atomic(folder.join(SETTINGS), &settings)?;
         let path = folder.join(METRICS);

@@ -77,6 +77,10 @@ fn metrics_with_a_bad_line_are_left_alone() {
     fs::write(&path, [b"{\"step\":0}\n", &[0; 100][..]].concat()).unwrap();
     drop(MetricsWriter::resume(&path, |_| true).unwrap());
     assert_eq!(fs::read(&path).unwrap(), b"{\"step\":0}\n");
+    // So are zeros before later lines: what is behind such a hole was not synced.
+    fs::write(&path, [b"{\"step\":0}\n", &[0; 100][..], b"ss\":1}\n{\"step\":2}\n"].concat()).unwrap();
+    drop(MetricsWriter::resume(&path, |_| true).unwrap());
+    assert_eq!(fs::read(&path).unwrap(), b"{\"step\":0}\n");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! One file past the usual length: every case builds on the catalogue and the place at the top.
 
+mod anew;
 #[cfg(feature = "embed-http")]
 mod endpoint;
 #[cfg(feature = "embed")]
