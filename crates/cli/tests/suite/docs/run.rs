@@ -55,7 +55,7 @@ fn rewrite(path: &Path, page: &Page, changed: &[(Step, String)]) {
     let mut lines = page.lines.clone();
     for (step, printed) in changed.iter().rev() {
         let (start, end) = step.output;
-        let printed = compare::trim(printed);
+        let printed = compare::shown(printed, &step.expected);
         lines.splice(start..end, printed.trim_end().lines().map(str::to_owned));
     }
     fs::write(path, lines.join("\n") + "\n").expect("the page, written again");
