@@ -1,5 +1,6 @@
 //! The one error type. Texts are lower case, without a full stop, and carry the offending numbers.
 
+use crate::remedy::Remedy;
 use std::path::PathBuf;
 
 /// Everything that can go wrong, by cause.
@@ -27,9 +28,7 @@ pub enum Error {
         place: String,
     },
     /// NaN or infinity in the input.
-    #[error(
-        "{count} of {rows} rows hold NaN, infinity, a missing value or a number too large for float32, the first is row {first} in `{place}`; drop them with `--on-bad drop` or repair them"
-    )]
+    #[error("{count} of {rows} rows hold NaN, infinity, a missing value or a number too large for float32, the first is row {first} in `{place}`; {}", ways(&drop_rows()))]
     NonFinite {
         /// Index of the first such row.
         first: u64,
@@ -79,10 +78,10 @@ pub enum Error {
     #[error("device: {0}")]
     Device(String),
     /// The device went away in mid-run.
-    #[error("device lost: {0}; run again, or with `--device cpu`")]
+    #[error("device lost: {}; {}", .0, ways(&after_loss()))]
     DeviceLost(String),
     /// The device or the machine has too little memory.
-    #[error("out of device memory: {needed_bytes} bytes for {what}; use fewer rows at a time or `--device cpu`")]
+    #[error("out of device memory: {needed_bytes} bytes for {what}; {}", ways(&less_memory()))]
     OutOfMemory {
         /// What was asked for.
         what: String,
@@ -98,10 +97,34 @@ pub enum Error {
     /// Stopped on request.
     #[error("interrupted{0}")]
     Interrupted(String),
+    /// One of the others, with settings that would mend it. [`Error::root`] is the error itself.
+    #[error("{error}; {}", ways(remedies))]
+    Mendable {
+        /// The error itself.
+        error: Box<Error>,
+        /// What would mend it, the likeliest first.
+        remedies: Vec<Remedy>,
+    },
 }
 
 /// `Result` with [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn drop_rows() -> Vec<Remedy> {
+    vec![Remedy::set("on_bad", "drop").to("repair them, or drop them")]
+}
+
+fn after_loss() -> Vec<Remedy> {
+    vec![Remedy::set("device", "cpu").to("run again, or on the CPU")]
+}
+
+fn less_memory() -> Vec<Remedy> {
+    vec![Remedy::set("device", "cpu").to("use fewer rows at a time, or the CPU")]
+}
+
+fn ways(remedies: &[Remedy]) -> String {
+    Remedy::join(&remedies.iter().map(Remedy::to_string).collect::<Vec<_>>())
+}
 
 impl Error {
     /// A configuration error for `field`.
@@ -119,16 +142,83 @@ impl Error {
         Error::Io { action, path: path.into(), source }
     }
 
-    /// The program's exit code for this error: 2 usage, 3 bad data, 4 device, 5 store, 6 endpoint, 130 interrupted.
+    /// The same error with settings that would mend it, added to those it has.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn mend(self, more: impl IntoIterator<Item = Remedy>) -> Self {
+        let more: Vec<Remedy> = more.into_iter().collect();
         match self {
-            Error::Config { .. } => 2,
-            Error::Device(_) | Error::DeviceLost(_) | Error::OutOfMemory { .. } => 4,
-            Error::Store(_) => 5,
-            Error::Endpoint(_) => 6,
-            Error::Interrupted(_) => 130,
-            _ => 3,
+            Error::Mendable { error, mut remedies } => {
+                remedies.extend(more);
+                Error::Mendable { error, remedies }
+            }
+            error if more.is_empty() => error,
+            error => Error::Mendable { error: Box::new(error), remedies: more },
+        }
+    }
+
+    /// The error itself, less its remedies: what to match on.
+    #[must_use]
+    pub fn root(&self) -> &Error {
+        match self {
+            Error::Mendable { error, .. } => error.root(),
+            error => error,
+        }
+    }
+
+    /// Changes the error itself and leaves its remedies as they are.
+    #[must_use]
+    pub fn map_root(self, change: impl FnOnce(Error) -> Error) -> Self {
+        match self {
+            Error::Mendable { error, remedies } => error.map_root(change).mend(remedies),
+            error => change(error),
+        }
+    }
+
+    /// Settings that would mend it; a program renders them as its own options.
+    #[must_use]
+    pub fn remedies(&self) -> Vec<Remedy> {
+        match self {
+            Error::NonFinite { .. } => drop_rows(),
+            Error::DeviceLost(_) => after_loss(),
+            Error::OutOfMemory { .. } => less_memory(),
+            Error::Mendable { error, remedies } => {
+                let mut all = error.remedies();
+                all.extend(remedies.iter().cloned());
+                all
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is wrong, without the remedies: `Display` is this, then `; ` and the remedies.
+    #[must_use]
+    pub fn facts(&self) -> String {
+        match self {
+            Error::Mendable { error, .. } => error.facts(),
+            error => {
+                let (text, remedies) = (error.to_string(), error.remedies());
+                match text.strip_suffix(&format!("; {}", ways(&remedies))) {
+                    Some(facts) if !remedies.is_empty() => facts.to_owned(),
+                    _ => text,
+                }
+            }
+        }
+    }
+
+    /// Puts the section that a setting stands in before the names of the remedies' fields: `batch_items` of `embed` becomes
+    /// `embed.batch_items`.
+    #[must_use]
+    pub fn within(self, section: &str) -> Self {
+        match self {
+            Error::Mendable { error, mut remedies } => {
+                for remedy in &mut remedies {
+                    if !matches!(remedy.change, crate::remedy::Change::Build) {
+                        remedy.field = format!("{section}.{}", remedy.field).into();
+                    }
+                }
+                Error::Mendable { error: Box::new(error.within(section)), remedies }
+            }
+            error => error,
         }
     }
 }

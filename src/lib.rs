@@ -89,6 +89,7 @@ pub mod fit;
 pub mod ids;
 pub mod io;
 pub mod progress;
+mod remedy;
 pub mod rng;
 
 pub use codec::{Codec, EncodeOptions, Encoded, Encoder, Manifest, TrainedBy};
@@ -99,6 +100,7 @@ pub use device::{Device, DeviceInfo, DeviceKind};
 pub use error::{Error, Result, check_shape};
 pub use fit::{Balance, EmptyPolicy, Init, Pca, Preprocess, Refine, RqKMeans, TrainingSummary};
 pub use progress::{Event, LevelSummary, Observer};
+pub use remedy::{Change, Remedy};
 
 /// The Rust in the pages that people read compiles.
 #[cfg(all(doctest, feature = "gpu"))]

@@ -102,9 +102,8 @@ impl Device {
         #[cfg(feature = "gpu")]
         return Ok(Device::Gpu(std::sync::Arc::new(Gpu::open(true)?)));
         #[cfg(not(feature = "gpu"))]
-        Err(crate::error::Error::Device(
-            "this build has no GPU backend; build with the feature `gpu`, or use `--device cpu`".into(),
-        ))
+        Err(crate::error::Error::Device("this build has no GPU backend".into())
+            .mend([crate::Remedy::build("gpu"), crate::Remedy::set("device", "cpu").to("go on")]))
     }
 
     /// What the device is.

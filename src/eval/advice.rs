@@ -1,164 +1,330 @@
 //! What a bad figure most likely means, and what to try.
 
 use super::Evaluation;
+use crate::remedy::Remedy;
+use serde::Serialize;
+use std::fmt;
 
-/// Notes on figures that look bad, most serious first, each with the options of the program to try; empty if
-/// nothing stands out.
+/// A figure that looks bad, with its numbers. `Display` says what it means and which settings to try, by the names of
+/// [`RqKMeans`](crate::RqKMeans)' fields; [`text`](Self::text) does so in a program's words.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Advice {
+    /// A level after which every row comes back exactly, so that those after it see nothing but zeros.
+    NothingLeft {
+        /// The level, counted from 0.
+        level: usize,
+        /// Rows that are copies of others.
+        copies: usize,
+        /// All items.
+        rows: usize,
+    },
+    /// Rows that are the same, which no codec can tell apart.
+    DuplicateRows {
+        /// Their share.
+        share: f64,
+    },
+    /// An ID with too many items.
+    CrowdedId {
+        /// Its items.
+        items: usize,
+        /// All items.
+        rows: usize,
+        /// Codes of an ID.
+        levels: usize,
+    },
+    /// Items beyond the first on their IDs.
+    Collisions {
+        /// Their share.
+        share: f64,
+        /// IDs that the codebooks allow.
+        possible_ids: f64,
+        /// All items.
+        rows: usize,
+        /// Codes of an ID.
+        levels: usize,
+    },
+    /// A codebook of all levels with codewords that none of them uses.
+    UnusedShared {
+        /// The share that is used.
+        utilisation: f64,
+    },
+    /// Codewords of a level that no item has.
+    UnusedCodewords {
+        /// The level, counted from 0.
+        level: usize,
+        /// Codewords that items have.
+        used: usize,
+        /// Codewords.
+        codebook_size: usize,
+        /// All items.
+        rows: usize,
+    },
+    /// A codeword with far more items than the others of its level.
+    CrowdedCodeword {
+        /// The level, counted from 0.
+        level: usize,
+        /// The share of all items that has it.
+        share: f64,
+        /// Its items in units of an even load.
+        over_mean: f64,
+    },
+    /// IDs that say little of the rows.
+    LowR2 {
+        /// R².
+        r2: f64,
+        /// Codes of an ID.
+        levels: usize,
+        /// Values of a row.
+        dims: usize,
+    },
+    /// A last level that says next to nothing.
+    IdleLevel {
+        /// Codes of an ID.
+        levels: usize,
+        /// What it adds to R².
+        r2: f64,
+        /// The share of the items that it tells apart.
+        told_apart: f64,
+    },
+    /// Rows of very different lengths.
+    LengthsSpread {
+        /// The lengths' standard deviation in units of their mean.
+        spread: f64,
+    },
+    /// Neighbours by ID that are hardly those of the rows.
+    NeighboursLost {
+        /// The share that is kept.
+        recall: f64,
+        /// What chance gives.
+        by_chance: f64,
+    },
+    /// Rows of nothing but zeros.
+    ZeroRows {
+        /// How many.
+        zero: usize,
+        /// All items.
+        rows: usize,
+    },
+}
+
+impl Advice {
+    /// What is found, and what it means.
+    #[must_use]
+    pub fn finding(&self) -> String {
+        match self {
+            Advice::NothingLeft { level, copies, rows } => {
+                let cause = match copies {
+                    0 => String::new(),
+                    copies => format!(
+                        " {copies} of the {rows} rows are copies of others, which no ID can tell apart: merge them before fitting, and"
+                    ),
+                };
+                format!("after level {} nothing is left, every row comes back exactly:{cause}", level + 1)
+            }
+            Advice::DuplicateRows { share } => format!(
+                "{} of the sampled rows have an exact duplicate, and no codec can tell those apart: merge duplicates before \
+                 fitting, or let the IDs be made unique with a suffix",
+                percent(*share)
+            ),
+            Advice::CrowdedId { items, rows, .. } => format!(
+                "one ID names {items} of {rows} items: look at them in the report; if they are copies of one text, merge them, else"
+            ),
+            Advice::Collisions { share, possible_ids, rows, .. } => {
+                let cause = if self.few_ids() {
+                    format!("{possible_ids:.0} possible IDs are few for {rows} items")
+                } else {
+                    format!("{:.0} possible IDs per item are not used evenly", possible_ids / *rows as f64)
+                };
+                format!("{} of the items would need a suffix to be unique; {cause}:", percent(*share))
+            }
+            Advice::UnusedShared { utilisation } => {
+                format!("all levels together use {} of their one codebook:", percent(*utilisation))
+            }
+            Advice::UnusedCodewords { level, used, codebook_size, rows } => {
+                let cause = if self.cannot_fill() { format!(" {rows} items cannot fill it,") } else { String::new() };
+                let share = percent(*used as f64 / *codebook_size as f64);
+                format!("level {} uses {used} of its {codebook_size} codewords ({share}):{cause}", level + 1)
+            }
+            Advice::CrowdedCodeword { level, share, over_mean } => format!(
+                "{} of all items have the same code at level {}, {over_mean:.0} times an even load, often because one direction \
+                 dominates the rows:",
+                percent(*share),
+                level + 1
+            ),
+            Advice::LowR2 { r2, .. } => {
+                format!("the IDs explain {} of the variance (R² {r2:.3}):", percent(r2.max(0.0)))
+            }
+            Advice::IdleLevel { levels, r2, told_apart } => format!(
+                "level {levels} adds {r2:.3} to R² and tells {} more items apart, so one less would do:",
+                percent(*told_apart)
+            ),
+            Advice::LengthsSpread { spread } => format!(
+                "row lengths spread by {} of their mean, so long rows take most codewords: if only the direction carries meaning,",
+                percent(*spread)
+            ),
+            Advice::NeighboursLost { recall, by_chance } => format!(
+                "neighbours by ID hold {} of the true neighbours, where chance alone gives {}: check that codes and rows are in \
+                 the same order and that the codec was fitted on this kind of embedding",
+                percent(*recall),
+                percent(*by_chance)
+            ),
+            Advice::ZeroRows { zero, rows } => format!(
+                "{zero} of {rows} rows are all zero: the embedding found nothing to say about these items, leave them out"
+            ),
+        }
+    }
+
+    /// The settings to try, for a training by RQ-KMeans; empty where no setting helps.
+    #[must_use]
+    pub fn remedies(&self) -> Vec<Remedy> {
+        let levels = |n: usize| Remedy::set("levels", n.to_string());
+        let more = |n: usize| levels(n + 1).to("add a level");
+        let cosine = || Remedy::set("metric", "cosine");
+        match self {
+            Advice::NothingLeft { level, .. } => vec![levels(level + 1).to("make do")],
+            Advice::DuplicateRows { .. } | Advice::NeighboursLost { .. } | Advice::ZeroRows { .. } => Vec::new(),
+            Advice::CrowdedId { levels, .. } => vec![more(*levels)],
+            Advice::Collisions { levels, .. } if self.few_ids() => vec![more(*levels), Remedy::raise("codebook_sizes")],
+            Advice::Collisions { levels, .. } => {
+                vec![Remedy::give("refine").to("spread the codes"), Remedy::raise("refine.beam"), more(*levels)]
+            }
+            Advice::UnusedShared { .. } => vec![Remedy::lower("codebook_sizes")],
+            Advice::UnusedCodewords { .. } if self.cannot_fill() => vec![Remedy::lower("codebook_sizes")],
+            Advice::UnusedCodewords { .. } => vec![
+                Remedy::lower("codebook_sizes"),
+                cosine().to("compare by direction, if a few long rows hold the rest,"),
+            ],
+            Advice::CrowdedCodeword { .. } => {
+                vec![cosine().to("compare by direction"), Remedy::lower("preprocess.pca.max_dims")]
+            }
+            Advice::LowR2 { levels, dims, .. } => {
+                let mut all = vec![
+                    more(*levels),
+                    Remedy::raise("codebook_sizes"),
+                    Remedy::give("refine").to("refine the codebooks together"),
+                    Remedy::raise("refine.beam").to("search wider"),
+                ];
+                if *dims > 64 {
+                    all.push(Remedy::raise("preprocess.pca.max_dims").to("keep more, if it is set"));
+                }
+                all
+            }
+            Advice::IdleLevel { levels: n, .. } => vec![levels(n - 1)],
+            Advice::LengthsSpread { .. } => vec![cosine().to("compare by it")],
+        }
+    }
+
+    /// The finding with its remedies, each in the words of `spell`.
+    #[must_use]
+    pub fn text(&self, spell: &dyn Fn(&Remedy) -> String) -> String {
+        let remedies: Vec<String> = self.remedies().iter().map(spell).collect();
+        if remedies.is_empty() { self.finding() } else { format!("{} {}", self.finding(), Remedy::join(&remedies)) }
+    }
+
+    fn few_ids(&self) -> bool {
+        matches!(self, Advice::Collisions { possible_ids, rows, .. } if *possible_ids < 20.0 * *rows as f64)
+    }
+
+    fn cannot_fill(&self) -> bool {
+        matches!(self, Advice::UnusedCodewords { codebook_size, rows, .. } if codebook_size * 4 > *rows)
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&Remedy::to_string))
+    }
+}
+
+/// Figures that look bad, most serious first; empty if nothing stands out.
 ///
 /// The thresholds are judgement, not theory: under 80 % of a codebook used, more than one row in ten beyond the
 /// first on its ID, an ID with 1 % of the rows, R² under 0.3, lengths that spread by half their mean.
 #[must_use]
-pub fn advice(evaluation: &Evaluation) -> Vec<String> {
+pub fn advice(evaluation: &Evaluation) -> Vec<Advice> {
     let mut notes = Vec::new();
     let e = evaluation;
     let exact = exact_level(e);
-    if let Some(level) = exact {
-        let distinct = e.levels[level].codes.unique_prefixes;
-        let cure = match e.rows.saturating_sub(distinct) {
-            0 => "fewer levels would do".to_owned(),
-            copies => format!(
-                "{copies} of the {} rows are copies of others, which no ID can tell apart; merge them before fitting, and fewer levels \
-                 would do",
-                e.rows
-            ),
-        };
-        notes.push(format!("after level {} nothing is left, every row comes back exactly: {cure}", level + 1));
-    } else {
-        duplicates_and_collisions(e, &mut notes);
+    match exact {
+        Some(level) => {
+            let copies = e.rows.saturating_sub(e.levels[level].codes.unique_prefixes);
+            notes.push(Advice::NothingLeft { level, copies, rows: e.rows });
+        }
+        None => duplicates_and_collisions(e, &mut notes),
     }
-    unused_codewords(e, exact, &mut notes);
-    crowded_codewords(e, exact, &mut notes);
+    // What follows sees nothing but zeros.
+    let seen = exact.map_or(e.levels.len(), |level| level + 1);
+    unused_codewords(e, seen, &mut notes);
+    crowded_codewords(e, seen, &mut notes);
     let full = e.reconstruction.as_ref();
     if let Some(full) = full.filter(|full| full.r2 < 0.3) {
-        let cut = if full.dims > 64 { ", and if `--pca-dims` is set, raise it" } else { "" };
-        notes.push(format!(
-            "the IDs explain {} of the variance (R² {:.3}): add a level with `--levels {}`, enlarge `--codebook-size`, \
-             refine the codebooks together with `--refine`, or search wider with `--beam`{cut}",
-            percent(full.r2.max(0.0)),
-            full.r2,
-            e.levels.len() + 1
-        ));
+        notes.push(Advice::LowR2 { r2: full.r2, levels: e.levels.len(), dims: full.dims });
     }
     last_level(e, &mut notes);
     if let Some(full) = full.filter(|full| full.norm_spread > 0.5) {
-        notes.push(format!(
-            "row lengths spread by {} of their mean, so long rows take most codewords: if only the direction carries \
-             meaning, fit with `--metric cosine`",
-            percent(full.norm_spread)
-        ));
+        notes.push(Advice::LengthsSpread { spread: full.norm_spread });
     }
-    if let (Some(recall), Some(chance)) = (e.neighbours.recall, e.neighbours.recall_by_chance)
-        && recall < 3.0 * chance
-        && chance < 0.2
+    if let (Some(recall), Some(by_chance)) = (e.neighbours.recall, e.neighbours.recall_by_chance)
+        && recall < 3.0 * by_chance
+        && by_chance < 0.2
     {
-        notes.push(format!(
-            "neighbours by ID hold {} of the true neighbours, where chance alone gives {}: check that codes and rows \
-             are in the same order and that the codec was fitted on this kind of embedding",
-            percent(recall),
-            percent(chance)
-        ));
+        notes.push(Advice::NeighboursLost { recall, by_chance });
     }
     if let Some(full) = full.filter(|full| full.zero_rows > 0) {
-        notes.push(format!(
-            "{} of {} rows are all zero: the embedding found nothing to say about these items, leave them out",
-            full.zero_rows, e.rows
-        ));
+        notes.push(Advice::ZeroRows { zero: full.zero_rows as usize, rows: e.rows });
     }
     notes
 }
 
-/// The first level after which every row comes back exactly, if others follow: they see nothing but zeros.
+/// The first level after which every row comes back exactly, if others follow.
 fn exact_level(e: &Evaluation) -> Option<usize> {
     let exact = |error: &super::DepthError| error.r2 >= 1.0 - 1e-9;
     let first = e.levels.iter().position(|level| level.error.as_ref().is_some_and(exact))?;
     (first + 1 < e.levels.len()).then_some(first)
 }
 
-fn duplicates_and_collisions(e: &Evaluation, notes: &mut Vec<String>) {
-    let duplicates = e.neighbours.duplicate_rate.unwrap_or(0.0);
-    if duplicates > 0.01 {
-        notes.push(format!(
-            "{} of the sampled rows have an exact duplicate, and no codec can tell those apart: merge duplicates \
-             before fitting, or let the IDs be made unique with a suffix",
-            percent(duplicates)
-        ));
+fn duplicates_and_collisions(e: &Evaluation, notes: &mut Vec<Advice>) {
+    let share = e.neighbours.duplicate_rate.unwrap_or(0.0);
+    if share > 0.01 {
+        notes.push(Advice::DuplicateRows { share });
     }
-    let crowded = (e.rows / 100).max(10);
-    if e.max_bucket >= crowded {
-        notes.push(format!(
-            "one ID names {} of {} items: look at them in the report; if they are copies of one text, merge them, \
-             else add a level with `--levels {}`",
-            e.max_bucket,
-            e.rows,
-            e.levels.len() + 1
-        ));
+    let (rows, levels) = (e.rows, e.levels.len());
+    if e.max_bucket >= (rows / 100).max(10) {
+        notes.push(Advice::CrowdedId { items: e.max_bucket, rows, levels });
     }
     if e.collision_rate > 0.1 {
-        let possible: f64 = e.levels.iter().map(|level| level.codes.codebook_size as f64).product();
-        let cure = if possible < 20.0 * e.rows as f64 {
-            format!(
-                "{possible:.0} possible IDs are few for {} items: raise `--levels` to {} or double `--codebook-size`",
-                e.rows,
-                e.levels.len() + 1
-            )
-        } else {
-            format!(
-                "{:.0} possible IDs per item are not used evenly: spread the codes with `--refine` and `--beam`, \
-                 or add a level with `--levels {}`",
-                possible / e.rows as f64,
-                e.levels.len() + 1
-            )
-        };
-        notes.push(format!("{} of the items would need a suffix to be unique; {cure}", percent(e.collision_rate)));
+        let possible_ids = e.levels.iter().map(|level| level.codes.codebook_size as f64).product();
+        notes.push(Advice::Collisions { share: e.collision_rate, possible_ids, rows, levels });
     }
 }
 
-fn unused_codewords(e: &Evaluation, exact: Option<usize>, notes: &mut Vec<String>) {
-    if let Some(used) = e.shared_utilisation {
+fn unused_codewords(e: &Evaluation, seen: usize, notes: &mut Vec<Advice>) {
+    if let Some(utilisation) = e.shared_utilisation {
         // What one level leaves is for the others.
-        if used < 0.8 {
-            notes.push(format!(
-                "all levels together use {} of their one codebook: choose a smaller `--codebook-size`",
-                percent(used)
-            ));
+        if utilisation < 0.8 {
+            notes.push(Advice::UnusedShared { utilisation });
         }
         return;
     }
-    let levels = e.levels.iter().enumerate().take(exact.map_or(usize::MAX, |level| level + 1));
-    for (depth, level) in levels.filter(|(_, level)| level.codes.utilisation < 0.8) {
-        let codes = &level.codes;
-        let cure = if codes.codebook_size * 4 > e.rows {
-            format!("{} items cannot fill it, choose a smaller `--codebook-size`", e.rows)
-        } else {
-            "choose a smaller `--codebook-size`, or `--metric cosine` if a few long rows hold the rest".to_string()
-        };
-        notes.push(format!(
-            "level {} uses {} of its {} codewords ({}): {cure}",
-            depth + 1,
-            codes.used,
-            codes.codebook_size,
-            percent(codes.utilisation)
-        ));
+    for (level, found) in e.levels.iter().enumerate().take(seen).filter(|(_, level)| level.codes.utilisation < 0.8) {
+        let (used, codebook_size) = (found.codes.used, found.codes.codebook_size);
+        notes.push(Advice::UnusedCodewords { level, used, codebook_size, rows: e.rows });
     }
 }
 
-fn crowded_codewords(e: &Evaluation, exact: Option<usize>, notes: &mut Vec<String>) {
-    for (depth, level) in e.levels.iter().enumerate().take(exact.map_or(usize::MAX, |level| level + 1)) {
-        let codes = &level.codes;
+fn crowded_codewords(e: &Evaluation, seen: usize, notes: &mut Vec<Advice>) {
+    for (level, found) in e.levels.iter().enumerate().take(seen) {
+        let codes = &found.codes;
         let share = codes.max_over_mean_load / codes.codebook_size as f64;
         if codes.codebook_size >= 4 && codes.max_over_mean_load > 8.0 && share > 0.1 {
-            notes.push(format!(
-                "{} of all items have the same code at level {}, {:.0} times an even load: often one direction \
-                 dominates the rows; try `--metric cosine`, or fewer dimensions with `--pca-dims`",
-                percent(share),
-                depth + 1,
-                codes.max_over_mean_load
-            ));
+            notes.push(Advice::CrowdedCodeword { level, share, over_mean: codes.max_over_mean_load });
         }
     }
 }
 
-fn last_level(e: &Evaluation, notes: &mut Vec<String>) {
+fn last_level(e: &Evaluation, notes: &mut Vec<Advice>) {
     // Where the IDs say too little, a level less is no cure.
     if e.reconstruction.is_none_or(|full| full.r2 < 0.3) || e.collision_rate > 0.1 {
         return;
@@ -167,14 +333,9 @@ fn last_level(e: &Evaluation, notes: &mut Vec<String>) {
         && let (Some(before_error), Some(last_error)) = (&before.error, &last.error)
     {
         let told_apart = before.codes.prefix_collision_rate - last.codes.prefix_collision_rate;
-        if last_error.r2 - before_error.r2 < 0.005 && told_apart < 0.005 {
-            notes.push(format!(
-                "level {} adds {:.3} to R² and tells {} more items apart: `--levels {}` would do",
-                e.levels.len(),
-                last_error.r2 - before_error.r2,
-                percent(told_apart),
-                e.levels.len() - 1
-            ));
+        let r2 = last_error.r2 - before_error.r2;
+        if r2 < 0.005 && told_apart < 0.005 {
+            notes.push(Advice::IdleLevel { levels: e.levels.len(), r2, told_apart });
         }
     }
 }

@@ -236,8 +236,9 @@ pub(super) fn co_interaction(
     let sum = |of: fn(&Measured) -> f64| measured.iter().map(of).sum::<f64>();
     if measured.is_empty() {
         return Err(Error::Data(format!(
-            "no two items have {min_support} users in common, so there are no neighbours to find; lower `--min-support`"
-        )));
+            "no two items have {min_support} users in common, so there are no neighbours to find"
+        ))
+        .mend([crate::Remedy::lower("min_support")]));
     }
     let n = measured.len() as f64;
     Ok(CoInteractionMeasures {

@@ -26,7 +26,7 @@ mod subject;
 mod table;
 mod text;
 
-pub use advice::advice;
+pub use advice::{Advice, advice};
 pub use behaviour::{
     CoInteractionMeasures, CoInteractionOptions, NextPrefixDepth, NextPrefixMeasures, measure_co_interaction,
     measure_next_prefix,

@@ -83,9 +83,10 @@ pub fn interpret_codes(codes: Codes, codebook_sizes: Option<&[usize]>, rows: Opt
             if on {
                 return Err(Error::Data(format!(
                     "every level's codes begin past those of the level before it ({}), as if counted on from level to \
-                     level; give `--codebook-size`, with which it is certain",
+                     level",
                     ranges.iter().map(|(low, high)| format!("{low} to {high}")).collect::<Vec<_>>().join(", ")
-                )));
+                ))
+                .mend([crate::Remedy::give("codebook_sizes").to("make it certain")]));
             }
             readings.push(Reading::SizesGuessed);
             ranges.iter().map(|(_, high)| *high as usize + 1).collect()

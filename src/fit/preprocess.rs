@@ -64,7 +64,9 @@ impl Preprocess {
                 return Err(Error::config("preprocess.pca.max_dims", "expected at least 1, got 0"));
             }
         } else if self.whiten {
-            return Err(Error::config("preprocess.whiten", "whitening needs PCA; set `preprocess.pca` (`--pca`) too"));
+            return Err(
+                Error::config("preprocess.whiten", "whitening needs PCA").mend([crate::Remedy::give("preprocess.pca")])
+            );
         }
         if self.scale && self.whiten {
             let problem = "whitening scales every component by itself; leave `scale` or `whiten` out";

@@ -13,6 +13,7 @@ use crate::compute::{Backend, Device, Metric, on_device};
 use crate::data::{Codes, Matrix, RowSource};
 use crate::error::{Error, Result, check_shape};
 use crate::progress::{Event, LevelSummary, Observer};
+use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -173,9 +174,9 @@ impl RqKMeans {
         if let Some(refine) = &self.refine {
             refine.validate(&self.codebook_sizes)?;
             if self.metric == Metric::Cosine || self.normalize_residuals {
-                let problem = "refinement minimises squared L2 over all levels at once; use it without cosine and without \
-                               `normalize_residuals`";
-                return Err(Error::config("refine", problem));
+                let problem = "refinement minimises squared L2 over all levels at once, and these settings ask for another measure";
+                let aim = if self.metric == Metric::Cosine { "metric" } else { "normalize_residuals" };
+                return Err(Error::config("refine", problem).mend([Remedy::omit("refine"), Remedy::omit(aim)]));
             }
         }
         Ok(())

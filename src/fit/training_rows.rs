@@ -34,10 +34,8 @@ impl<'a> TrainingRows<'a> {
             )));
         }
         if used > u32::MAX as usize {
-            return Err(Error::Data(format!(
-                "{used} training rows exceed {}; set `max_training_rows` (`--max-training-rows`)",
-                u32::MAX
-            )));
+            return Err(Error::Data(format!("{used} training rows exceed {}", u32::MAX))
+                .mend([crate::Remedy::give("max_training_rows")]));
         }
         let picks = (used < n).then(|| stream(seed, "training.sample", 0).sample(n as u64, used));
         if picks.is_some() {

@@ -61,7 +61,7 @@ fn read_parquet(w: &Window, table: &mut Table) -> Result<()> {
 
 #[cfg(not(feature = "parquet"))]
 fn read_parquet(w: &Window, _: &mut Table) -> Result<()> {
-    Err(w.bad("is a parquet file, which this build does not read; build with `--features parquet`"))
+    Err(w.bad("is a parquet file, which this build does not read").mend([crate::Remedy::build("parquet")]))
 }
 
 fn read_npy(w: &Window, table: &mut Table) -> Result<()> {

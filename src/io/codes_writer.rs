@@ -177,7 +177,7 @@ fn parquet(path: &Path, levels: usize, keyed: bool) -> Result<Sink> {
 
 #[cfg(not(feature = "parquet"))]
 fn parquet(path: &Path, _: usize, _: bool) -> Result<Sink> {
-    Err(Error::format(path, "this build does not write parquet; build with `--features parquet`"))
+    Err(Error::format(path, "this build does not write parquet").mend([crate::Remedy::build("parquet")]))
 }
 
 impl Sink {

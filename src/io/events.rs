@@ -275,7 +275,8 @@ fn from_parquet(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Re
 
 #[cfg(not(feature = "parquet"))]
 fn from_parquet(path: &Path, _: &EventFields, _: &mut Gathered<'_>) -> Result<()> {
-    Err(Error::format(path, "is a parquet file, which this build does not read; build with `--features parquet`"))
+    Err(Error::format(path, "is a parquet file, which this build does not read")
+        .mend([crate::Remedy::build("parquet")]))
 }
 
 fn from_npy(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Result<()> {

@@ -145,5 +145,5 @@ fn open_parquet(w: Window, options: &OpenOptions) -> Result<Box<dyn RowSource>> 
 
 #[cfg(not(feature = "parquet"))]
 fn open_parquet(w: Window, _: &OpenOptions) -> Result<Box<dyn RowSource>> {
-    Err(w.bad("is a parquet file, which this build does not read; build with `--features parquet`"))
+    Err(w.bad("is a parquet file, which this build does not read").mend([crate::Remedy::build("parquet")]))
 }

@@ -66,9 +66,9 @@ pub(crate) fn pick(path: &Path, what: &str, wanted: Option<&str>, all: &[Candida
     match usable[..] {
         [only] => Ok(only),
         [] => Err(Error::format(path, format!("has no 2-D {what} of floats or 8-bit integers; it holds {}", list()))),
-        _ => Err(Error::format(
-            path,
-            format!("{} of its {what}s could be the embeddings; name one (`array`); it holds {}", usable.len(), list()),
-        )),
+        _ => {
+            let problem = format!("{} of its {what}s could be the embeddings; it holds {}", usable.len(), list());
+            Err(Error::format(path, problem).mend([crate::Remedy::give("array").to("name one")]))
+        }
     }
 }

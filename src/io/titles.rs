@@ -59,7 +59,8 @@ fn parquet_column(path: &Path, field: &str, want: Want) -> Result<Vec<String>> {
 
 #[cfg(not(feature = "parquet"))]
 fn parquet_column(path: &Path, _: &str, _: Want) -> Result<Vec<String>> {
-    Err(Error::format(path, "is a parquet file, which this build does not read; build with `--features parquet`"))
+    Err(Error::format(path, "is a parquet file, which this build does not read")
+        .mend([crate::Remedy::build("parquet")]))
 }
 
 /// What may stand in the field.

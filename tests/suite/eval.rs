@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use sememe::eval::{
-    EvalOptions, NeighbourOptions, Reconstruction, advice, evaluate, measure_codes, measure_neighbours, render_text,
+    Advice, EvalOptions, NeighbourOptions, Reconstruction, advice, evaluate, measure_codes, measure_neighbours,
+    render_text,
 };
 use sememe::{Codes, Error, Matrix};
 
@@ -361,16 +362,16 @@ fn an_evaluation_refuses_what_does_not_fit() {
 }
 
 #[test]
-fn advice_names_options_where_a_figure_is_bad_and_is_silent_where_none_is() {
+fn advice_names_settings_where_a_figure_is_bad_and_is_silent_where_none_is() {
     let (_, _, mut evaluation) = small_run();
-    let all = advice(&evaluation).join("\n");
+    let all = advice(&evaluation).iter().map(Advice::to_string).collect::<Vec<_>>().join("\n");
     // 6 IDs for 90 items.
-    assert!(all.contains("--levels 3") && all.contains("6 possible IDs are few for 90 items"), "{all}");
+    assert!(all.contains("`levels = 3`") && all.contains("6 possible IDs are few for 90 items"), "{all}");
     evaluation.reconstruction.as_mut().unwrap().r2 = 0.1;
     evaluation.levels[0].codes.utilisation = 0.3;
     evaluation.reconstruction.as_mut().unwrap().norm_spread = 0.9;
-    let all = advice(&evaluation).join("\n");
-    for part in ["--refine", "--codebook-size", "--beam", "--metric cosine"] {
+    let all = advice(&evaluation).iter().map(Advice::to_string).collect::<Vec<_>>().join("\n");
+    for part in ["`refine`", "`codebook_sizes`", "`refine.beam`", "`metric = \"cosine\"`"] {
         assert!(all.contains(part), "{part} in {all}");
     }
     evaluation.reconstruction.as_mut().unwrap().r2 = 0.6;
@@ -379,7 +380,7 @@ fn advice_names_options_where_a_figure_is_bad_and_is_silent_where_none_is() {
     evaluation.collision_rate = 0.0;
     evaluation.max_bucket = 1;
     evaluation.levels[1].error.as_mut().unwrap().r2 = evaluation.levels[0].error.unwrap().r2 + 0.1;
-    assert_eq!(advice(&evaluation), Vec::<String>::new());
+    assert_eq!(advice(&evaluation), []);
 }
 
 #[test]

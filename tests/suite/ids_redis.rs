@@ -49,7 +49,7 @@ fn other_codecs_layouts_and_programs_are_refused() {
     let Some(server) = Server::start("--databases 2") else { return };
     let url = server.url();
     let none = RedisStore::open_existing(&url).expect_err("nothing there").to_string();
-    assert!(none.contains("has no namespace `sememe`") && none.contains("`sememe assign` fills a store"), "{none}");
+    assert!(none.contains("has no namespace `sememe`") && none.contains("nothing was assigned there yet"), "{none}");
     assert_eq!(server.say::<i64>(&[b"DBSIZE"]), 0, "looking makes nothing");
     let mut store = RedisStore::open(&url, "aaaa", 2).unwrap();
     refuses_bad_batches(&mut store);
@@ -63,7 +63,7 @@ fn other_codecs_layouts_and_programs_are_refused() {
     assert!(matches!(RedisStore::open("redis://", "a", 1), Err(Error::Config { .. })));
     for bad in ["?namespace=", "?namespace=a{b}", "?namespace=a&namespace=b", "?namespace=a%20b"] {
         let error = RedisStore::open(&format!("{url}{bad}"), "a", 1).expect_err(bad);
-        assert_eq!(error.exit_code(), 2, "{error}");
+        assert!(matches!(error, Error::Config { .. }), "{error}");
     }
     server.say::<()>(&[b"HSET", b"{sememe}:codec", b"layout", b"2"]);
     refused(&url, "aaaa", 2, &["has layout 2, this release reads 1; use a newer release"]);
@@ -206,7 +206,7 @@ fn a_server_that_stays_away_is_one_clear_error() {
     server.signal("STOP");
     let error = store.assign(&[("c", &[1])]).expect_err("silent");
     server.signal("CONT");
-    assert_eq!(error.exit_code(), 5);
+    assert!(matches!(error, Error::Store(_)), "{error:?}");
     assert!(error.to_string().contains("tried "), "{error}");
     // Whether that batch arrived or not, its item has one ID from now on.
     let mut third = store.assign(&[("c", &[1])]).unwrap().remove(0);

@@ -124,9 +124,9 @@ fn parquet_ragged_rows_are_named() {
 #[test]
 fn parquet_without_its_feature_says_so() {
     let text = error(io::open(fixture("list_f4.parquet"), &OpenOptions::default()));
-    assert!(text.contains("`--features parquet`"), "{text}");
-    assert!(error(io::read_codes(fixture("codes.parquet"))).contains("`--features parquet`"));
-    assert!(error(CodesWriter::create("codes.parquet", 1, 1, &[2])).contains("`--features parquet`"));
+    assert!(text.contains("build with the feature `parquet`"), "{text}");
+    assert!(error(io::read_codes(fixture("codes.parquet"))).contains("build with the feature `parquet`"));
+    assert!(error(CodesWriter::create("codes.parquet", 1, 1, &[2])).contains("build with the feature `parquet`"));
 }
 
 #[cfg(feature = "parquet")]

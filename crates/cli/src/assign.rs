@@ -4,7 +4,6 @@ use crate::device;
 use crate::encode::check_dims;
 use crate::input::Input;
 use crate::output::{print, print_json};
-use crate::plan::in_flags;
 use crate::progress::Progress;
 use crate::store::AssignPlan;
 use crate::text::{count, time, whole};
@@ -29,7 +28,7 @@ pub fn run(plan: &AssignPlan, progress: &Progress) -> Result<()> {
     }
     sememe::ids::check_keys(&keys)?;
     let device = device::open(plan.device, input.rows())?;
-    let encoder = codec.encoder(&device, &plan.options).map_err(in_flags)?;
+    let encoder = codec.encoder(&device, &plan.options)?;
     report_dropped(&input, progress);
     // Opened before the work, so that another codec's store is refused at once.
     let mut store = plan.store.open(codec.content_hash(), codec.levels())?;

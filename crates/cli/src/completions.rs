@@ -1,14 +1,14 @@
 //! `sememe completions`.
 
-use crate::args::{Cli, Completions};
+use crate::args::Completions;
+use crate::hints;
 use crate::output::{print, print_json};
 use anyhow::Result;
-use clap::CommandFactory as _;
 
 /// Prints the script for a shell.
 pub fn run(flags: &Completions, json: bool) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(flags.shell, &mut Cli::command(), "sememe", &mut script);
+    clap_complete::generate(flags.shell, &mut hints::program(), "sememe", &mut script);
     let script = String::from_utf8_lossy(&script);
     if json {
         return print_json(&serde_json::json!({ "shell": flags.shell.to_string(), "script": script }));

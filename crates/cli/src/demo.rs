@@ -2,6 +2,7 @@
 
 use crate::device;
 use crate::eval::{encode_all, facts, measure};
+use crate::hints;
 use crate::output::{print, print_json};
 use crate::plan::DemoPlan;
 use crate::progress::Progress;
@@ -65,6 +66,7 @@ pub fn run(plan: &DemoPlan, progress: &Progress) -> Result<()> {
     let names: Vec<String> = packages.iter().map(|p| p.package.clone()).collect();
     let details: Vec<String> = packages.iter().map(|p| p.short.clone()).collect();
     let mut page = ReportInput::new("4,149 Debian packages", &codes, &CODEBOOK_SIZES, &evaluation);
+    page.advice_text = hints::advice;
     page.facts = facts(&codec, &device, seconds, encoder.beam());
     (page.names, page.details) = (&names, &details);
     write_bytes_atomic(&plan.output, render_html(&page)?.as_bytes())?;
@@ -73,7 +75,7 @@ pub fn run(plan: &DemoPlan, progress: &Progress) -> Result<()> {
     let groups = groups(&rows, &codes, &packages);
     let shown = plan.output.display().to_string();
     if progress.json {
-        advice(&evaluation).iter().for_each(|note| progress.note(note));
+        advice(&evaluation).iter().for_each(|note| progress.note(&hints::advice(note)));
         let mut value = serde_json::to_value(&evaluation)?;
         if let Value::Object(map) = &mut value {
             let item = |i: &usize| json!({ "package": packages[*i].package, "id": codes.row(*i) });

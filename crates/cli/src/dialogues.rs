@@ -1,13 +1,11 @@
 //! `sememe dialogues`.
 
-use crate::args::{Dialogues as Flags, EventFlags, FormChoice, TaskChoice, UnicodeChoice};
+use crate::args::{Dialogues as Flags, FormChoice, TaskChoice, UnicodeChoice};
 use crate::failure::usage;
 use crate::output::{print, print_json};
 use crate::progress::Progress;
-use crate::spell_flags::spell;
 use crate::text::{count, size, time, whole};
 use anyhow::Result;
-use sememe::Error;
 use sememe_text::dialogues::{Dialogues, DialoguesReport, Form, Task, TemplateSource, Templates, compose};
 use sememe_text::prep::Unicode;
 use serde_json::{Value, json};
@@ -68,7 +66,7 @@ pub fn plan(flags: Flags) -> Result<DialoguesPlan> {
         strict: flags.strict,
         metadata: flags.metadata,
     };
-    dialogues.validate().map_err(in_flags)?;
+    dialogues.validate()?;
     let inputs = [Some(&dialogues.ids), dialogues.source.as_ref(), dialogues.events.as_ref()];
     for name in ["train.jsonl", "validation.jsonl", "dialogues_summary.json"] {
         let target = folder.join(name).canonicalize().ok();
@@ -77,36 +75,6 @@ pub fn plan(flags: Flags) -> Result<DialoguesPlan> {
         }
     }
     Ok(DialoguesPlan::Write { dialogues: Box::new(dialogues), folder, dry_run: flags.dry_run })
-}
-
-/// The library names a setting; the user typed an option.
-fn in_flags(error: Error) -> anyhow::Error {
-    let error = spell(error, &SETTINGS);
-    let Error::Config { field, problem } = error else { return error.into() };
-    let flag = match field.as_str() {
-        "ids" => return usage(format!("IDS: {problem}")),
-        "tasks" => "task".to_owned(),
-        "examples_per_item" => "examples".to_owned(),
-        field if field.starts_with("templates") => return usage(format!("`--templates`: {}{problem}", within(field))),
-        field => match EventFlags::flag(field) {
-            Some(flag) => return usage(format!("`{flag}`: {problem}")),
-            None => field.replace('_', "-"),
-        },
-    };
-    usage(format!("`--{flag}`: {problem}"))
-}
-
-/// How the library speaks of flags.
-const SETTINGS: [(&str, &str); 4] = [
-    ("without `strict`", "without `--strict`"),
-    ("`on_duplicate = \"first\"` or `\"last\"`", "`--on-duplicate first` or `last`"),
-    ("name one with `table`", "name one with `--table`"),
-    ("as `Templates::starter` has them", "`sememe dialogues --print-templates` shows how"),
-];
-
-/// `templates.next_item[2]` as `next_item[2] `.
-fn within(field: &str) -> String {
-    field.strip_prefix("templates.").map_or(String::new(), |place| format!("`{place}` "))
 }
 
 /// Prints templates, or composes the examples and writes them.
@@ -123,7 +91,7 @@ pub fn run(plan: &DialoguesPlan, progress: &Progress) -> Result<()> {
         }
     };
     let begun = Instant::now();
-    let composed = compose(dialogues, progress).map_err(in_flags)?;
+    let composed = compose(dialogues, progress)?;
     let report = if dry_run { composed.report().clone() } else { composed.save(folder, progress)? };
     notes(&report, dialogues, progress);
     progress.finish();

@@ -5,10 +5,8 @@ use crate::failure::usage;
 use crate::output::{print, print_json};
 use crate::plan::output;
 use crate::progress::Progress;
-use crate::spell_flags::spell;
 use crate::text::{count, time, whole};
 use anyhow::Result;
-use sememe::Error;
 use sememe_text::embed::{EmbedOptions, EmbedReport, Embedder, TextSource, VectorTable, embed, export};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -74,7 +72,7 @@ pub fn plan(flags: Flags) -> Result<EmbedPlan> {
         dry_run: flags.dry_run,
         skip_failed: flags.skip_failed,
     };
-    options.validate().map_err(in_flags)?;
+    options.validate()?;
     let model = match (flags.local.model_folder.clone(), flags.endpoint.url.clone()) {
         (Some(folder), _) => local(folder, flags.model, flags.dimensions, flags.local)?,
         (None, Some(url)) => {
@@ -123,7 +121,7 @@ impl Model {
 fn endpoint(url: String, model: String, dimensions: Option<usize>, e: EndpointFlags) -> Result<Model> {
     let mut endpoint = sememe_text::embed::Endpoint::new(url, model);
     let key = e.api_key_env.map(|name| sememe_text::embed::ApiKey::from_env(&name));
-    endpoint.api_key = key.transpose().map_err(in_flags)?;
+    endpoint.api_key = key.transpose()?;
     endpoint.dimensions = dimensions;
     if let Some(timeout) = e.timeout {
         endpoint.timeout = seconds("--timeout", timeout)?;
@@ -141,7 +139,7 @@ fn endpoint(url: String, model: String, dimensions: Option<usize>, e: EndpointFl
             Err(e) => return Err(usage(format!("`--extra` is no JSON: {e}"))),
         };
     }
-    Ok(Model::Endpoint(Box::new(endpoint.connect().map_err(in_flags)?)))
+    Ok(Model::Endpoint(Box::new(endpoint.connect()?)))
 }
 
 #[cfg(not(feature = "embed-http"))]
@@ -160,7 +158,7 @@ fn local(folder: PathBuf, model: Option<String>, dimensions: Option<usize>, flag
     });
     let local =
         LocalModel { folder, name: model, pooling, max_tokens: flags.max_tokens, dimensions, prompt: flags.prompt };
-    Ok(Model::Local(Box::new(local.open().map_err(in_flags)?)))
+    Ok(Model::Local(Box::new(local.open()?)))
 }
 
 #[cfg(not(feature = "embed"))]
@@ -173,56 +171,15 @@ fn seconds(flag: &str, value: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| usage(format!("`{flag}`: {value} is no number of seconds")))
 }
 
-/// A setting's error by its flag.
-fn in_flags(e: Error) -> anyhow::Error {
-    match spell(e, &SETTINGS) {
-        Error::Config { field, problem } => {
-            let flag = match field.as_str() {
-                "api_key" => "api-key-env".into(),
-                "name" => "model".into(),
-                "folder" => "model-folder".into(),
-                other => other.replace('_', "-"),
-            };
-            usage(format!("`--{flag}`: {problem}"))
-        }
-        other => other.into(),
-    }
-}
-
-/// How the library speaks of flags.
-const SETTINGS: [(&str, &str); 16] = [
-    ("`source.skip_empty`", "`--skip-empty`"),
-    ("`source.key`", "`--key`"),
-    ("`source.text`", "`--text`"),
-    ("`source.table`", "`--table`"),
-    ("`TextSource::animind`", "`--animind`"),
-    ("another `target.table`", "another table with `--into`"),
-    ("`patience`", "`--patience`"),
-    ("`batch_items`", "`--batch-items`"),
-    ("raise `timeout`", "raise `--timeout`"),
-    ("`dimensions` asks for", "`--dimensions` asks for"),
-    ("which is given as `api_key`", "from the environment variable that `--api-key-env` names"),
-    ("give a key as `api_key`", "give a key by the environment variable that `--api-key-env` names"),
-    ("is the `api_key` the right one?", "is the key in the variable of `--api-key-env` the right one?"),
-    ("go on with the same settings less `rebuild`", "go on with the same command without `--rebuild`"),
-    ("go on with the same settings", "go on with the same command"),
-    ("`skip_failed`", "`--skip-failed`"),
-];
-
-/// Errors while embedding, which may also ask for all again.
-fn in_command(e: Error) -> anyhow::Error {
-    spell(spell(e, &SETTINGS), &[("`rebuild`", "`--rebuild`")]).into()
-}
-
 /// Embeds what is missing, writes rows and keys, and says what was done.
 pub fn run(plan: &EmbedPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
-    let texts = plan.source.read().map_err(in_command)?;
+    let texts = plan.source.read()?;
     if texts.skipped() > 0 {
         progress.note(&format!("{} without a text were left out", count(texts.skipped() as u64, "item")));
     }
     let embedder = plan.model.embedder();
-    let report = embed(&texts, embedder, &plan.target, &plan.options, progress).map_err(in_command)?;
+    let report = embed(&texts, embedder, &plan.target, &plan.options, progress)?;
     if let Some(note) = embedder.note() {
         progress.note(&note);
     }
@@ -249,7 +206,7 @@ pub fn run(plan: &EmbedPlan, progress: &Progress) -> Result<()> {
     if let (Some(rows), false) = (&plan.rows, plan.options.dry_run) {
         let failed: Vec<&str> = report.failed.iter().map(|failed| failed.key.as_str()).collect();
         let texts = texts.without(&failed);
-        let exported = export(&texts, &plan.target, rows, plan.keys.as_deref()).map_err(in_command)?;
+        let exported = export(&texts, &plan.target, rows, plan.keys.as_deref())?;
         (rewritten, zero_vectors, vectors) = (exported.written, exported.zero_vectors, texts.keys().len());
     }
     if zero_vectors > 0 {

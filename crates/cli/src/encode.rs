@@ -3,7 +3,7 @@
 use crate::device;
 use crate::input::Input;
 use crate::output::{print, print_json};
-use crate::plan::{EncodePlan, in_flags};
+use crate::plan::EncodePlan;
 use crate::progress::Progress;
 use crate::text::{count, percent, time, whole};
 use crate::train::report_dropped;
@@ -26,7 +26,7 @@ pub fn run(plan: &EncodePlan, progress: &Progress) -> Result<()> {
     let input = Input::open_for(&plan.input, codec.metric())?;
     check_dims(&codec, &input)?;
     let device = device::open(plan.device, input.rows())?;
-    let encoder = codec.encoder(&device, &plan.options).map_err(in_flags)?;
+    let encoder = codec.encoder(&device, &plan.options)?;
     report_dropped(&input, progress);
     let npy = plan.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
     if npy && !input.dropped().is_empty() {

@@ -3,10 +3,11 @@
 use crate::device;
 use crate::encode::check_dims;
 use crate::eval_inputs::{self, Beside, Numbers};
+use crate::hints;
 use crate::input::{Input, strictest};
 use crate::judged::{EvalPlan, Side};
 use crate::output::{print, print_json};
-use crate::plan::{Names, in_flags};
+use crate::plan::Names;
 use crate::progress::{Progress, stopped};
 use crate::text::{sizes, time, whole};
 use crate::train::report_dropped;
@@ -100,7 +101,7 @@ fn judged(
             let codec = Codec::load(path)?;
             let (Some(rows), Some(device)) = (rows, device) else { bail!("a codec without rows was planned") };
             check_dims(&codec, rows)?;
-            let encoder = codec.encoder(device, &plan.encode).map_err(in_flags)?;
+            let encoder = codec.encoder(device, &plan.encode)?;
             let codes = encode_all(&encoder, &codec, rows, progress)?;
             let (sizes, beam) = (codec.codebook_sizes(), encoder.beam());
             Ok(Judged { name, codes, sizes, codec: Some(codec), beam, numbers: None, keys: None })
@@ -115,12 +116,14 @@ fn judged(
             let (numbers, keys) = if rows.is_none() { (numbers, keys) } else { (None, None) };
             let codes = of_rows(file, rows, path)?;
             let sizes = plan.codebook_sizes.clone().or_else(|| codec.as_ref().map(Codec::codebook_sizes));
-            let in_file = |e: Error| match e {
-                Error::Shape { what, expected, got, .. } => {
-                    Error::Shape { what, expected, got, place: path.display().to_string() }
-                }
-                Error::Data(problem) => Error::format(path, problem),
-                other => other,
+            let in_file = |e: Error| {
+                e.map_root(|root| match root {
+                    Error::Shape { what, expected, got, .. } => {
+                        Error::Shape { what, expected, got, place: path.display().to_string() }
+                    }
+                    Error::Data(problem) => Error::format(path, problem),
+                    other => other,
+                })
             };
             let count = rows.map(RowSource::rows);
             let table = interpret_codes(codes, sizes.as_deref(), count).map_err(in_file)?;
@@ -260,6 +263,7 @@ pub fn run(plan: &EvalPlan, progress: &Progress) -> Result<()> {
         let source = plan.input.as_ref().map_or(plan.side.name(), |input| input.path.display().to_string());
         let title = Path::new(&source).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut page = ReportInput::new(&title, &first.codes, &first.sizes, &evaluation);
+        page.advice_text = hints::advice;
         page.facts = match (&first.codec, &device) {
             (Some(codec), Some(device)) => facts(codec, device, seconds, first.beam),
             _ => vec![("codewords".into(), sizes(&first.sizes)), ("time".into(), time(seconds))],
@@ -277,7 +281,7 @@ pub fn run(plan: &EvalPlan, progress: &Progress) -> Result<()> {
     progress.finish();
     let notes = advice(&evaluation);
     if progress.json {
-        notes.iter().for_each(|note| progress.note(note));
+        notes.iter().for_each(|note| progress.note(&hints::advice(note)));
         let mut value = serde_json::to_value(&evaluation)?;
         if let Value::Object(map) = &mut value {
             map.insert("codec".into(), json!(first.codec.as_ref().map(Codec::content_hash)));
@@ -304,7 +308,7 @@ pub fn run(plan: &EvalPlan, progress: &Progress) -> Result<()> {
         text.push_str(&format!("\nwrote {}: open it in a browser\n", path.display()));
     }
     print(&text)?;
-    notes.iter().for_each(|note| progress.note(note));
+    notes.iter().for_each(|note| progress.note(&hints::advice(note)));
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! What `sememe eval` reads beside codes: labels, keys and events, each matched to the rows that are judged.
 
-use crate::args::EventFlags;
 use crate::judged::{EvalPlan, EventsPlan, LabelsPlan};
 use crate::progress::Progress;
 use crate::text::whole;
@@ -117,7 +116,7 @@ fn events(
         (EventItem::Number(number), None) => by_number.get(&number).copied(),
         (EventItem::Text(_), None) => None,
     };
-    let file = read_events(&wanted.path, &wanted.fields, &row_of).map_err(EventFlags::in_flags)?;
+    let file = read_events(&wanted.path, &wanted.fields, &row_of)?;
     if let (Some(first), count) = (&file.first_unknown, file.unknown) {
         let all = count + file.sequences.events() as u64;
         let which = format!(

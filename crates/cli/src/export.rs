@@ -3,7 +3,7 @@
 use crate::failure::usage;
 use crate::output::{print, print_json};
 use crate::progress::{Progress, stopped};
-use crate::spelling::{ExportPlan, in_flags, pick};
+use crate::spelling::{ExportPlan, pick};
 use crate::text::{count, size, time, whole};
 use anyhow::Result;
 use sememe::Error;
@@ -48,12 +48,12 @@ pub fn run(plan: &ExportPlan, progress: &Progress) -> Result<()> {
     let export = Export::new(&format, &file.codes, &keys)?;
     // What can fail on the data comes before the first file.
     let patched = tokenizer.as_ref().map(|tokenizer| tokenizer.with_tokens(&vocabulary)).transpose()?;
-    let trie = if plan.trie { Some(export.trie(&vocabulary, end).map_err(in_flags)?) } else { None };
+    let trie = if plan.trie { Some(export.trie(&vocabulary, end)?) } else { None };
     let layout = match (&trie, plan.layout) {
         (Some(trie), Some((name, dense))) => {
             // A vocabulary ends before 2^32 - 1.
             let tokens = vocabulary.first_id()..vocabulary.embedding_rows() as u32;
-            Some((name, trie.static_layout(tokens, dense).map_err(in_flags)?))
+            Some((name, trie.static_layout(tokens, dense)?))
         }
         _ => None,
     };
@@ -143,7 +143,7 @@ fn vocabulary(
         (given, next) => given.or(next).unwrap_or(0),
     };
     let own: Vec<&str> = plan.special_tokens.iter().map(String::as_str).collect();
-    Vocabulary::new(format, counters, first, &own).map_err(in_flags)
+    Ok(Vocabulary::new(format, counters, first, &own)?)
 }
 
 /// The number of the token that ends an ID, if one is named.

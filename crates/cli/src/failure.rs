@@ -1,5 +1,7 @@
 //! What went wrong, in one line, and the exit code for it.
 
+use crate::dashes;
+use crate::hints::Words;
 use sememe::Error;
 use std::fmt;
 use std::io::Write as _;
@@ -22,22 +24,34 @@ pub fn usage(problem: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Usage(problem.into()))
 }
 
-/// The exit code: clap's own, 2 for usage, else the library's.
+/// The library's error in the chain, if there is one.
+fn library(error: &anyhow::Error) -> Option<&Error> {
+    error.chain().find_map(|cause| cause.downcast_ref::<Error>())
+}
+
+/// The exit code: 2 usage, 3 bad data, 4 device, 5 store, 6 endpoint, 130 interrupted.
 fn code(error: &anyhow::Error) -> u8 {
-    if let Some(clap) = error.downcast_ref::<clap::Error>() {
-        return u8::try_from(clap.exit_code()).unwrap_or(2);
-    }
     if error.downcast_ref::<Usage>().is_some() {
         return 2;
     }
-    error.chain().find_map(|cause| cause.downcast_ref::<Error>()).map_or(3, Error::exit_code)
+    match library(error).map(Error::root) {
+        Some(Error::Config { .. }) => 2,
+        Some(Error::Device(_) | Error::DeviceLost(_) | Error::OutOfMemory { .. }) => 4,
+        Some(Error::Store(_)) => 5,
+        Some(Error::Endpoint(_)) => 6,
+        Some(Error::Interrupted(_)) => 130,
+        _ => 3,
+    }
 }
 
-/// The causes from the outermost in, joined; a cause that its wrapper already quotes is not told twice.
-fn line(error: &anyhow::Error) -> String {
+/// The causes from the outermost in, joined, in the words of the verb; a cause that its wrapper already quotes is not repeated.
+fn line(error: &anyhow::Error, words: Option<&Words>) -> String {
     let mut out = String::new();
     for cause in error.chain() {
-        let text = cause.to_string();
+        let text = match (cause.downcast_ref::<Error>(), words) {
+            (Some(error), Some(words)) => words.error(error),
+            _ => cause.to_string(),
+        };
         if out.is_empty() {
             out = text;
         } else if !out.contains(&text) {
@@ -47,45 +61,27 @@ fn line(error: &anyhow::Error) -> String {
     out.replace(['\n', '\r'], " ")
 }
 
-fn hint(error: &anyhow::Error) -> Option<&'static str> {
-    match error.chain().find_map(|cause| cause.downcast_ref::<Error>())? {
-        Error::Device(_) => Some("`sememe doctor` says which devices there are"),
-        // The library names the field of its options.
-        Error::Format { problem, .. } if problem.contains("name one (`array`)") => Some("`--array NAME` names it"),
-        _ => None,
+/// What clap says of arguments that it does not take, and of `--help`.
+pub fn misread(error: &clap::Error) -> ExitCode {
+    match dashes::explain(error, std::env::args()) {
+        Some(problem) => _ = writeln!(std::io::stderr().lock(), "error: {problem}"),
+        None => _ = error.print(),
     }
-}
-
-/// The error for a value that begins with a dash, such as the key `-8x`: clap takes it for flags of one letter, and speaks of the first.
-fn whole_value(error: &clap::Error, typed: &[String]) -> Option<String> {
-    let Some(clap::error::ContextValue::String(taken)) = error.get(clap::error::ContextKind::InvalidArg) else {
-        return None;
-    };
-    let short = error.kind() == clap::error::ErrorKind::UnknownArgument && taken.chars().count() == 2;
-    let whole = typed.iter().skip(1).find(|arg| short && arg.len() > taken.len() && arg.starts_with(taken.as_str()))?;
-    Some(error.render().to_string().replace(&format!("{taken}'"), &format!("{whole}'")))
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Prints the error to stderr and gives its exit code. A closed stderr is no reason to panic.
-pub fn report(error: &anyhow::Error) -> ExitCode {
-    let code = code(error);
-    if let Some(clap) = error.downcast_ref::<clap::Error>() {
-        match whole_value(clap, &std::env::args().collect::<Vec<_>>()) {
-            Some(text) => _ = write!(std::io::stderr().lock(), "{text}"),
-            None => _ = clap.print(),
-        }
-        return ExitCode::from(code);
-    }
+pub fn report(error: &anyhow::Error, words: Option<&Words>) -> ExitCode {
+    let (code, line) = (code(error), line(error, words));
     let mut stderr = std::io::stderr().lock();
-    if code == 130 {
-        let line = line(error);
-        let rest = if line.contains("go on with") { "" } else { "; nothing was written" };
-        let _ = writeln!(stderr, "{line}{rest}");
-    } else {
-        let _ = writeln!(stderr, "error: {}", line(error));
-    }
-    if let Some(hint) = hint(error) {
-        let _ = writeln!(stderr, "hint: {hint}");
+    let _ = match library(error).map(Error::root) {
+        // Whoever kept something says so.
+        Some(Error::Interrupted(kept)) if kept.is_empty() => writeln!(stderr, "{line}; nothing was written"),
+        Some(Error::Interrupted(_)) => writeln!(stderr, "{line}"),
+        _ => writeln!(stderr, "error: {line}"),
+    };
+    if let Some(Error::Device(_)) = library(error).map(Error::root) {
+        let _ = writeln!(stderr, "hint: `sememe doctor` says which devices there are");
     }
     ExitCode::from(code)
 }

@@ -1,6 +1,6 @@
 //! The plan of `sememe eval`: what is judged, and what with.
 
-use crate::args::{DeviceChoice, Eval, EventFlags, Unknown};
+use crate::args::{DeviceChoice, Eval, Unknown};
 use crate::failure::usage;
 use crate::plan::{Names, RowsPlan, encode_options, extension, output, rows};
 use crate::spelling::style;
@@ -92,19 +92,7 @@ pub fn eval(flags: Eval) -> Result<EvalPlan> {
         next_item: NextItemOptions { decay: b.decay, users: b.users, ..NextItemOptions::default() },
         ..EvalOptions::default()
     };
-    options.validate().map_err(|e| match e {
-        sememe::Error::Config { field, problem } => {
-            let flag = match field.as_str() {
-                "co_interaction.k" => "--co-neighbours",
-                "co_interaction.min_support" => "--min-support",
-                "next_item.decay" => "--decay",
-                "next_item.users" => "--users",
-                other => return sememe::Error::config(other, problem).into(),
-            };
-            usage(format!("`{flag}`: {problem}"))
-        }
-        other => other.into(),
-    })?;
+    options.validate()?;
     if let Some(page) = &r.report {
         let sides = [Some(&side), against.as_ref()].into_iter().flatten().flat_map(|side| match side {
             Side::Codec(path) => vec![path.as_path()],
@@ -123,7 +111,7 @@ pub fn eval(flags: Eval) -> Result<EvalPlan> {
         output(page, &["html", "htm"], "a report is written as", &inputs, true)?;
     }
     let event_fields = flags.event_fields.fields();
-    event_fields.validate().map_err(EventFlags::in_flags)?;
+    event_fields.validate()?;
     if b.interactions.is_none() && event_fields != EventFields::default() {
         return Err(usage("`--event-user`, `--event-item` and `--event-time` are of `--interactions`; give that too"));
     }

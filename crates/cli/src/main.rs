@@ -24,6 +24,7 @@ mod eval_inputs;
 mod export;
 mod failure;
 mod format;
+mod hints;
 mod input;
 mod judged;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
@@ -40,7 +41,6 @@ mod resolve;
 mod retrain;
 mod run;
 mod show;
-mod spell_flags;
 mod spelling;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 mod store;
@@ -49,11 +49,22 @@ mod text;
 mod train;
 mod trie;
 
+use clap::{CommandFactory as _, FromArgMatches as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match run::run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+    let mut program = args::Cli::command();
+    let parsed = program
+        .try_get_matches_from_mut(std::env::args_os())
+        .and_then(|matches| Ok((args::Cli::from_arg_matches(&matches)?, matches)));
+    match parsed {
+        Err(error) => failure::misread(&error),
+        Ok((cli, matches)) => {
+            hints::keep(program);
+            match run::run(cli) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failure::report(&error, hints::Words::of(&matches).as_ref()),
+            }
+        }
     }
 }

@@ -33,7 +33,9 @@ pub fn train(plan: &MiniBatchPlan, input: &Input, device: &Device, progress: &Pr
             let batches = count(trainer.steps(), "batch");
             Err(Error::Interrupted(match &plan.checkpoint {
                 Some(path) => format!(" after {batches}; `{}` has them, go on with `--resume`", path.display()),
-                None => format!(" after {batches}; with `--checkpoint` they would not have been lost"),
+                None => {
+                    format!(" after {batches}; with `--checkpoint` they would not have been lost; nothing was written")
+                }
             })
             .into())
         }

@@ -2,6 +2,7 @@
 
 use crate::args::{CheckConfig, InitFile, PhaseChoice, Run as Flags};
 use crate::failure::usage;
+use crate::hints;
 use crate::output::{print, print_json};
 use crate::progress::Progress;
 use crate::text::{count, time};
@@ -26,7 +27,8 @@ pub fn plan(flags: &Flags) -> Result<RunPlan> {
     if flags.dry_run {
         (loaded.config, loaded.written) = (loaded.config.dry(), loaded.written.dry());
     }
-    let options = RunOptions { phases: phases(&flags.phase), rebuild: phases(&flags.rebuild) };
+    let options =
+        RunOptions { phases: phases(&flags.phase), rebuild: phases(&flags.rebuild), advice_text: hints::advice_of_run };
     Ok(RunPlan { loaded, options, dry_run: flags.dry_run })
 }
 

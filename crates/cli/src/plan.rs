@@ -9,7 +9,7 @@ use crate::network::NetworkPlan;
 use anyhow::Result;
 use sememe::fit::MiniBatchRqKMeans;
 use sememe::io::AtomicFile;
-use sememe::{BadRows, EmptyPolicy, EncodeOptions, Error, Init, Metric, Pca, Preprocess, Refine, RqKMeans};
+use sememe::{BadRows, EmptyPolicy, EncodeOptions, Init, Metric, Pca, Preprocess, Refine, RqKMeans};
 use std::path::{Path, PathBuf};
 
 /// Embeddings in a file, several or a folder of them.
@@ -77,7 +77,7 @@ pub fn train(flags: Train) -> Result<TrainPlan> {
         // A third of them go without prices, and even loads settle slowly: R² is still rising at 25.
         config.iterations = config.iterations.max(40);
     }
-    config.validate().map_err(in_flags)?;
+    config.validate()?;
     let assigned = flags.balance.assigned.clone();
     if let Some(name) = [
         (config.refine.is_some(), "--refine"),
@@ -228,7 +228,7 @@ fn config(flags: &Codebooks, steps: &PreprocessFlags) -> Result<RqKMeans> {
     config.max_training_rows = flags.max_training_rows;
     config.normalize_residuals = steps.normalize_residuals;
     preprocess(steps, &mut config.preprocess);
-    config.validate().map_err(in_flags)?;
+    config.validate()?;
     Ok(config)
 }
 
@@ -297,7 +297,7 @@ fn minibatch(
         seed: config.seed,
         ..defaults
     };
-    settings.validate().map_err(in_flags)?;
+    settings.validate()?;
     Ok(Some(MiniBatchPlan { config: settings, checkpoint: flags.checkpoint.clone(), resume }))
 }
 
@@ -331,39 +331,6 @@ fn codebook_sizes(flags: &Codebooks, defaults: &[usize]) -> Result<Vec<usize>> {
             _ => Ok(sizes.to_vec()),
         },
     }
-}
-
-/// The library names a field; the user typed an option.
-pub fn in_flags(error: Error) -> anyhow::Error {
-    let Error::Config { field, problem } = error else { return error.into() };
-    let flag = match field.as_str() {
-        "tolerance" => "--tolerance",
-        "store" => "--store",
-        "starts" => "--starts",
-        "max_training_rows" => "--max-training-rows",
-        "preprocess.pca.keep_variance" => "--pca",
-        "preprocess.pca.max_dims" => "--pca-dims",
-        "preprocess.whiten" => {
-            return usage("`--whiten` needs `--pca` (or `--pca-dims`); add one, or use `--preset basil`");
-        }
-        "refine.rounds" => "--refine",
-        "refine" => {
-            return usage(
-                "`--refine` minimises squared L2 over all levels at once; leave it out, or leave out `--metric cosine` \
-                 and `--normalize-residuals`",
-            );
-        }
-        "refine.beam" | "beam" => "--beam",
-        "balance.levels" => "--balance-levels",
-        "balance.epsilon" => "--balance-epsilon",
-        "balance.minimum" | "balance.maximum" => "--capacity",
-        "balance" => "--balance",
-        "batch_rows" => "--batch-rows",
-        "epochs" => "--epochs",
-        name if name.starts_with("codebook_sizes") => "--codebook-size",
-        _ => return Error::Config { field, problem }.into(),
-    };
-    usage(format!("`{flag}`: {problem}"))
 }
 
 pub fn extension(path: &Path) -> String {

@@ -5,10 +5,8 @@ use crate::failure::usage;
 use crate::output::{print, print_json};
 use crate::plan::{extension, output};
 use crate::progress::Progress;
-use crate::spell_flags::spell;
 use crate::text::{count, time, whole};
 use anyhow::Result;
-use sememe::Error;
 use sememe_text::prep::{OnBad, Prep, PrepReport, Prepared, Saved, Unicode, prepare};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -45,7 +43,7 @@ pub fn plan(flags: Flags) -> Result<PrepPlan> {
         },
         on_duplicate: flags.on_duplicate.setting(),
     };
-    prep.validate().map_err(in_prep_flags)?;
+    prep.validate()?;
     if flags.output_table.trim().is_empty() {
         return Err(usage("`--output-table` is empty; leave it out for `prepared`"));
     }
@@ -53,7 +51,7 @@ pub fn plan(flags: Flags) -> Result<PrepPlan> {
         if flags.output[..at].contains(path) {
             return Err(usage(format!("`{}` is there twice; write each output once", path.display())));
         }
-        Prepared::check_output(path).map_err(in_prep_flags)?;
+        Prepared::check_output(path)?;
         let extension = extension(path);
         // A database may hold both, in two tables, and is written inside.
         let database = !matches!(extension.as_str(), "parquet" | "jsonl");
@@ -71,25 +69,10 @@ pub fn plan(flags: Flags) -> Result<PrepPlan> {
     Ok(PrepPlan { prep, outputs: flags.output, table: flags.output_table, dry_run: flags.dry_run })
 }
 
-/// The library names a setting; the user typed an option.
-fn in_prep_flags(error: Error) -> anyhow::Error {
-    match error {
-        Error::Config { field, problem } => usage(format!("`--{}`: {problem}", field.replace('_', "-"))),
-        other => spell(other, &SETTINGS).into(),
-    }
-}
-
-/// How the library speaks of flags.
-const SETTINGS: [(&str, &str); 3] = [
-    ("`on_bad = \"drop\"`", "`--on-bad drop`"),
-    ("`on_duplicate = \"first\"` or `\"last\"`", "`--on-duplicate first` or `last`"),
-    ("name one with `table`", "name one with `--table`"),
-];
-
 /// Reads, cleans, writes each output whole or not at all, and says what became of the rows.
 pub fn run(plan: &PrepPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
-    let prepared = prepare(&plan.prep, progress).map_err(in_prep_flags)?;
+    let prepared = prepare(&plan.prep, progress)?;
     let mut written: Vec<(&Path, Saved)> = Vec::new();
     if !plan.dry_run {
         for path in &plan.outputs {

@@ -4,7 +4,7 @@ use crate::args::PolicyChoice;
 use crate::input::Stoppable;
 use crate::output::{print, print_json};
 use crate::progress::Progress;
-use crate::spelling::{ResolvePlan, in_flags, pick};
+use crate::spelling::{ResolvePlan, pick};
 use crate::text::{count, percent, time};
 use anyhow::Result;
 use sememe::Codec;
@@ -57,7 +57,7 @@ pub fn run(plan: &ResolvePlan, progress: &Progress) -> Result<()> {
 }
 
 fn by_codec(plan: &ResolvePlan, file: &CodesFile, keys: &[String]) -> Result<Resolved> {
-    let Some((codec, rows)) = &plan.codec_and_rows else { return Err(in_flags(missing())) };
+    let Some((codec, rows)) = &plan.codec_and_rows else { return Err(missing().into()) };
     let codec = Codec::load(codec)?;
     let options = OpenOptions { array: plan.array.clone(), ..OpenOptions::default() };
     let source = Stoppable(sememe::io::open(rows, &options)?);

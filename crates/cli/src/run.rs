@@ -13,11 +13,9 @@ use crate::{
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 use crate::{assign, delete, lookup, store};
 use anyhow::Result;
-use clap::Parser as _;
 
-/// Parses the arguments and runs the verb.
-pub fn run() -> Result<()> {
-    let Cli { verb, common } = Cli::try_parse().map_err(|e| crate::dashes::explain(e, std::env::args()))?;
+/// Runs the verb.
+pub fn run(Cli { verb, common }: Cli) -> Result<()> {
     log(&common);
     match common.threads {
         Some(0) => return Err(usage("`--threads`: expected at least 1, got 0")),

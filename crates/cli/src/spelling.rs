@@ -239,9 +239,8 @@ pub fn spelling(flags: Spelling) -> Result<SpellingPlan> {
 impl SpellingPlan {
     /// The format for codebooks of these sizes.
     pub fn bind(&self, sizes: &[usize]) -> Result<TextFormat> {
-        let format = TextFormat::new(self.template.clone(), sizes)
-            .and_then(|format| if self.counter { format.with_counter() } else { Ok(format) });
-        format.map_err(in_flags)
+        let format = TextFormat::new(self.template.clone(), sizes)?;
+        Ok(if self.counter { format.with_counter()? } else { format })
     }
 
     /// Numbers of an ID beyond its codes.
@@ -261,20 +260,6 @@ impl SizesPlan {
             },
         })
     }
-}
-
-/// The library names a field; the user typed an option.
-pub fn in_flags(error: Error) -> anyhow::Error {
-    let Error::Config { field, problem } = error else { return error.into() };
-    let flag = match field.as_str() {
-        "codebook_sizes" => "codebook-size",
-        "special_tokens" => "special-token",
-        "first_id" => "first-token-id",
-        "end" => "end-token-id",
-        "dense_levels" => "static-dense",
-        other => other,
-    };
-    usage(format!("`--{flag}`: {problem}"))
 }
 
 /// What a catalogue says of the rows that were encoded: a codes file that left rows out says which it kept.

@@ -2,7 +2,7 @@
 
 use crate::args::{Assign, Delete, DeviceChoice, Lookup, Waiting};
 use crate::failure::usage;
-use crate::plan::{RowsPlan, encode_options, in_flags, output, rows, writes_parquet};
+use crate::plan::{RowsPlan, encode_options, output, rows, writes_parquet};
 use anyhow::Result;
 use sememe::EncodeOptions;
 use sememe::ids::store::{Reuse, Store, without_password};
@@ -52,13 +52,13 @@ impl Place {
     }
 
     pub fn open(&self, codec_hash: &str, levels: usize) -> Result<Box<dyn Store>> {
-        let mut store = sememe::ids::store::open(&self.path, codec_hash, levels).map_err(in_flags)?;
+        let mut store = sememe::ids::store::open(&self.path, codec_hash, levels)?;
         store.set_patience(self.patience)?;
         Ok(store)
     }
 
     pub fn open_existing(&self) -> Result<Box<dyn Store>> {
-        let mut store = sememe::ids::store::open_existing(&self.path).map_err(in_flags)?;
+        let mut store = sememe::ids::store::open_existing(&self.path)?;
         store.set_patience(self.patience)?;
         Ok(store)
     }

@@ -5,7 +5,7 @@ use crate::device;
 use crate::failure::usage;
 use crate::input::Input;
 use crate::output::{print, print_json};
-use crate::plan::{RowsPlan, in_flags, preprocess, rows};
+use crate::plan::{RowsPlan, preprocess, rows};
 use crate::progress::Progress;
 use crate::text::{count, percent, table, time, whole};
 use crate::train::report_dropped;
@@ -38,7 +38,7 @@ pub fn plan(flags: Flags) -> Result<SweepPlan> {
         return Err(usage("`--iterations`: expected at least 1, got 0"));
     }
     preprocess(&flags.preprocess, &mut base.preprocess);
-    base.validate().map_err(in_flags)?;
+    base.validate()?;
     let refine_rounds = axis("--refine", &flags.refine)?;
     if flags.beam.is_some() && refine_rounds == [0] {
         return Err(usage("`--beam` is of refinement; add `--refine` with its rounds, or leave it out"));
@@ -59,18 +59,7 @@ pub fn plan(flags: Flags) -> Result<SweepPlan> {
             })
             .collect(),
     };
-    sweep.cells().map_err(|e| match e {
-        Error::Config { field, problem } => {
-            let flag = match field.as_str() {
-                "levels" => "--levels",
-                "refine_rounds" => "--refine",
-                "balance" => "--balance",
-                _ => "--codebook-size",
-            };
-            usage(format!("`{flag}`: {problem}"))
-        }
-        other => other.into(),
-    })?;
+    sweep.cells()?;
     if flags.output.exists() && !flags.output.is_dir() {
         return Err(usage(format!("`{}` is not a folder; give one, to hold several files", flags.output.display())));
     }

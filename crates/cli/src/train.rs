@@ -3,10 +3,11 @@
 use crate::device;
 use crate::encode::check_dims;
 use crate::failure::usage;
+use crate::hints;
 use crate::input::Input;
 use crate::network::NetworkPlan;
 use crate::output::{print, print_json};
-use crate::plan::{TrainPlan, in_flags};
+use crate::plan::TrainPlan;
 use crate::progress::Progress;
 use crate::text::{count, metric, percent, size, sizes, table, time, whole};
 use anyhow::Result;
@@ -48,15 +49,15 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
         (Some(network), _) => {
             let aligned = network.align.as_ref().map(Input::open).transpose()?;
             let other = aligned.as_ref().map(|rows| rows as &dyn RowSource);
-            network_run(network)?.train(&input, other, &device, progress).map_err(in_flags)?
+            network_run(network)?.train(&input, other, &device, progress)?
         }
         (None, Some(minibatch)) => crate::minibatch::train(minibatch, &input, &device, progress)?,
         (None, None) => {
             progress.expect_levels(config.codebook_sizes.len(), config.starts);
             match (&start, &plan.assigned) {
-                (Some(start), _) => Codec::train_from(start, &input, config, &device, progress).map_err(in_flags)?,
+                (Some(start), _) => Codec::train_from(start, &input, config, &device, progress)?,
                 (None, Some(path)) => assigned(path, &input, config, &device, progress)?,
-                (None, None) => Codec::train(&input, config, &device, progress).map_err(in_flags)?,
+                (None, None) => Codec::train(&input, config, &device, progress)?,
             }
         }
     };
@@ -70,7 +71,7 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
     progress.finish();
     let notes = measured.as_ref().map(advice).unwrap_or_default();
     if progress.json {
-        notes.iter().for_each(|note| progress.note(note));
+        notes.iter().for_each(|note| progress.note(&hints::advice(note)));
         return print_json(&summary(plan, &codec, &input, &device, measured.as_ref(), seconds, progress));
     }
     if progress.quiet {
@@ -98,7 +99,7 @@ pub fn run(plan: &TrainPlan, progress: &Progress) -> Result<()> {
         ));
     }
     print(&text)?;
-    notes.iter().for_each(|note| progress.note(note));
+    notes.iter().for_each(|note| progress.note(&hints::advice(note)));
     Ok(())
 }
 
@@ -122,7 +123,7 @@ fn started(plan: &TrainPlan, start: Option<&Codec>, input: &Input) -> Result<RqK
         )));
     }
     (config.metric, config.normalize_residuals) = (start.metric(), start.manifest().normalize_residuals);
-    config.validate().map_err(in_flags)?;
+    config.validate()?;
     Ok(config)
 }
 
@@ -146,7 +147,7 @@ fn network_dry_run(
     let aligned = network.align.as_ref().map(Input::open).transpose()?;
     let other = aligned.as_ref().map(|rows| rows as &dyn RowSource);
     let name = plan.output.file_name().unwrap_or_default().to_string_lossy();
-    let done = network_run(network)?.dry_run(&name, input, other, device, progress).map_err(in_flags)?;
+    let done = network_run(network)?.dry_run(&name, input, other, device, progress)?;
     progress.finish();
     if progress.json {
         return print_json(&json!({
@@ -170,7 +171,7 @@ fn network_dry_run(
 
 /// Trains, and writes the codes that training gave the rows.
 fn assigned(path: &Path, input: &Input, config: &RqKMeans, device: &Device, progress: &Progress) -> Result<Codec> {
-    let (codec, codes) = Codec::train_assigned(input, config, device, progress).map_err(in_flags)?;
+    let (codec, codes) = Codec::train_assigned(input, config, device, progress)?;
     let mut writer = CodesWriter::create(path, codes.rows(), codes.levels(), &codec.codebook_sizes())?;
     let numbers: Vec<u64> = (0..codes.rows()).map(|i| input.original(i)).collect();
     writer.write_with_rows(&numbers, codes.as_slice())?;
@@ -278,7 +279,7 @@ fn dry_run(
     if let Some(balance) = &config.balance {
         let levels = config.codebook_sizes.iter().enumerate().filter(|(level, _)| balance.applies(*level));
         for (_, size) in levels {
-            balance.bounds(used, *size).map_err(in_flags)?;
+            balance.bounds(used, *size)?;
         }
     }
     if progress.json {

@@ -10,7 +10,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use sememe::data::Codes;
-use sememe::eval::{Evaluation, FactSection, Recall, ReportInput, Since, Spelling, TokenSpelling, render_html};
+use sememe::eval::{Advice, Evaluation, FactSection, Recall, ReportInput, Since, Spelling, TokenSpelling, render_html};
 use sememe::fit::TrainingSummary;
 use sememe::ids::{TextFormat, check_keys};
 use sememe::io::each_json_line;
@@ -26,6 +26,8 @@ pub struct RunPage<'a> {
     pub sections: Vec<FactSection>,
     /// What the reader should know; what stands between backticks is shown as code.
     pub notes: Vec<String>,
+    /// How advice is worded, see [`ReportInput::advice_text`].
+    pub advice_text: fn(&Advice) -> String,
     /// `[n]` keys of the items.
     pub keys: &'a [String],
     /// `[n]` their titles, or empty; an empty one is shown by its key.
@@ -69,6 +71,7 @@ impl<'a> RunPage<'a> {
             title,
             sections: Vec::new(),
             notes: Vec::new(),
+            advice_text: plain.advice_text,
             keys,
             titles: &[],
             codes,
@@ -115,6 +118,7 @@ pub fn render(page: &RunPage<'_>) -> Result<String> {
     check_shape("levels", page.format.width(), page.ids.levels(), "IDs")?;
     let mut input = ReportInput::new(page.title, page.codes, page.codebook_sizes, page.evaluation);
     (input.sections, input.notes) = (page.sections.clone(), page.notes.clone());
+    input.advice_text = page.advice_text;
     (input.keys, input.names) = (page.keys, page.titles);
     (input.ids, input.spelling) = (Some(page.ids), Some(spelling(page.format)));
     (input.training, input.epochs) = (page.training, page.epochs);

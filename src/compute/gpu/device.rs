@@ -105,7 +105,7 @@ impl Core {
         adapters.sort_by_key(rank);
         if adapters.is_empty() {
             let what = if options.software { "" } else { "hardware " };
-            return Err(Error::Device(format!("no {what}adapter found; use `--device cpu`")));
+            return Err(Error::Device(format!("no {what}adapter found")).mend([crate::Remedy::set("device", "cpu")]));
         }
         let mut refusals = Vec::new();
         for adapter in adapters {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::data::Codes;
-use crate::eval::{Churn, Comparison, Evaluation};
+use crate::eval::{Advice, Churn, Comparison, Evaluation};
 use crate::fit::TrainingSummary;
 use crate::progress::EpochReport;
 
@@ -18,6 +18,8 @@ pub struct ReportInput<'a> {
     pub sections: Vec<FactSection>,
     /// What the reader should know; what stands between backticks is shown as code.
     pub notes: Vec<String>,
+    /// How advice is worded: by default with the names of the library's settings.
+    pub advice_text: fn(&Advice) -> String,
     /// `[n]` what items are called in a program, or empty.
     pub keys: &'a [String],
     /// `[n]` name of each item, or empty: then items are shown by key, or by number.
@@ -60,6 +62,7 @@ impl<'a> ReportInput<'a> {
             facts: Vec::new(),
             sections: Vec::new(),
             notes: Vec::new(),
+            advice_text: Advice::to_string,
             keys: &[],
             names: &[],
             details: &[],

@@ -164,7 +164,8 @@ fn page(
     lead(&mut out, input, order);
     facts(&mut out, &input.facts);
     headline(&mut out, input.evaluation);
-    let said: Vec<String> = input.notes.iter().cloned().chain(advice(input.evaluation)).collect();
+    let advised = advice(input.evaluation);
+    let said: Vec<String> = input.notes.iter().cloned().chain(advised.iter().map(input.advice_text)).collect();
     notes(&mut out, &said);
     out.push_str("</header>\n");
     out.push_str(search.unwrap_or_default());

@@ -147,7 +147,7 @@ impl SqliteStore {
             }
         }
         if check_version(&db, &place)?.is_none() {
-            return Err(Error::Store(format!("`{place}` is empty; `sememe assign` fills a store")));
+            return Err(Error::Store(format!("`{place}` is empty, so nothing was assigned there yet")));
         }
         Self::over(db, place)
     }

@@ -154,11 +154,11 @@ impl Trie {
                 let children = self.children(node);
                 if children.is_empty() || !self.entries_of(node).is_empty() {
                     return Err(Error::Data(format!(
-                        "an ID ends after {} of {} tokens, and the STATIC layout holds IDs of one length; \
-                         `sememe resolve --policy extra-level` gives such",
+                        "an ID ends after {} of {} tokens, and the STATIC layout holds IDs of one length",
                         depths.len() - 1,
                         self.depth
-                    )));
+                    ))
+                    .mend([crate::Remedy::set("policy", "extra-level").to("make such IDs")]));
                 }
                 if children.start != next {
                     return Err(Error::Data("the trie's file is damaged; build it again".into()));

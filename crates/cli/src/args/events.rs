@@ -1,7 +1,6 @@
 //! Flags of every verb that reads events.
 
 use clap::Args;
-use sememe::Error;
 use sememe::io::EventFields;
 
 #[derive(Debug, Args)]
@@ -21,24 +20,5 @@ pub struct EventFlags {
 impl EventFlags {
     pub fn fields(self) -> EventFields {
         EventFields { user: self.event_user, item: self.event_item, time: self.event_time }
-    }
-
-    /// The flag of a field in an error.
-    pub fn flag(field: &str) -> Option<String> {
-        match field {
-            "event_fields" => Some("--event-user".into()),
-            other => other.strip_prefix("event_fields.").map(|part| format!("--event-{part}")),
-        }
-    }
-
-    /// The library names a setting; the user typed an option.
-    pub fn in_flags(error: Error) -> anyhow::Error {
-        match error {
-            Error::Config { field, problem } => match Self::flag(&field) {
-                Some(flag) => crate::failure::usage(format!("`{flag}`: {problem}")),
-                None => Error::Config { field, problem }.into(),
-            },
-            other => other.into(),
-        }
     }
 }

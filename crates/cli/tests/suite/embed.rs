@@ -235,7 +235,7 @@ fn every_fault_of_an_endpoint_is_one_error() {
         let played = reply.clone();
         server.play(move |_, _| played.clone());
         fails(&desk, &args, 6, parts);
-        fails(&desk, &args, 6, &["0 of 5 missing texts are kept in `v.sqlite`", "go on with the same command"]);
+        fails(&desk, &args, 6, &["0 of 5 missing texts are kept in `v.sqlite` and are not asked for again"]);
         let made = server.take();
         assert_eq!(made.len(), 2 * calls, "{parts:?}");
         assert!(made.iter().all(|call| call.authorization.as_deref() == Some("Bearer sk-secret-123")));
@@ -243,7 +243,7 @@ fn every_fault_of_an_endpoint_is_one_error() {
     server.play(move |_, call| ok(short(call)));
     fails(&desk, &args, 6, &["returned 4 vectors for 5 texts"]);
     server.play(|_, _| status(401, "{}"));
-    fails(&desk, &base, 6, &["HTTP 401", "it may want a key", "--api-key-env"]);
+    fails(&desk, &base, 6, &["HTTP 401", "the key that it may want", "--api-key-env"]);
     server.play(|_, _| Reply::Late(Duration::from_secs(3)));
     fails(&desk, &format!("{args} --timeout 0.2"), 6, &["did not answer within 0.2 s", "tried 2 times", "--timeout"]);
     let zeros: Vec<&str> = vec![r#"{"embedding":[0,0]}"#; 5];

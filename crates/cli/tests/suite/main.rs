@@ -17,6 +17,7 @@ mod ids_python;
 #[cfg(feature = "sqlite")]
 mod ids_store_cli;
 mod judge_cli;
+mod library_words;
 mod pipeline_run;
 mod prep;
 mod retrain;

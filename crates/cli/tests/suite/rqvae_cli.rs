@@ -105,7 +105,7 @@ fn ctrl_c_and_sigterm_keep_a_checkpoint() {
         let told = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(130), "{told}");
         let last = told.lines().last().unwrap_or_default();
-        assert!(last.contains("last.safetensors` has them, go on with `--resume`"), "{told}");
+        assert!(last.contains("last.safetensors` has them; go on with `--resume"), "{told}");
         assert!(!desk.path("codec.safetensors").exists());
         let state = fs::read(desk.path("codec.run/last.safetensors")).unwrap();
         let steps = sememe::fit::rqvae::RqVaeTrainer::from_bytes(&state).unwrap().steps();

@@ -89,13 +89,14 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded> {
     }
     let written: Config =
         value.try_into().map_err(|e: toml::de::Error| Error::format(path, Place::new("", &e).problem()))?;
-    written.validate().map_err(|e| match e {
+    let in_file = |root| match root {
         Error::Config { field, problem } => {
             let field = if field.is_empty() { "settings".into() } else { field };
             Error::Config { field, problem: format!("{problem} (in `{}`)", path.display()) }
         }
         other => other,
-    })?;
+    };
+    written.validate().map_err(|e| e.map_root(in_file))?;
     let mut config = written.clone();
     relative_to(&mut config, folder);
     Ok(Loaded { config, written, variables })

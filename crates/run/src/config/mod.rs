@@ -159,8 +159,9 @@ impl Config {
 
 /// A setting's name with its section before it.
 fn within(section: &str, error: Error) -> Error {
-    match error {
+    let inner = error.map_root(|root| match root {
         Error::Config { field, problem } => Error::Config { field: format!("{section}.{field}"), problem },
         other => other,
-    }
+    });
+    inner.within(section)
 }

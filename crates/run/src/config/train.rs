@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use sememe::fit::RqKMeans;
 use sememe::fit::rqvae::RqVae;
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// What is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,9 +167,9 @@ impl Train {
             config.seed = seed;
         }
         if config.alignment.is_some() {
-            let problem =
-                "needs collaborative embeddings, which a run does not have; `sememe train --align` takes them";
-            return Err(Error::config("rqvae.alignment", problem));
+            let problem = "needs collaborative embeddings, which a run does not have";
+            let apart = Remedy::give("align").to("train by itself");
+            return Err(Error::config("rqvae.alignment", problem).mend([apart]));
         }
         config.validate().map_err(|e| super::within("rqvae", e))?;
         Ok(config)

@@ -122,14 +122,14 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     let rows = open(context.at(embed::ROWS), &OpenOptions::default())?;
     if rows.rows() != items.keys.len() || rows.dims() != codec.dims() {
         return Err(Error::Data(format!(
-            "`{}` has {} rows of {} values, but there are {} items and the codec takes {} values; run phase embed again, and train \
-             with `--rebuild train` if vectors are of another model now",
+            "`{}` has {} rows of {} values, but there are {} items and the codec takes {} values; run phase embed again",
             context.at(embed::ROWS).display(),
             rows.rows(),
             rows.dims(),
             items.keys.len(),
             codec.dims()
-        )));
+        ))
+        .mend([sememe::Remedy::set("rebuild", "train").to("train again, if vectors are of another model now,")]));
     }
     context.room(Phase::Assign)?;
     let previous = previous(context)?;

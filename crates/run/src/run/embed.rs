@@ -195,7 +195,7 @@ fn local<'a>(context: &'a Context<'_>) -> Result<&'a sememe_text::embed::LocalEm
 /// A setting's error by its name in the file.
 #[cfg(feature = "embed")]
 fn in_section(e: Error) -> Error {
-    match e {
+    e.map_root(|root| match root {
         Error::Config { field, problem } => {
             let name = match field.as_str() {
                 "folder" => "model_folder",
@@ -205,7 +205,7 @@ fn in_section(e: Error) -> Error {
             Error::config(format!("embed.{name}"), problem)
         }
         other => other,
-    }
+    })
 }
 
 /// An endpoint, with the key that the environment has.
@@ -296,9 +296,6 @@ fn ask(_: &Context<'_>) -> Result<Done> {
 
 /// A way that this build does not have.
 fn no_model() -> Error {
-    Error::config(
-        "embed.url",
-        "this build asks no such model; an endpoint needs `--features embed-http`, a model folder `--features embed`, vectors that are \
-         there neither",
-    )
+    Error::config("embed.url", "this build asks no such model; vectors that are there need none")
+        .mend([sememe::Remedy::build("embed-http"), sememe::Remedy::build("embed")])
 }

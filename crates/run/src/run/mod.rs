@@ -30,6 +30,7 @@ use serde_json::Value;
 
 use super::config::{Config, Loaded};
 use crate::tracking::TrackingReport;
+use sememe::eval::Advice;
 use sememe::io::{is_there, remove_leftovers};
 use sememe::progress::{Observer, check};
 use sememe::{Error, Result};
@@ -77,17 +78,19 @@ impl Phase {
 }
 
 /// Which phases, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The phases to go through.
     pub phases: Vec<Phase>,
     /// Phases that run again, up to date or not.
     pub rebuild: Vec<Phase>,
+    /// How advice is worded on the page and in the figures: by default with the names of the library's settings.
+    pub advice_text: fn(&Advice) -> String,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { phases: Phase::ALL.to_vec(), rebuild: Vec::new() }
+        Self { phases: Phase::ALL.to_vec(), rebuild: Vec::new(), advice_text: Advice::to_string }
     }
 }
 
@@ -142,6 +145,7 @@ struct Context<'a> {
     /// Hands on to the caller's, and keeps figures.
     observer: &'a dyn Observer,
     track: &'a Track<'a>,
+    advice_text: fn(&Advice) -> String,
     state: State,
     hashes: Hashes,
     /// The model of phase embed, once it was asked for.
@@ -324,6 +328,7 @@ pub fn run(
         folder,
         observer: &track,
         track: &track,
+        advice_text: options.advice_text,
         state: State::load(folder)?,
         hashes: Hashes::default(),
         #[cfg(feature = "embed")]
@@ -376,7 +381,7 @@ fn all(context: &mut Context<'_>, options: &RunOptions, news: &mut dyn FnMut(New
             continue;
         }
         check(context.observer)?;
-        let report = one(context, phase, options.rebuild.contains(&phase), news)?;
+        let report = one(context, phase, options.rebuild.contains(&phase), news).map_err(|e| e.within(phase.name()))?;
         news(if report.ran { News::Done(&report) } else { News::Skipped(phase) });
         phases.push(report);
     }
@@ -385,12 +390,12 @@ fn all(context: &mut Context<'_>, options: &RunOptions, news: &mut dyn FnMut(New
 
 /// What was finished is kept.
 fn goes_on(error: Error) -> Error {
-    match error {
-        Error::Interrupted(text) if !text.contains("go on with") => {
+    error.map_root(|root| match root {
+        Error::Interrupted(text) => {
             Error::Interrupted(format!("{text}; what was finished is kept, go on with the same command"))
         }
         other => other,
-    }
+    })
 }
 
 fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn FnMut(News<'_>)) -> Result<PhaseReport> {

@@ -81,11 +81,12 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     let text = serde_json::to_string_pretty(published).map_err(|e| Error::Data(e.to_string()))?;
     write_bytes_atomic(context.at(EVALUATION), format!("{text}\n").as_bytes())?;
     let mut outputs = vec![PathBuf::from(EVALUATION)];
-    let notes = advice(&before);
+    let notes: Vec<String> = advice(&before).iter().map(context.advice_text).collect();
     if context.config.report.page {
         let Spelt { format, codes: ids, .. } = spell(context, &sizes, &lines)?;
         let mut page = RunPage::new(&context.config.name, &items.keys, (&encoded, &sizes), (&ids, &format), &before);
         page.titles = &items.titles;
+        page.advice_text = context.advice_text;
         page.sections = went_in(context, &codec, rows.dims())?;
         page.training = Some(&codec.manifest().training);
         page.recall = optional(context, RECALL)?.as_ref().map(recall);

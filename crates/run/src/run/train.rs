@@ -144,7 +144,11 @@ fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device:
     let resume = resume.filter(|_| context.continues || named);
     let run = NetworkRun { config, folder, resume: resume.clone(), start: None };
     match run.train(rows, None, device, context.observer) {
-        Err(Error::Config { field, problem }) if field == "resume" && !train.resume_strict && resume.is_some() => {
+        Err(error) if !train.resume_strict && resume.is_some() => {
+            let Error::Config { field, problem } = error.root() else { return Err(error) };
+            if field != "resume" {
+                return Err(error);
+            }
             context.observer.event(Event::Note(&format!("{problem}; the training begins anew")));
             NetworkRun { resume: None, ..run }.train(rows, None, device, context.observer)
         }

@@ -60,7 +60,7 @@ pub fn run(
         if let Some(figures) = settings.load(folder)?.filter(|_| !missing) {
             (cell.outcome, cell.kept) = (Outcome::Done(figures), true);
         } else if let Err(error) = refuse_early(config, source.rows()) {
-            cell.outcome = Outcome::Failed(error.to_string());
+            cell.outcome = Outcome::Failed(error.facts());
         } else {
             all.push((cells.len(), settings));
         }
@@ -80,8 +80,13 @@ pub fn run(
                 settings.save(folder, &figures)?;
                 Outcome::Done(figures)
             }
-            Err(error @ (Error::Config { .. } | Error::Data(_) | Error::Codec(_) | Error::OutOfMemory { .. })) => {
-                Outcome::Failed(error.to_string())
+            Err(error)
+                if matches!(
+                    error.root(),
+                    Error::Config { .. } | Error::Data(_) | Error::Codec(_) | Error::OutOfMemory { .. }
+                ) =>
+            {
+                Outcome::Failed(error.facts())
             }
             Err(error) => return Err(error),
         };

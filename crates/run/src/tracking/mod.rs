@@ -76,7 +76,7 @@ impl Tracking {
     pub fn validate(&self) -> Result<()> {
         let Some(mlflow) = &self.mlflow else { return Ok(()) };
         if !cfg!(feature = "mlflow") {
-            return Err(Error::config("mlflow", "needs a build with `--features mlflow`"));
+            return Err(Error::config("mlflow", "is not part of this build").mend([sememe::Remedy::build("mlflow")]));
         }
         let rest = mlflow.uri.strip_prefix("http://").or_else(|| mlflow.uri.strip_prefix("https://"));
         let Some(host) = rest.map(|rest| rest.split('/').next().unwrap_or_default()) else {

@@ -13,7 +13,7 @@ use sememe::device::Device;
 use sememe::fit::rqvae::{CheckpointKind, EpochReport, Recorder, RqVae, RqVaeTrainer, StepReport};
 use sememe::io::{is_there, read_bytes_capped, write_bytes_atomic};
 use sememe::progress::{Event, Observer};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// Names within the folder of a training.
 pub const LAST: &str = "last.safetensors";
@@ -178,8 +178,9 @@ impl NetworkRun {
                 observer.event(Event::Note(&format!("`{}` is not there yet: starting anew", path.display())));
                 return Ok((RqVaeTrainer::new(self.config.clone())?, false));
             }
-            let problem = format!("`{}` does not exist; `--run` names the folder of the run", path.display());
-            return Err(Error::config("resume", problem));
+            let problem = format!("`{}` does not exist", path.display());
+            let folder = Remedy::give("folder").to("name the run's folder");
+            return Err(Error::config("resume", problem).mend([folder]));
         }
         let mut trainer = load(&path)?;
         let mut config = self.config.clone();
@@ -217,12 +218,12 @@ impl NetworkRun {
             Ok(()) => Codec::from_trainer(&trainer),
             Err(Error::Interrupted(_)) => {
                 let place = self.folder.join(LAST);
-                let kept = if matches!(is_there(&place), Ok(true)) {
-                    format!("; `{}` has them, go on with `--resume`", place.display())
-                } else {
-                    String::new()
-                };
-                Err(Error::Interrupted(format!(" after {}{kept}", count(trainer.steps(), "step"))))
+                let done = count(trainer.steps(), "step");
+                if !matches!(is_there(&place), Ok(true)) {
+                    return Err(Error::Interrupted(format!(" after {done}")));
+                }
+                let kept = format!(" after {done}; `{}` has them", place.display());
+                Err(Error::Interrupted(kept).mend([Remedy::set("resume", "last").to("go on")]))
             }
             Err(error) => Err(error),
         }

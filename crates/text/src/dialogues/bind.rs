@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Task, Templates, Turn};
 use crate::prep::{Template, has};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// What a field of a template stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,15 +154,12 @@ pub(super) fn bind(
         if bound.len() == before {
             let problem = if lenient {
                 let want = "the starter templates want a field `title` or `text`";
-                format!(
-                    "{want}, and `{}` has neither; {}. Write templates of your own, as `Templates::starter` has them",
-                    source.display(),
-                    list(there)
-                )
+                format!("{want}, and `{}` has neither; {}", source.display(), list(there))
             } else {
                 format!("there is none for the task `{}`", task.name())
             };
-            return Err(Error::config("templates", problem));
+            let own = lenient.then(|| Remedy::give("templates").to("write templates of your own"));
+            return Err(Error::config("templates", problem).mend(own));
         }
     }
     Ok((bound, read))

@@ -14,7 +14,7 @@ use crate::prep::{Cleaning, OnDuplicate, Prep, source};
 use sememe::data::Sequences;
 use sememe::io::{EventItem, read_events};
 use sememe::progress::{Event, Observer, check};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// An item that has an ID.
 pub(super) struct Item {
@@ -92,11 +92,12 @@ pub(super) fn read(
                 report.duplicate_keys += 1;
                 match dialogues.on_duplicate {
                     OnDuplicate::Refuse => {
-                        let problem = format!(
-                            "rows {first} and {row} have the same key `{key}`; every item needs its own, or keep one of them \
-                             with `on_duplicate = \"first\"` or `\"last\"`"
-                        );
-                        return Err(Error::format(path, problem));
+                        let problem =
+                            format!("rows {first} and {row} have the same key `{key}`; every item needs its own");
+                        return Err(Error::format(path, problem).mend([
+                            Remedy::set("on_duplicate", "first").to("keep the first"),
+                            Remedy::set("on_duplicate", "last").to("the last"),
+                        ]));
                     }
                     OnDuplicate::First => return Ok(()),
                     OnDuplicate::Last => {
@@ -168,17 +169,23 @@ fn refuse(
     }
     if let Some(first) = first_without_key {
         return Err(Error::Data(format!(
-            "{} of {rows} items of `{place}` have no key in `{}`, the first is {first}; without `strict` they are left out",
+            "{} of {rows} items of `{place}` have no key in `{}`, the first is {first}",
             report.without_key, dialogues.key
-        )));
+        ))
+        .mend([lenient()]));
     }
     if let Some(first) = report.first_without_id.first() {
         return Err(Error::Data(format!(
-            "{} of {rows} items of `{place}` have no ID in `{ids}`, the first is `{first}`; without `strict` they are left out",
+            "{} of {rows} items of `{place}` have no ID in `{ids}`, the first is `{first}`",
             report.without_id
-        )));
+        ))
+        .mend([lenient()]));
     }
     Ok(())
+}
+
+fn lenient() -> Remedy {
+    Remedy::omit("strict").to("pass over them")
 }
 
 fn histories(
@@ -200,11 +207,12 @@ fn histories(
         Some(first) if dialogues.strict => Err(Error::format(
             path,
             format!(
-                "{} of {} events name an item that has no ID, the first is {first}; without `strict` they are left out",
+                "{} of {} events name an item that has no ID, the first is {first}",
                 file.unknown,
                 file.unknown + report.events as u64
             ),
-        )),
+        )
+        .mend([lenient()])),
         _ => Ok((file.sequences, file.users)),
     }
 }

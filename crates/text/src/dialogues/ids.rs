@@ -33,7 +33,8 @@ impl Ids {
     }
 }
 
-const FORMS: &str = "expected `id` and `semantic_id`, or what `sememe format` or `sememe export` writes: `row` and `id`, or `id` and `items`";
+const FORMS: &str =
+    "expected `id` and `semantic_id`, or `row` and `id`, as formatted codes have, or `id` and `items`, as exports have";
 
 /// Reads IDs from `.jsonl`, `.csv` or `.tsv`, or one of them in a `.gz`:
 ///
@@ -125,7 +126,7 @@ fn from_csv(file: &mut File<'_>) -> Result<()> {
         (Some(id), Some(key), _) => (key, id, true),
         (None, Some(id), Some(row)) => (row, id, false),
         _ => {
-            let want = "needs columns `id` and `semantic_id`, or `row` and `id` as `sememe format` writes them";
+            let want = "needs columns `id` and `semantic_id`, or `row` and `id` as files of formatted codes have";
             return Err(rows.missing(want));
         }
     };

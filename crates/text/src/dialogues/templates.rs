@@ -123,7 +123,7 @@ const NOTES: [&str; 3] = [
 ];
 
 const HEAD: &str = "\
-# Templates of `sememe dialogues`. {field} is a field of the catalogue, {field:300} its first 300 characters, {semantic_id} the item's ID.
+# Templates of training dialogues. {field} is a field of the catalogue, {field:300} its first 300 characters, {semantic_id} the item's ID.
 # [What stands in brackets] is left out where one of its fields is empty; a template is passed over for items that lack another of its
 # fields. Braces and brackets that are meant are written twice.
 ";

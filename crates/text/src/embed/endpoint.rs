@@ -12,7 +12,7 @@ use super::answer::{out_of_credit, start, vectors, words};
 use super::embedder::{EmbedCall, EmbedError, Embedder};
 use super::retry;
 use sememe::data::Matrix;
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// Larger answers are refused: 65,536 vectors of 4,096 values take about 5 GB as text, and nobody asks for so many at once.
 const MAX_ANSWER_BYTES: u64 = 1 << 30;
@@ -149,7 +149,8 @@ fn full_url(given: &str) -> Result<String> {
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let host = path.split('/').next().unwrap_or_default();
     if host.contains('@') {
-        return bad("holds a name or password; give a key as `api_key`".into());
+        let own = Remedy::give("api_key").to("give a key by itself");
+        return bad("holds a name or password".into()).map_err(|e| e.mend([own]));
     }
     if host.is_empty() || !given.bytes().all(|b| b.is_ascii_graphic()) || given.contains('#') {
         return bad(format!("`{}` is no address", start(given.as_bytes())));
@@ -173,12 +174,18 @@ pub struct EndpointEmbedder {
 enum Trouble {
     /// Another try may help, after so long if the server says.
     Passing(String, Option<Duration>),
+    /// It takes too long; another try may help, or fewer texts.
+    Late(String),
+    /// Its answer is too long; fewer texts help.
+    Large(String),
     /// The server is at fault, or one of the texts: another try may help, or fewer texts.
     Inner(String, Option<Duration>),
     /// It does not take these texts, or not so many; fewer may help.
     Texts(String),
     /// Nothing will help.
     Lasting(String),
+    /// Another key may.
+    Key(String, Remedy),
 }
 
 impl EndpointEmbedder {
@@ -215,9 +222,9 @@ impl EndpointEmbedder {
             // A gate in front of it looks into texts.
             403 if self.answered.load(Ordering::Relaxed) => Trouble::Texts(problem),
             401 | 403 if self.endpoint.api_key.is_none() => {
-                Trouble::Lasting(format!("{problem}; it may want a key, which is given as `api_key`"))
+                Trouble::Key(problem, Remedy::give("api_key").to("give the key that it may want"))
             }
-            401 | 403 => Trouble::Lasting(format!("{problem}; is the `api_key` the right one?")),
+            401 | 403 => Trouble::Key(problem, Remedy::give("api_key").to("give the right key")),
             404 => Trouble::Lasting(format!(
                 "{problem}; does it serve the model `{}`, and is its base that of `/v1/embeddings`?",
                 self.endpoint.model
@@ -235,10 +242,7 @@ impl EndpointEmbedder {
         match e {
             ureq::Error::Timeout(_) => {
                 let limit = self.endpoint.timeout.as_secs_f64();
-                Trouble::Passing(
-                    format!("did not answer within {limit} s; raise `timeout` or lower `batch_items`"),
-                    None,
-                )
+                Trouble::Late(format!("did not answer within {limit} s"))
             }
             ureq::Error::Io(_)
             | ureq::Error::HostNotFound
@@ -246,9 +250,7 @@ impl EndpointEmbedder {
             | ureq::Error::Protocol(_) => {
                 Trouble::Passing(format!("cannot be reached, or broke off ({e}); is it running?"), None)
             }
-            ureq::Error::BodyExceedsLimit(limit) => {
-                Trouble::Texts(format!("answered with more than {limit} bytes; lower `batch_items`"))
-            }
+            ureq::Error::BodyExceedsLimit(limit) => Trouble::Large(format!("answered with more than {limit} bytes")),
             other => Trouble::Lasting(format!("cannot be asked: {other}")),
         }
     }
@@ -301,23 +303,35 @@ impl Embedder for EndpointEmbedder {
         let request = serde_json::to_vec(&request).map_err(|e| Error::Data(format!("a text cannot be sent: {e}")))?;
         let of_texts = |problem: &str| EmbedError::Texts(self.refuse(problem));
         let of_all = |problem: &str| EmbedError::All(self.refuse(problem));
+        let ways_with_time = [Remedy::raise("timeout"), Remedy::lower("batch_items")];
         let mut tries = 0u32;
         let body = loop {
             Self::rest(Duration::ZERO, call)?;
             tries += 1;
+            let mut late = false;
             let (problem, asked, inner) = match self.once(&request) {
                 Ok(body) => break body,
                 Err(Trouble::Lasting(problem)) => return Err(of_all(&problem)),
+                Err(Trouble::Key(problem, key)) => return Err(EmbedError::All(self.refuse(&problem).mend([key]))),
+                Err(Trouble::Large(problem)) => {
+                    return Err(EmbedError::Texts(self.refuse(&problem).mend([Remedy::lower("batch_items")])));
+                }
                 Err(Trouble::Texts(problem)) => return Err(of_texts(&problem)),
                 // Smaller parts tell more than the same again.
                 Err(Trouble::Inner(problem, _)) if call.is_part() => return Err(of_texts(&problem)),
                 Err(Trouble::Inner(problem, asked)) => (problem, asked, true),
                 Err(Trouble::Passing(problem, asked)) => (problem, asked, false),
+                Err(Trouble::Late(problem)) => {
+                    late = true;
+                    (problem, None, false)
+                }
             };
             if tries > self.endpoint.retries {
                 let often = if tries > 1 { format!(", tried {tries} times") } else { String::new() };
                 let problem = format!("{problem}{often}");
-                return Err(if inner { of_texts(&problem) } else { of_all(&problem) });
+                let error = self.refuse(&problem);
+                let error = if late { error.mend(ways_with_time) } else { error };
+                return Err(if inner { EmbedError::Texts(error) } else { EmbedError::All(error) });
             }
             if let Some(wait) = asked.filter(|wait| *wait > self.endpoint.longest_wait) {
                 let (wait, most) = (wait.as_secs(), self.endpoint.longest_wait.as_secs());
@@ -334,9 +348,10 @@ impl Embedder for EndpointEmbedder {
         match self.endpoint.dimensions {
             Some(dims) if dims != matrix.dims() => {
                 let got = matrix.dims();
-                Err(of_all(&format!(
-                    "returned vectors of {got} values, `dimensions` asks for {dims}; the model may not shorten them"
-                )))
+                let problem = format!(
+                    "returned vectors of {got} values where {dims} are asked for; the model may not shorten them"
+                );
+                Err(EmbedError::All(self.refuse(&problem).mend([Remedy::omit("dimensions")])))
             }
             _ => {
                 self.answered.store(true, Ordering::Relaxed);

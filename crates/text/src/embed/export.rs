@@ -6,7 +6,7 @@ use super::input::Texts;
 use super::table::{ReadTable, VectorTable};
 use sememe::data::{RowSource, first_non_finite};
 use sememe::io::{OpenOptions, RowsWriter, open, read_bytes_capped, write_bytes_atomic};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// What [`export`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,8 @@ pub fn export(texts: &Texts, target: &VectorTable, rows: &Path, keys: Option<&Pa
             return Err(Error::Data(format!("the vector of `{key}` has {got} values, that of the first item {dims}")));
         }
         if first_non_finite(&values, dims).is_some() {
-            return Err(Error::Data(format!(
-                "the vector of `{key}` in `{}` holds NaN or infinity; `rebuild` asks for all again",
-                target.table
-            )));
+            return Err(Error::Data(format!("the vector of `{key}` in `{}` holds NaN or infinity", target.table))
+                .mend([Remedy::set("rebuild", "true").to("ask for all again")]));
         }
         zero_vectors += usize::from(values.iter().all(|value| *value == 0.0));
         // A file that cannot be read is replaced.

@@ -11,7 +11,7 @@ use super::schema::{columns, failed, has, is_database, listed, open_to_read, quo
 use crate::prep::OnDuplicate;
 use sememe::ids::check_keys;
 use sememe::io::{read_keys, read_labels, read_titles};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// Where items and their texts are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,13 +81,14 @@ impl TextSource {
         let without: Vec<usize> = (0..texts.keys.len()).filter(|i| empty(&texts.texts[*i])).collect();
         if let (Some(first), false) = (without.first(), self.skip_empty) {
             return Err(Error::Data(format!(
-                "{} of {} items in `{}` have no text in `{}`, the first is `{}`; leave them out with `source.skip_empty`",
+                "{} of {} items in `{}` have no text in `{}`, the first is `{}`",
                 without.len(),
                 texts.keys.len(),
                 self.path.display(),
                 self.text,
                 texts.keys[*first]
-            )));
+            ))
+            .mend([Remedy::set("source.skip_empty", "true").to("leave them out")]));
         }
         if !without.is_empty() {
             texts.skipped = without.len();
@@ -173,16 +174,14 @@ impl TextSource {
     fn find_table(&self, db: &Connection) -> Result<String> {
         let bad = |e: rusqlite::Error| failed(&self.path, &e);
         let names = tables(db).map_err(bad)?;
-        let hint = if names.iter().any(|name| name == "anime_prep") && self.key != "anime_id" {
-            "; AniMind's names are those of `TextSource::animind`"
-        } else {
-            ""
-        };
+        let animind = (names.iter().any(|name| name == "anime_prep") && self.key != "anime_id")
+            .then(|| Remedy::set("source.animind", "true").to("take AniMind's names"));
         if let Some(table) = &self.table {
             if names.iter().any(|name| name.eq_ignore_ascii_case(table)) {
                 return Ok(table.clone());
             }
-            return Err(Error::format(&self.path, format!("has no table `{table}`; it has {}{hint}", listed(&names))));
+            let problem = format!("has no table `{table}`; it has {}", listed(&names));
+            return Err(Error::format(&self.path, problem).mend(animind));
         }
         let mut fit = Vec::new();
         for name in &names {
@@ -197,15 +196,15 @@ impl TextSource {
             [] => {
                 let problem =
                     format!("has no table with columns `{key}` and `{text}`; its tables are {}", listed(&names));
-                Err(Error::format(
-                    &self.path,
-                    format!("{problem}; name columns with `source.key` and `source.text`{hint}"),
-                ))
+                let columns = [
+                    Remedy::give("source.key").to("name the key's column"),
+                    Remedy::give("source.text").to("the text's"),
+                ];
+                Err(Error::format(&self.path, problem).mend(columns.into_iter().chain(animind)))
             }
             many => {
-                let problem =
-                    format!("{} have columns `{key}` and `{text}`; say which with `source.table`", listed(many));
-                Err(Error::format(&self.path, problem))
+                let problem = format!("{} have columns `{key}` and `{text}`", listed(many));
+                Err(Error::format(&self.path, problem).mend([Remedy::give("source.table").to("say which")]))
             }
         }
     }

@@ -14,7 +14,7 @@ use super::options::EmbedOptions;
 use super::survey::{Survey, contents, survey};
 use super::table::{Copied, Fresh, Open, ReadTable, VectorTable};
 use sememe::progress::{Event, Observer};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// What a run did, or with `dry_run` would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -235,24 +235,29 @@ impl Job<'_> {
         report.failed = progress.failed.into_iter().map(told).collect();
         let place = target.path.display();
         let way_on = format!("{} of {total} missing texts are kept in `{place}`", progress.done);
-        let again = if self.options.rebuild { "the same settings less `rebuild`" } else { "the same settings" };
-        let with = |e: Error, rest: String| match e {
-            Error::Endpoint(text) => Error::Endpoint(format!("{text}; {rest}")),
-            Error::Data(text) => Error::Data(format!("{text}; {rest}")),
-            Error::Store(text) => Error::Store(format!("{text}; {rest}")),
-            other => other,
+        let asked = if self.options.rebuild { "" } else { " and are not asked for again" };
+        let way_on = format!("{way_on}{asked}");
+        let mut on: Vec<Remedy> = Vec::new();
+        if self.options.rebuild {
+            on.push(Remedy::omit("rebuild").to("go on from there"));
+        }
+        let with = |e: Error, rest: String, on: Vec<Remedy>| {
+            let told = matches!(e.root(), Error::Endpoint(_) | Error::Data(_) | Error::Store(_));
+            let e = e.map_root(|root| match root {
+                Error::Endpoint(text) => Error::Endpoint(format!("{text}; {rest}")),
+                Error::Data(text) => Error::Data(format!("{text}; {rest}")),
+                Error::Store(text) => Error::Store(format!("{text}; {rest}")),
+                other => other,
+            });
+            e.mend(on.into_iter().filter(|_| told))
         };
         match (progress.failure, progress.first_refused) {
-            _ if interrupted => Err(Error::Interrupted(format!(": {way_on}; go on with {again}"))),
-            (Some(e), _) => Err(with(e, format!("{way_on}, go on with {again}"))),
+            _ if interrupted => Err(Error::Interrupted(format!(": {way_on}")).mend(on)),
+            (Some(e), _) => Err(with(e, way_on, on)),
             (None, Some((_, e))) if !self.options.skip_failed || report.failed.len() == report.items => {
                 let which = if refused == 1 { "one text cannot".into() } else { format!("{refused} texts cannot") };
-                Err(with(
-                    e,
-                    format!(
-                        "{which} be embedded, {way_on}; go on with {again}, or without such texts by `skip_failed`"
-                    ),
-                ))
+                on.push(Remedy::set("skip_failed", "true").to("go on without such texts"));
+                Err(with(e, format!("{which} be embedded, {way_on}"), on))
             }
             _ => Ok(()),
         }
@@ -290,11 +295,11 @@ impl Job<'_> {
                     good.push((&batch[piece], vectors));
                     continue;
                 }
-                let problem = format!(
-                    "`{}` returned vectors of {got} values, before it were {dims}; `rebuild` asks for all again, another `target.table` keeps them apart",
-                    self.embedder.model(),
-                );
-                self.fail(self.embedder.fault(problem), progress);
+                let model = self.embedder.model();
+                let fault =
+                    self.embedder.fault(format!("`{model}` returned vectors of {got} values, before it were {dims}"));
+                let apart = Remedy::give("target.table").to("keep them in another table");
+                self.fail(fault.mend([Remedy::set("rebuild", "true").to("ask for all again"), apart]), progress);
             }
         }
         let mut fresh = Vec::new();

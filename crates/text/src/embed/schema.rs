@@ -7,14 +7,16 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::sqlite::Reading;
 pub(super) use crate::sqlite::quoted;
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// An SQLite error with the file and what to do about it.
 pub(super) fn failed(path: &Path, e: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode as Code;
+    let mut remedy = None;
     let hint = match e.sqlite_error_code() {
         Some(Code::DatabaseBusy | Code::DatabaseLocked) => {
-            "; another process held it all the time: end that, or raise `patience`"
+            remedy = Some(Remedy::raise("patience").to("wait longer"));
+            "; another process held it all the time: end that"
         }
         Some(Code::ReadOnly) => "; the file or its folder may not be written to",
         Some(Code::DiskFull | Code::SystemIoFailure) => {
@@ -23,7 +25,7 @@ pub(super) fn failed(path: &Path, e: &rusqlite::Error) -> Error {
         Some(Code::CannotOpen) => "; does its folder exist?",
         _ => "",
     };
-    Error::Store(format!("`{}`: {e}{hint}", path.display()))
+    Error::Store(format!("`{}`: {e}{hint}", path.display())).mend(remedy)
 }
 
 /// Names for people: `a`, `b`; cut after 20.

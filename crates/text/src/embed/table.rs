@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use super::content::Content;
 use super::schema::{Column, columns, failed, has, is_database, listed, open_to_read, open_to_write, quoted};
 use crate::sqlite::Reading;
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// Where vectors are kept: a table of an SQLite file, made if it is not there.
 ///
@@ -121,13 +121,11 @@ impl ReadTable {
     fn check_columns(&self, there: &[Column], keys: &[String]) -> Result<()> {
         let VectorTable { path, table, key, .. } = &self.spec;
         let wrong = |problem: String| Err(Error::format(path, format!("its table `{table}` {problem}")));
+        let elsewhere = |e: Error| e.mend([Remedy::give("target.table").to("keep vectors in another table")]);
         let names: Vec<&str> = there.iter().map(|column| column.name.as_str()).collect();
         for name in COLUMNS.into_iter().chain([key.as_str()]) {
             if !has(there, name) {
-                return wrong(format!(
-                    "has no column `{name}`; it has {}; keep vectors in another `target.table`",
-                    listed(&names)
-                ));
+                return wrong(format!("has no column `{name}`; it has {}", listed(&names))).map_err(elsewhere);
             }
         }
         let primary: Vec<&Column> = there.iter().filter(|column| column.primary > 0).collect();
@@ -138,9 +136,7 @@ impl ReadTable {
         if own.declared.contains("INT") {
             let is_number = |key: &&String| key.parse::<i64>().is_ok_and(|n| n.to_string() == **key);
             if let Some(other) = keys.iter().find(|key| !is_number(key)) {
-                return wrong(format!(
-                    "has whole numbers for keys, got `{other}`; keep vectors in another `target.table`"
-                ));
+                return wrong(format!("has whole numbers for keys, got `{other}`")).map_err(elsewhere);
             }
         } else if !["TEXT", "CHAR", "CLOB"].iter().any(|kind| own.declared.contains(kind)) {
             return wrong(format!("has keys of type `{}`, expected INTEGER or TEXT", own.declared));

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use sememe::progress::{Event, Observer, check};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// Where items come from and how they become texts.
 ///
@@ -229,17 +229,17 @@ pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
     if prep.on_bad == OnBad::Refuse {
         if let Some(row) = bad_key {
             return Err(Error::Data(format!(
-                "{} of {} rows have no key in `{}`, the first is {unit} {row} of `{place}`; repair them, or leave them out with \
-                 `on_bad = \"drop\"`",
+                "{} of {} rows have no key in `{}`, the first is {unit} {row} of `{place}`",
                 report.without_key, report.rows, prep.key
-            )));
+            ))
+            .mend([Remedy::set("on_bad", "drop").to("repair them, or leave them out")]));
         }
         if let Some((row, id)) = bad_text {
             return Err(Error::Data(format!(
-                "{} of {} rows have an empty text, the first is `{id}` in {unit} {row} of `{place}`; let the template take another \
-                 field, or leave them out with `on_bad = \"drop\"`",
+                "{} of {} rows have an empty text, the first is `{id}` in {unit} {row} of `{place}`",
                 report.without_text, report.rows
-            )));
+            ))
+            .mend([Remedy::set("on_bad", "drop").to("let the template take another field, or leave them out")]));
         }
     }
     found.sort_unstable_by(|a, b| a.item.id.as_bytes().cmp(b.item.id.as_bytes()).then(a.row.cmp(&b.row)));
@@ -248,10 +248,13 @@ pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
         OnDuplicate::Refuse => {
             if let Some(pair) = found.windows(2).find(|pair| pair[0].item.id == pair[1].item.id) {
                 return Err(Error::Data(format!(
-                    "{unit}s {} and {} of `{place}` have the same key `{}`; every item needs its own, or keep one of them \
-                     with `on_duplicate = \"first\"` or `\"last\"`",
+                    "{unit}s {} and {} of `{place}` have the same key `{}`, and every item needs its own",
                     pair[0].row, pair[1].row, pair[0].item.id
-                )));
+                ))
+                .mend([
+                    Remedy::set("on_duplicate", "first").to("keep the first"),
+                    Remedy::set("on_duplicate", "last").to("the last"),
+                ]));
             }
         }
         OnDuplicate::First => found.dedup_by(|later, kept| later.item.id == kept.item.id),

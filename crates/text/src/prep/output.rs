@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::saved::Saved;
 use super::{Item, Prepared};
 use sememe::io::{AtomicFile, extension};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -70,9 +70,9 @@ enum Form {
 }
 
 fn writable(path: &Path) -> Result<Form> {
-    let missing = |feature: &str| {
-        let problem = format!("`{}` needs a build with `--features {feature}`", path.display());
-        Err(Error::config("output", problem))
+    let missing = |feature: &'static str| {
+        let problem = format!("`{}` cannot be written by this build", path.display());
+        Err(Error::config("output", problem).mend([Remedy::build(feature)]))
     };
     match extension(path).as_str() {
         "sqlite" | "sqlite3" | "db" | "db3" if !cfg!(feature = "sqlite") => missing("sqlite"),

@@ -87,10 +87,8 @@ fn database(prep: &Prep, _: &[&str], _: Row<'_>) -> Result<&'static str> {
 
 #[cfg(not(feature = "sqlite"))]
 fn database_fields(prep: &Prep) -> Result<Vec<String>> {
-    Err(Error::format(
-        &prep.source,
-        "is an SQLite database, which this build does not read; build with `--features sqlite`",
-    ))
+    let problem = "is an SQLite database, which this build does not read";
+    Err(Error::format(&prep.source, problem).mend([sememe::Remedy::build("sqlite")]))
 }
 
 #[cfg(feature = "parquet")]
@@ -111,7 +109,8 @@ fn from_parquet(prep: &Prep, _: &[&str], _: Row<'_>) -> Result<&'static str> {
 
 #[cfg(not(feature = "parquet"))]
 fn parquet_fields(path: &Path) -> Result<Vec<String>> {
-    Err(Error::format(path, "is a parquet file, which this build does not read; build with `--features parquet`"))
+    let problem = "is a parquet file, which this build does not read";
+    Err(Error::format(path, problem).mend([sememe::Remedy::build("parquet")]))
 }
 
 fn from_json(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static str> {

@@ -31,8 +31,8 @@ fn selection(prep: &Prep, db: &Connection) -> Result<String> {
         }
         (None, [only]) => only,
         (None, all) => {
-            let problem = format!("holds {} tables, name one with `table`: `{}`", all.len(), all.join("`, `"));
-            return Err(Error::format(path, problem));
+            let problem = format!("holds {} tables: `{}`", all.len(), all.join("`, `"));
+            return Err(Error::format(path, problem).mend([sememe::Remedy::give("table").to("name one")]));
         }
     };
     Ok(format!("SELECT * FROM {}", quoted(name)))

@@ -126,7 +126,7 @@ impl RedisStore {
         let held: (Option<String>, Option<String>, Option<String>) = store.server.call(&script)?;
         let shown = &store.server.shown;
         let (Some(layout), hash, levels) = held else {
-            let text = format!("`{shown}` has no namespace `{}`; `sememe assign` fills a store", store.namespace);
+            let text = format!("`{shown}` has no namespace `{}`, so nothing was assigned there yet", store.namespace);
             return Err(Error::Store(text));
         };
         if layout != LAYOUT {

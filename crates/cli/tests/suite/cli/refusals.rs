@@ -48,10 +48,10 @@ fn usage_errors_come_before_any_reading() {
         (&format!("{train} --max-training-rows 0"), vec!["--max-training-rows"]),
         (&format!("{train} --pca 1.5"), vec!["--pca", "1.5"]),
         (&format!("{train} --pca-dims 0"), vec!["--pca-dims", "got 0"]),
-        (&format!("{train} --whiten"), vec!["--whiten", "needs `--pca`"]),
+        (&format!("{train} --whiten"), vec!["--whiten", "whitening needs PCA; give `--pca`"]),
         (&format!("{train} --refine 0"), vec!["--refine", "got 0"]),
         (&format!("{train} --refine 2 --beam 0"), vec!["--beam", "got 0"]),
-        (&format!("{train} --refine 2 --metric cosine"), vec!["--refine", "--metric cosine"]),
+        (&format!("{train} --refine 2 --metric cosine"), vec!["--refine", "squared L2", "leave `--metric` out"]),
     ] {
         desk.refuses(args, 2, &parts);
     }

@@ -10,7 +10,7 @@ use super::Pooling;
 use super::config::Fields;
 use super::layers::{Activation, Linear};
 use super::weights::{Loader, Weights};
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 impl Pooling {
     /// One vector of `[tokens, values]`.
@@ -216,10 +216,10 @@ pub(super) fn prompt(folder: &Path, wanted: Option<&str>) -> Result<String> {
     let Some(fields) = Fields::read(&folder.join("config_sentence_transformers.json"))? else {
         return match wanted {
             None | Some("") => Ok(String::new()),
-            Some(name) => Err(Error::config(
-                "prompt",
-                format!("`{name}` is unknown, as the model has no `config_sentence_transformers.json`; use `prefix`"),
-            )),
+            Some(name) => {
+                let problem = format!("`{name}` is unknown, as the model has no `config_sentence_transformers.json`");
+                Err(Error::config("prompt", problem).mend([Remedy::give("prefix").to("write it out")]))
+            }
         };
     };
     let name = match (wanted, fields.get("default_prompt_name")) {
