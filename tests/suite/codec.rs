@@ -581,5 +581,4 @@ fn a_lost_device_falls_back_to_the_same_codes() {
     // Training does not fall back: it stops and says so.
     let error = Codec::train(&rows, &small(&[8]), &Device::Gpu(gpu), &()).unwrap_err();
     assert!(matches!(error, Error::DeviceLost(_)), "{error}");
-    assert!(matches!(error, Error::DeviceLost(_) | Error::Device(_) | Error::OutOfMemory { .. }), "{error:?}");
 }
