@@ -139,7 +139,7 @@ fn behave(
 ) -> Result<BehaviourMeasures> {
     let (codes, rows) = (subject.codes, subject.rows);
     let asked = NextItemOptions { seed: options.seed, ..options.next_item };
-    let if_enough = |e| if matches!(e, Error::Data(_)) { Ok(()) } else { Err(e) };
+    let if_enough = |e: Error| if matches!(e.root(), Error::Data(_)) { Ok(()) } else { Err(e) };
     fn optional<T>(result: Result<T>, why: impl Fn(Error) -> Result<()>) -> Result<Option<T>> {
         result.map(Some).or_else(|e| why(e).map(|()| None))
     }

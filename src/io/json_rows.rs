@@ -208,11 +208,13 @@ fn choose(w: &Window, number: u64, text: &str) -> Result<String> {
     match lists[..] {
         [only] => Ok(only.clone()),
         [] => Err(w.bad(format_args!("line {number} has no list of numbers; it holds `{}`", names()))),
-        _ => Err(w.bad(format_args!(
-            "{} fields of line {number} could be the embeddings; name one (`array`); it holds `{}`",
-            lists.len(),
-            names()
-        ))),
+        _ => Err(w
+            .bad(format_args!(
+                "{} fields of line {number} could be the embeddings; it holds `{}`",
+                lists.len(),
+                names()
+            ))
+            .mend([crate::Remedy::give("array").to("name one")])),
     }
 }
 

@@ -218,7 +218,7 @@ fn every_fault_of_an_endpoint_is_one_error() {
     let short = |call: &Call| answer(&call.texts()[1..], 4);
     let cases: Vec<(Reply, usize, &[&str])> = vec![
         (status(401, quoting), 1, &["HTTP 401", "***", "--api-key-env"]),
-        (status(403, ""), 1, &["HTTP 403", "right one"]),
+        (status(403, ""), 1, &["HTTP 403", "the right key with `--api-key-env`"]),
         (status(404, r#"{"error":"model 'm' not found"}"#), 1, &["model 'm' not found", "/v1/embeddings"]),
         (status(413, r#"{"error":"batch size 5 > 2"}"#), 4, &["batch size 5 > 2", "`nano` to `cat`"]),
         (status(429, quota), 1, &["HTTP 429", "no credit"]),
@@ -377,7 +377,7 @@ fn an_interrupt_ends_waiting_and_says_how_to_go_on() {
     let run: Run = child.wait_with_output().expect("ended").into();
     assert_eq!(run.code, Some(130), "{}", run.stderr);
     assert!(
-        run.stderr.contains("2 of 5 missing texts are kept in `v.sqlite`; go on with the same command"),
+        run.stderr.contains("2 of 5 missing texts are kept in `v.sqlite` and are not asked for again"),
         "{}",
         run.stderr
     );

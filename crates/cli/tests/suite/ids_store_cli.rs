@@ -169,7 +169,7 @@ fn deleted_items_leave_their_ids_unused_unless_asked() {
         .map(crate::cli::Run::from)
         .unwrap()
         .fails(2, &["a key is empty"]);
-    desk.file("other.txt", b"a").run("delete ids.sqlite --items other.txt").fails(3, &[".jsonl, .jsonl.gz or .csv"]);
+    desk.file("other.txt", b"a").run("delete ids.sqlite --items other.txt").fails(3, &["items are read from .jsonl"]);
 }
 
 #[test]

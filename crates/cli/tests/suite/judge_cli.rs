@@ -165,7 +165,7 @@ fn what_does_not_fit_is_refused_with_the_way_out() {
     desk.refuses("eval --codes codes.csv --interactions empty.jsonl", 3, &["holds no event"]);
     for (name, text, part) in [
         ("a.jsonl", "{\"user\":1}\n", "expected a list `items`, or an item (`item`"),
-        ("b.jsonl", "{\"items\":3}\n", "`items` is not a list"),
+        ("b.jsonl", "{\"items\":3}\n", "`items` is a number, expected a list"),
         ("c.jsonl", "{\"items\":[1.5]}\n", "item 1.5 is neither"),
         ("d.jsonl", "{\"user\":1,\"item\":2,\"time\":\"x\"}\n", "is not a number"),
         ("e.csv", "who,item\n1,2\n", "needs a user (`user`"),

@@ -53,10 +53,7 @@ pub enum EmbedError {
 impl From<Error> for EmbedError {
     /// [`Error::Data`] is about texts, everything else about all.
     fn from(e: Error) -> Self {
-        match e {
-            Error::Data(_) => EmbedError::Texts(e),
-            e => EmbedError::All(e),
-        }
+        if matches!(e.root(), Error::Data(_)) { EmbedError::Texts(e) } else { EmbedError::All(e) }
     }
 }
 

@@ -415,7 +415,7 @@ fn templates_that_cannot_work_are_named() {
     fails(&Dialogues { templates: TemplateSource::Given(Templates::default()), ..base.clone() }, &["there are none"]);
     // The starter set takes what is there, and says what it wants.
     let starter = Dialogues { templates: TemplateSource::Starter, ..base.clone() };
-    fails(&starter, &["`title` or `text`", "it has `id`, `name`", "`Templates::starter`"]);
+    fails(&starter, &["`title` or `text`", "it has `id`, `name`", "templates of your own with `templates`"]);
     let own = compose(&Dialogues { source: None, ..starter }, &()).unwrap();
     assert!(own.report().templates.iter().all(|template| !template.query.contains("{text")));
     assert_eq!(own.report().train.tasks.keys().copied().collect::<Vec<_>>(), [Id, Attribute]);
