@@ -411,7 +411,7 @@ fn unusable_input_is_refused_with_its_numbers() {
         RqKMeans { preprocess: Preprocess { whiten: true, ..Preprocess::default() }, ..small(&[4]) },
         RqKMeans { refine: Some(Refine::default()), metric: Metric::Cosine, ..small(&[4]) },
     ] {
-        assert!(matches!(train(&rows, &config), Error::Config { .. }), "{config:?}");
+        assert!(matches!(train(&rows, &config).root(), Error::Config { .. }), "{config:?}");
     }
 }
 

@@ -229,7 +229,7 @@ fn an_exported_folder_is_old_or_new() {
     let train = "train rows.npy -o codec.safetensors --levels 2 --codebook-size 8 --device cpu";
     let again = "train rows.npy -o codec.safetensors --levels 2 --codebook-size 4 --device cpu --seed 7";
     let encode = "encode codec.safetensors rows.npy --device cpu -o codes.npy";
-    let export = "export unique.npy -o out --codec codec.safetensors --style lc-rec --counter --items items.jsonl --title title --end-token-id 2";
+    let export = "export unique.npy -o out --codec codec.safetensors --style lc-rec --counter --items items.jsonl --title title --end-token-id 9999";
     let resolve = "resolve codes.npy -o unique.npy --items items.jsonl";
     for commands in
         [&[train, encode, resolve, export][..], &[train, encode, resolve, export, again, encode, resolve, export]]

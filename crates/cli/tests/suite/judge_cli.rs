@@ -166,8 +166,8 @@ fn what_does_not_fit_is_refused_with_the_way_out() {
     for (name, text, part) in [
         ("a.jsonl", "{\"user\":1}\n", "expected a list `items`, or an item (`item`"),
         ("b.jsonl", "{\"items\":3}\n", "`items` is a number, expected a list"),
-        ("c.jsonl", "{\"items\":[1.5]}\n", "item 1.5 is neither"),
-        ("d.jsonl", "{\"user\":1,\"item\":2,\"time\":\"x\"}\n", "is not a number"),
+        ("c.jsonl", "{\"items\":[1.5]}\n", "an item is 1.5, expected text or a whole number"),
+        ("d.jsonl", "{\"user\":1,\"item\":2,\"time\":\"x\"}\n", "`time` is text, expected a time as a number"),
         ("e.csv", "who,item\n1,2\n", "needs a user (`user`"),
         ("f.csv", "user,item,time\n1,2,soon\n", "line 2: time `soon`"),
         ("g.txt", "1 2\n", "events are read from .jsonl"),
