@@ -94,7 +94,8 @@ impl MiniBatchTrainer {
             serde_json::from_slice(bytes).map_err(|e| Error::Codec(format!("not a mini-batch training state: {e}")))?;
         state.config.validate()?;
         let fits = |(level, k): (&Level, &usize)| {
-            level.codebook.is_empty() || (level.codebook.len() == k * state.dims && level.seen.len() == *k)
+            level.codebook.is_empty()
+                || (k.checked_mul(state.dims) == Some(level.codebook.len()) && level.seen.len() == *k)
         };
         let whole = state.dims > 0
             && state.levels.len() == state.config.codebook_sizes.len()

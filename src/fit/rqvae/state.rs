@@ -190,7 +190,8 @@ impl RqVaeTrainer {
         for (name, values) in [("parameters", &state.params), ("first", &state.first), ("second", &state.second)] {
             check_shape("values", layout.len, values.len(), name)?;
         }
-        if !self.best.is_empty() {
+        // Only a training that has ended is sure to have a best epoch.
+        if self.progress.finished || !self.best.is_empty() {
             check_shape("values", layout.len, self.best.len(), "best")?;
         }
         check_shape("values", terms, state.losses.len(), "losses")?;
