@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::codes::shared_prefix;
 use super::{piece_rows, refuse_non_finite};
+use crate::compute::cpu::gemm::{Operand, gemm};
 use crate::data::{Codes, Matrix, RowSource};
 use crate::error::Result;
 
@@ -140,31 +141,8 @@ pub(super) fn rounding(query: f64, longest: f64, dims: usize) -> f64 {
 pub(super) fn dots(left: &[f32], right: &[f32], dims: usize, out: &mut [f32]) {
     let (a, b) = (left.len() / dims, right.len() / dims);
     assert!(left.len() == a * dims && right.len() == b * dims && out.len() == a * b, "shapes of a product agree");
-    let (d, wide) = (dims as isize, b as isize);
-    // SAFETY: the strides below stay inside the three slices, whose lengths were just checked, and `out` is borrowed
-    // mutably, so it overlaps neither operand.
-    unsafe {
-        gemm::gemm(
-            a,
-            b,
-            dims,
-            out.as_mut_ptr(),
-            1,
-            wide,
-            false,
-            left.as_ptr(),
-            1,
-            d,
-            right.as_ptr(),
-            d,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    if !out.is_empty() {
+        gemm((a, b, dims), 1.0, false, Operand::by_lane(left, dims), Operand::by_lane(right, dims), out);
     }
 }
 

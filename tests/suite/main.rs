@@ -25,16 +25,12 @@ mod io_rows;
 mod judge;
 mod network_codec;
 mod network_file;
-#[cfg(feature = "gpu")]
 mod parity;
-#[cfg(feature = "gpu")]
 mod quantisers;
 mod real;
 mod regression;
 mod retrain;
 mod rqvae;
-#[cfg(feature = "gpu")]
 mod support;
-#[cfg(feature = "gpu")]
 mod tensors;
 mod text_files;

@@ -138,6 +138,26 @@ fn case_matmul<B: TensorBackend>(backend: &B) {
     }
 }
 
+/// Sizes of one (vectors, on either side) and around the tiles of every path: 12 rows and 32 columns of bf16 products, turned right
+/// operands from 96 rows on and 16 terms at a time, 32 × 32 × 16 on a GPU.
+fn case_matmul_around_tiles<B: TensorBackend>(backend: &B) {
+    for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
+        if !backend.offers(precision) {
+            continue;
+        }
+        for layout in LAYOUTS {
+            for m in [1, 11, 12, 13, 33, 95, 96, 97] {
+                for n in [1, 31, 32, 33] {
+                    for k in [1, 2, 15, 16, 17, 33] {
+                        let p = Product { layout, m, n, k, alpha: 1.0, accumulate: (m + n + k) % 2 == 1 };
+                        check_product(backend, &p, precision, (0, 0, 0));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The larger tiles: their choice depends on how many of them a result has.
 fn case_matmul_large_tiles<B: TensorBackend>(backend: &B) {
     for (layout, m, n, k) in [
@@ -202,7 +222,19 @@ fn activation_error(x: f64, off: f64) -> f64 {
 
 fn case_linear<B: TensorBackend>(backend: &B) {
     let kinds = [None, Some(Activation::Relu), Some(Activation::Gelu), Some(Activation::Silu)];
-    for (n, i, o) in [(0, 3, 2), (1, 1, 1), (3, 0, 5), (33, 31, 35), (32, 64, 36), (70, 513, 64), (8130, 7, 61)] {
+    for (n, i, o) in [
+        (0, 3, 2),
+        (1, 1, 1),
+        (3, 0, 5),
+        (97, 17, 1),
+        (97, 1, 17),
+        (1, 33, 31),
+        (96, 40, 1),
+        (33, 31, 35),
+        (32, 64, 36),
+        (70, 513, 64),
+        (8130, 7, 61),
+    ] {
         for (kind, offset) in kinds.into_iter().zip([0, 4, 3, 8]) {
             let (x, weight, bias) = (values("x", n * i), values("weight", o * i), values("bias", o));
             let small: Vec<f32> = weight.iter().map(|w| w * 0.1).collect();
@@ -743,6 +775,7 @@ fn case_lengths_are_checked<B: TensorBackend>(backend: &B) {
 
 cases! {
     case_matmul,
+    case_matmul_around_tiles,
     case_matmul_large_tiles,
     case_matmul_short_operands,
     case_matmul_non_finite,

@@ -5,6 +5,7 @@
 
 use super::Codebook;
 use super::amx::{self, SplitRows, Tiles};
+use super::gemm::{Operand, gemm};
 use super::isa::multiversion;
 use crate::compute::bound::gamma;
 
@@ -106,33 +107,14 @@ pub fn matmul_nt_blocked(a: &[f32], b: &[f32], d: usize, out: &mut [f32]) {
 fn matmul(a: &[f32], b: &[f32], d: usize, block: usize, out: &mut [f32]) {
     let (m, k) = (a.len() / d, b.len() / d);
     assert!(a.len() == m * d && b.len() == k * d && out.len() == m * k);
+    if out.is_empty() {
+        return;
+    }
     for start in (0..d).step_by(block) {
         let terms = block.min(d - start);
-        // SAFETY: the pointers and strides describe columns `start..start + terms` of slices whose lengths were checked
-        // above; `out` is written by the first block and added to by the others.
-        unsafe {
-            gemm::gemm(
-                m,
-                k,
-                terms,
-                out.as_mut_ptr(),
-                1,
-                k as isize,
-                start > 0,
-                a.as_ptr().add(start),
-                1,
-                d as isize,
-                b.as_ptr().add(start),
-                d as isize,
-                1,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
+        // The first block writes `out`, the others add to it.
+        let (a, b) = (Operand::by_lane(&a[start..], d), Operand::by_lane(&b[start..], d));
+        gemm((m, k, terms), 1.0, start > 0, a, b, out);
     }
 }
 

@@ -5,7 +5,8 @@
 //! needs of the other operand is packed once for all.
 
 use super::activation;
-use super::bf16::{self, Operand, Start};
+use super::bf16::{self, Start};
+use super::gemm::{Operand, gemm};
 use crate::compute::tensor::{Activation, Layout, Precision, Product};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -23,44 +24,6 @@ thread_local! {
     static TURNED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// From the operand's row (or column) `rows` on.
-fn skip(x: Operand<'_>, rows: usize) -> Operand<'_> {
-    Operand { values: &x.values[(rows * x.lane).min(x.values.len())..], ..x }
-}
-
-/// `out [m, n] = alpha·a [m, k]·b [k, n] (+ out)` on this thread.
-fn gemm(shape: (usize, usize, usize), alpha: f32, accumulate: bool, a: Operand<'_>, b: Operand<'_>, out: &mut [f32]) {
-    let (m, n, k) = shape;
-    let last = |o: Operand<'_>, lanes: usize| (lanes - 1) * o.lane + (k - 1) * o.term;
-    assert!(m > 0 && n > 0 && k > 0 && out.len() >= m * n);
-    assert!(last(a, m) < a.values.len() && last(b, n) < b.values.len());
-    // SAFETY: the assertions above place the last element of each operand and of the result inside its slice, and strides are
-    // not negative, so every address that the call forms is inside.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            accumulate,
-            a.values.as_ptr(),
-            a.term as isize,
-            a.lane as isize,
-            b.values.as_ptr(),
-            b.lane as isize,
-            b.term as isize,
-            1.0,
-            alpha,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
 /// The right operand, as blocks of rows meet it.
 enum Right<'a> {
     Plain(Operand<'a>, usize),
@@ -74,7 +37,8 @@ impl<'a> Right<'a> {
     fn new(precision: Precision, b: Operand<'a>, (m, n, k): (usize, usize, usize)) -> Self {
         match precision {
             Precision::Bf16 => Self::Packed(bf16::Packed::new(b, n, k, PACKED.take())),
-            _ if b.term == 1 && m >= TWO => Self::Turned(turn(b, n, k, TURNED.take()), k),
+            // A single lane lies as it is read already.
+            _ if b.term == 1 && b.lane > 1 && m >= TWO => Self::Turned(turn(b, n, k, TURNED.take()), k),
             _ => Self::Plain(b, k),
         }
     }
@@ -94,8 +58,7 @@ impl<'a> Right<'a> {
             Self::Packed(b) => ROOM.with_borrow_mut(|room| bf16::multiply(m, alpha, a, b, start, out, room)),
             Self::Plain(b, k) => plain((m, n, *k), alpha, a, *b, start, out),
             Self::Turned(values, k) => {
-                let b = Operand { values, lane: 1, term: n };
-                plain((m, n, *k), alpha, a, b, start, out);
+                plain((m, n, *k), alpha, a, Operand::by_term(values, n), start, out);
             }
         }
     }
@@ -118,8 +81,8 @@ fn turn(b: Operand<'_>, n: usize, k: usize, mut out: Vec<f32>) -> Vec<f32> {
         out.resize(n * k, 0.0);
     }
     out[..n * k].par_chunks_mut(TURN * n).enumerate().with_min_len((1 << 12) / (TURN * n) + 1).for_each(|(i, rows)| {
-        for (j, line) in b.values.chunks(b.lane).take(n).enumerate() {
-            let line = &line[i * TURN..];
+        for j in 0..n {
+            let line = b.values[j * b.lane + i * TURN * b.term..].iter().step_by(b.term);
             rows[j..].iter_mut().step_by(n).zip(line).for_each(|(to, from)| *to = *from);
         }
     });
@@ -146,17 +109,17 @@ pub fn matmul(product: &Product, precision: Precision, a: &[f32], b: &[f32], out
         return;
     }
     let a = match layout {
-        Layout::Nt | Layout::Nn => Operand { values: a, lane: k, term: 1 },
-        Layout::Tn => Operand { values: a, lane: 1, term: m },
+        Layout::Nt | Layout::Nn => Operand::by_lane(a, k),
+        Layout::Tn => Operand::by_term(a, m),
     };
     let b = match layout {
-        Layout::Nt => Operand { values: b, lane: k, term: 1 },
-        Layout::Nn | Layout::Tn => Operand { values: b, lane: 1, term: n },
+        Layout::Nt => Operand::by_lane(b, k),
+        Layout::Nn | Layout::Tn => Operand::by_term(b, n),
     };
     let (rows, right) = (share(precision, m), Right::new(precision, b, (m, n, k)));
     let start = if accumulate { Start::Out } else { Start::Zeros };
     out.par_chunks_mut(rows * n).enumerate().for_each(|(i, part)| {
-        right.multiply((part.len() / n, n), alpha, skip(a, i * rows), start, part);
+        right.multiply((part.len() / n, n), alpha, a.skip(i * rows), start, part);
     });
     right.finish();
 }
@@ -176,13 +139,13 @@ pub fn linear(
         return;
     }
     let rows = share(precision, n);
-    let weight = Operand { values: weight, lane: i, term: 1 };
+    let weight = Operand::by_lane(weight, i);
     let right = (i > 0).then(|| Right::new(precision, weight, (n, o, i)));
     let block = |at: usize, pre: &mut [f32], post: Option<(Activation, &mut [f32])>| {
         match &right {
             // The bias is what the product is added to.
             Some(right) => {
-                let a = skip(Operand { values: x, lane: i, term: 1 }, at * rows);
+                let a = Operand::by_lane(x, i).skip(at * rows);
                 right.multiply((pre.len() / o, o), 1.0, a, Start::Row(&bias[..o]), pre);
             }
             None => pre.chunks_exact_mut(o).for_each(|row| row.copy_from_slice(bias)),

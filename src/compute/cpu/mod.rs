@@ -1,7 +1,7 @@
 //! The CPU backend: parallel over fixed row blocks, so that the same call gives the same bits at any thread count.
 
 mod activation;
-pub mod amx;
+mod amx;
 mod assign;
 mod beam;
 mod bf16;
@@ -11,8 +11,9 @@ mod column_total;
 mod combine;
 mod covariance;
 mod distance;
-pub mod dots;
+pub(crate) mod dots;
 mod ema;
+pub(crate) mod gemm;
 mod half_norms;
 pub(crate) mod isa;
 mod layer_norm;
@@ -125,7 +126,7 @@ impl Codebook {
         }
         // Tiles pay once there is a tile's worth of work.
         self.packed = (amx::available() && self.d >= 16 && self.k >= 4)
-            .then(|| amx::Packed::new(self.scaled.as_deref().unwrap_or(&self.values), self.d, None));
+            .then(|| amx::Packed::new(self.scaled.as_deref().unwrap_or(&self.values), self.d));
     }
 }
 
@@ -180,7 +181,8 @@ impl Cpu {
 }
 
 fn processor_name() -> String {
-    #[cfg(target_arch = "x86_64")]
+    // Miri has no such instruction.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::__cpuid;
         if __cpuid(0x8000_0000).eax >= 0x8000_0004 {

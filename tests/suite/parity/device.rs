@@ -1,6 +1,7 @@
 //! What a device does beside computing: limits, loss, clocks, threads, a device that is brought along.
 
 use super::*;
+use sememe::compute::gpu::{Gpu, Options};
 
 /// Lines of more than 65,535 workgroups fold into rectangles: a counting table of 65,536 groups, and one row a group.
 #[test]

@@ -2,25 +2,29 @@
 //! very same shapes; codes are compared exactly wherever f64 separates them by more than the stated bound.
 
 mod assign;
+#[cfg(feature = "gpu")]
 mod device;
 mod update;
+#[cfg(feature = "gpu")]
+mod variants;
 
 use crate::support::{
-    argmin, assert_close, cases, differs, dot, download, plain, rows, scale_bias, scores, small_chunks, squared_l2,
-    upload, wide,
+    argmin, assert_close, cases, differs, dot, download, rows, scale_bias, scores, squared_l2, upload, wide,
 };
+#[cfg(feature = "gpu")]
+use crate::support::{plain, small_chunks};
 use assign::*;
-use sememe::compute::gpu::kernel::TILES;
-use sememe::compute::gpu::{AssignKernel, Gpu, Options};
 use sememe::compute::{Backend, HostPartition, Metric};
-use sememe::{Codec, Device, EncodeOptions, Error, Matrix, RqKMeans, rng};
-use std::collections::BTreeMap;
+use sememe::{Error, rng};
 use update::*;
 
 /// Sizes around tiles and chunks, odd dimensions, one codeword and many: (n, k, d).
 const SHAPES: &[(usize, usize, usize)] = &[
     (0, 2, 4),
     (1, 1, 1),
+    (200, 3, 1),
+    (130, 1, 5),
+    (97, 40, 1),
     (2, 2, 3),
     (31, 33, 33),
     (32, 32, 64),

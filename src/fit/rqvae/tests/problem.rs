@@ -7,7 +7,6 @@ use sememe::fit::rqvae::{CodebookStart, CodebookUpdate, Estimator, NetworkInit, 
 use sememe::rng::{Stream, stream};
 use sememe::{Device, Matrix, Preprocess};
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// A small network, and codebooks that learn by gradient; rows reach it as they are.
 pub fn base() -> RqVae {
@@ -53,13 +52,15 @@ fn normals(random: &mut Stream, count: usize, scale: f64) -> Vec<f64> {
     (0..count).map(|_| f64::from((scale * random.normal()) as f32)).collect()
 }
 
-/// The CPU and, where `SEMEME_GPU` allows, a GPU with checked shaders and poisoned buffers.
+/// The CPU and, where the build has one and `SEMEME_GPU` allows it, a GPU with checked shaders and poisoned buffers.
 pub fn devices() -> Vec<Device> {
-    let options = sememe::compute::gpu::Options { checked: true, poison: true, ..Default::default() };
-    [Some(Device::cpu()), crate::support::open(options).map(|gpu| Device::Gpu(Arc::new(gpu)))]
-        .into_iter()
-        .flatten()
-        .collect()
+    let mut devices = vec![Device::cpu()];
+    #[cfg(feature = "gpu")]
+    {
+        let options = sememe::compute::gpu::Options { checked: true, poison: true, ..Default::default() };
+        devices.extend(crate::support::open(options).map(|gpu| Device::Gpu(std::sync::Arc::new(gpu))));
+    }
+    devices
 }
 
 /// Holds `got` to `want`, tensor by tensor: every value within `rtol` of the tensor's largest; a tensor of zeros exactly. On top
