@@ -1,7 +1,7 @@
 //! Codes back to rows.
 
 use super::parts::Parts;
-use crate::compute::Backend as _;
+use crate::compute::Storage as _;
 use crate::compute::cpu::Cpu;
 use crate::compute::cpu::dots::matmul_nt;
 use crate::data::{Codes, Matrix};

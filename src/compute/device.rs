@@ -3,32 +3,8 @@
 use super::cpu::Cpu;
 #[cfg(feature = "gpu")]
 use super::gpu::Gpu;
+use super::info::DeviceInfo;
 use crate::error::Result;
-
-/// The kind of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeviceKind {
-    /// The CPU backend.
-    Cpu,
-    /// A hardware GPU.
-    Gpu,
-    /// A GPU API that runs on the CPU (lavapipe, WARP): correct and slow, used only when asked for.
-    SoftwareGpu,
-}
-
-/// What a device is, for messages and reports.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct DeviceInfo {
-    /// Its kind.
-    pub kind: DeviceKind,
-    /// Adapter or processor name.
-    pub name: String,
-    /// Driver and version, or the instruction set in use.
-    pub driver: String,
-    /// `cpu`, `vulkan`, `metal`, `dx12`, `webgpu`.
-    pub api: String,
-}
 
 /// Below so many rows [`DeviceChoice::Auto`] means the CPU: starting a GPU takes longer than the work.
 pub const AUTO_GPU_ROWS: usize = 50_000;
@@ -84,12 +60,15 @@ impl Device {
         Device::Cpu(Cpu::new())
     }
 
-    /// A hardware GPU if there is one, else the CPU. Never a software GPU.
+    /// A hardware GPU if there is one, else the CPU. Never a software GPU. One that is there and cannot be used is a warning, with
+    /// the reason.
     #[must_use]
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]
-        if let Ok(gpu) = Gpu::open(false) {
-            return Device::Gpu(std::sync::Arc::new(gpu));
+        match Gpu::find(super::gpu::Options::default()) {
+            Ok(Some(gpu)) => return Device::Gpu(std::sync::Arc::new(gpu)),
+            Ok(None) => tracing::debug!("no hardware GPU; the CPU is used"),
+            Err(error) => tracing::warn!("the GPU cannot be used, the CPU is used instead: {error}"),
         }
         Device::cpu()
     }

@@ -19,6 +19,7 @@ mod doctor;
 #[cfg(any(feature = "embed", feature = "embed-http"))]
 mod embed;
 mod encode;
+mod environment;
 mod eval;
 mod eval_inputs;
 mod export;
@@ -53,6 +54,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    environment::silence_device_selection();
     let mut program = args::Cli::command();
     let parsed = program
         .try_get_matches_from_mut(std::env::args_os())

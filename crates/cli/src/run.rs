@@ -7,8 +7,8 @@ use crate::failure::usage;
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::{
-    align, churn, completions, config, decode, demo, dialogues, doctor, encode, eval, export, format, judged, parse,
-    plan, prep, resolve, retrain, show, spelling, sweep, train, trie,
+    align, churn, completions, config, decode, demo, dialogues, doctor, encode, environment, eval, export, format,
+    judged, parse, plan, prep, resolve, retrain, show, spelling, sweep, train, trie,
 };
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 use crate::{assign, delete, lookup, store};
@@ -17,6 +17,7 @@ use anyhow::Result;
 /// Runs the verb.
 pub fn run(Cli { verb, common }: Cli) -> Result<()> {
     log(&common);
+    environment::limit_instructions()?;
     match common.threads {
         Some(0) => return Err(usage("`--threads`: expected at least 1, got 0")),
         Some(n) => rayon::ThreadPoolBuilder::new().num_threads(n).build_global()?,

@@ -1,8 +1,9 @@
-//! Which instructions this processor has, asked once, and a macro that compiles one body for each set.
+//! Which instructions are used, asked once, and a macro that compiles one body for each set.
 //!
 //! Release builds are for baseline x86-64, so the loops that matter are compiled three times and picked at run
 //! time. Rust never fuses a multiplication with an addition by itself, so every version gives the same bits.
 
+use crate::error::{Error, Result};
 use std::sync::OnceLock;
 
 /// An instruction set, from the narrowest on.
@@ -17,19 +18,14 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The widest set this processor has; `SEMEME_ISA=baseline|avx2|avx512` narrows it.
+    /// All of them, from the narrowest on.
+    pub const ALL: [Isa; 3] = [Isa::Baseline, Isa::Avx2, Isa::Avx512];
+
+    /// The one in use: the widest that this processor has and [`Instructions`] allow.
     #[must_use]
     pub fn detect() -> Self {
         static FOUND: OnceLock<Isa> = OnceLock::new();
-        *FOUND.get_or_init(|| {
-            let widest = Self::widest();
-            let asked = match std::env::var("SEMEME_ISA").as_deref() {
-                Ok("baseline") => Isa::Baseline,
-                Ok("avx2") => Isa::Avx2,
-                _ => Isa::Avx512,
-            };
-            widest.min(asked)
-        })
+        *FOUND.get_or_init(|| Self::widest().min(Instructions::in_force().isa))
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -64,6 +60,73 @@ impl Isa {
     }
 }
 
+impl std::str::FromStr for Isa {
+    type Err = Error;
+
+    /// From `baseline`, `avx2` or `avx512`.
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "baseline" => Ok(Isa::Baseline),
+            "avx2" => Ok(Isa::Avx2),
+            "avx512" => Ok(Isa::Avx512),
+            other => Err(Error::config("isa", format!("expected `baseline`, `avx2` or `avx512`, got `{other}`"))),
+        }
+    }
+}
+
+/// Instructions that the CPU backend of this process may use, where the processor has them.
+///
+/// They are fixed by [`limit`](Self::limit) or by the first use of the backend, whichever comes first, and for good: codebooks are
+/// packed for the instructions in force, and the same call gives the same bits throughout a process.
+///
+/// ```standalone_crate
+/// use sememe::compute::cpu::{Instructions, Isa};
+///
+/// // Before anything is computed.
+/// Instructions { isa: Isa::Avx2, ..Instructions::default() }.limit()?;
+/// assert!(sememe::Device::cpu().info().driver.split(',').next() != Some("avx-512"));
+/// // Too late now.
+/// assert!(Instructions::default().limit().is_err());
+/// # Ok::<(), sememe::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instructions {
+    /// The widest set of vector instructions.
+    pub isa: Isa,
+    /// Whether AMX tiles are used.
+    pub amx: bool,
+}
+
+impl Default for Instructions {
+    /// Everything that the processor has.
+    fn default() -> Self {
+        Self { isa: Isa::Avx512, amx: true }
+    }
+}
+
+static IN_FORCE: OnceLock<Instructions> = OnceLock::new();
+
+impl Instructions {
+    /// Allows these and no others.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if others are in force, since the backend has been used or limited before.
+    pub fn limit(self) -> Result<()> {
+        let Self { isa, amx } = *IN_FORCE.get_or_init(|| self);
+        if self == (Self { isa, amx }) {
+            return Ok(());
+        }
+        let in_force = format!("{} with amx = {amx} is in force", isa.name());
+        Err(Error::config("isa", format!("{in_force} since the first use of the CPU backend; set it before that")))
+    }
+
+    /// What is allowed, which is fixed by asking.
+    #[must_use]
+    pub fn in_force() -> Self {
+        *IN_FORCE.get_or_init(Self::default)
+    }
+}
+
 /// Compiles the function for every instruction set and picks at run time.
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
@@ -94,3 +157,30 @@ macro_rules! multiversion {
     };
 }
 pub(crate) use multiversion;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_others_refused() {
+        let names = ["baseline", "avx2", "avx512"];
+        assert_eq!(names.map(|name| name.parse::<Isa>().ok()), Isa::ALL.map(Some));
+        for name in ["", "AVX2", "avx-512", "avx512f", "sse"] {
+            let refusal = name.parse::<Isa>().unwrap_err().to_string();
+            assert!(
+                names.iter().all(|known| refusal.contains(known)) && refusal.contains(&format!("`{name}`")),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_stays() {
+        let now = Instructions::in_force();
+        assert!(now.limit().is_ok() && Isa::detect() <= now.isa);
+        let refusal = Instructions { amx: !now.amx, ..now }.limit().unwrap_err().to_string();
+        assert!(refusal.contains("is in force"), "{refusal}");
+        assert_eq!(Instructions::in_force(), now);
+    }
+}

@@ -1,13 +1,13 @@
 //! Rows against codewords: `assign` and its tiles, `distance`, `residual`.
 
 use super::Gpu;
-use super::backend::{SLICE_BYTES, regions};
-use super::device::lock;
-use super::dispatch::{Launch, Span, whole};
 use super::kernel::{Id, TILES};
+use super::record::{Launch, Span, whole};
+use super::report::lock;
 use super::resident::{Codebook, PAD, Part, Partition, Rows};
+use super::sizes::{SLICE_BYTES, byte_size, regions};
 use super::variant::{AssignKernel, Pick};
-use crate::compute::{Assigned, DeviceKind, params};
+use crate::compute::{Assigned, AssignmentKernels, DeviceKind, Loads, RowKernels as _, params};
 use crate::error::{Result, check_shape};
 use bytemuck::bytes_of;
 use std::time::Instant;
@@ -23,6 +23,7 @@ impl Gpu {
         check_shape("d", rows.d, codebook.d, "codebook")?;
         check_shape("rows", rows.n, partition.n, "partition")?;
         partition.starts = None;
+        partition.label_end = codebook.k as u64;
         // Four partial sums for every 128 rows, whatever the tile.
         let (list, bytes) = regions(rows.parts().map(|part| part.n.div_ceil(PAD) * 4 * 4));
         let partials = self.core.scratch("assign partials", bytes)?;
@@ -102,7 +103,7 @@ impl Gpu {
     /// Records the exponents of a chunk's rows, and behind the place of the largest chunk's those of the codewords.
     fn record_exponents(&self, rows: &Rows, part: Part<'_>, codebook: &Codebook) -> Result<wgpu::Buffer> {
         let words = codebook.k.next_multiple_of(PAD);
-        let out = self.core.scratch("exponents", ((rows.chunk_rows + words) * 4) as u64)?;
+        let out = self.core.scratch("exponents", byte_size(1, rows.chunk_rows + words))?;
         let sides = [(part.buffer, part.n.next_multiple_of(PAD), 0), (&codebook.values, words, rows.chunk_rows)];
         for (buffer, n, first) in sides {
             let uniform = params::Exponent { n: n as u32, stride4: rows.stride4(), first: first as u32, unused: 0 };
@@ -142,7 +143,7 @@ impl Gpu {
         let Some(part) = rows.parts().next() else { return Ok(at(0)) };
         // Enough row tiles of the largest size to fill a large device twice.
         let limit = part.n.min(256 * PAD);
-        let span = Span { buffer: partials, offset: 0, bytes: (limit.div_ceil(PAD) * 16) as u64 };
+        let span = Span { buffer: partials, offset: 0, bytes: byte_size(limit.div_ceil(PAD), 4) };
         let mut fastest = (at(0), f64::INFINITY);
         let mut time = |pick: Pick| -> Result<Pick> {
             for round in 0..3 {
@@ -170,14 +171,38 @@ impl Gpu {
         Ok(best)
     }
 
-    pub(super) fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {
+    pub(super) fn record_residual(&self, rows: &Rows, codebook: &Codebook, partition: &Partition) -> Result<()> {
+        check_shape("d", rows.d, codebook.d, "codebook")?;
+        check_shape("rows", rows.n, partition.n, "partition")?;
+        partition.check_labels(codebook.k)?;
+        for part in rows.parts() {
+            self.core.launch(&Launch {
+                id: Id::Residual,
+                entry: 0,
+                variant: 0,
+                spans: &[
+                    whole(part.buffer),
+                    whole(&codebook.values),
+                    partition.span(&partition.labels, part.start, part.n),
+                ],
+                params: bytes_of(&Self::part_words(part, rows)?),
+                groups: (part.n * rows.stride / 4).div_ceil(256) as u64,
+                cost: (part.n * rows.stride) as f64 * 64.0,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl AssignmentKernels for Gpu {
+    fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {
         let _turn = self.core.turn()?;
         let (partials, list) = self.record_assign_all(rows, codebook, partition)?;
         let sums = self.read_regions(&partials, &list)?;
         Ok(Assigned { score_sum: sums.iter().map(|v| f64::from(*v)).sum() })
     }
 
-    pub(super) fn distances(&self, rows: &Rows, codebook: &Codebook) -> Result<Vec<f32>> {
+    fn distances(&self, rows: &Rows, codebook: &Codebook) -> Result<Vec<f32>> {
         check_shape("d", rows.d, codebook.d, "codebook")?;
         let _turn = self.core.turn()?;
         let columns = codebook.k.div_ceil(64);
@@ -187,7 +212,7 @@ impl Gpu {
         for part in rows.parts() {
             for first in (0..part.n).step_by(step) {
                 let count = step.min(part.n - first);
-                let bytes = (count * codebook.k * 4) as u64;
+                let bytes = byte_size(count, codebook.k);
                 let slice = self.core.scratch("distances", bytes)?;
                 let tiles = count.div_ceil(64);
                 let uniform = params::Distance {
@@ -215,7 +240,11 @@ impl Gpu {
         Ok(out)
     }
 
-    pub(super) fn farthest(&self, rows: &Rows, partition: &Partition, count: usize) -> Result<Vec<u32>> {
+    fn loads(&self, rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Result<Loads> {
+        self.soft_loads(rows, codebook, epsilon, partition)
+    }
+
+    fn farthest(&self, rows: &Rows, partition: &Partition, count: usize) -> Result<Vec<u32>> {
         check_shape("rows", rows.n, partition.n, "partition")?;
         let norms = self.row_norms(rows)?;
         let _turn = self.core.turn()?;
@@ -232,28 +261,7 @@ impl Gpu {
         Ok(indices)
     }
 
-    pub(super) fn record_residual(&self, rows: &Rows, codebook: &Codebook, partition: &Partition) -> Result<()> {
-        check_shape("d", rows.d, codebook.d, "codebook")?;
-        check_shape("rows", rows.n, partition.n, "partition")?;
-        for part in rows.parts() {
-            self.core.launch(&Launch {
-                id: Id::Residual,
-                entry: 0,
-                variant: 0,
-                spans: &[
-                    whole(part.buffer),
-                    whole(&codebook.values),
-                    partition.span(&partition.labels, part.start, part.n),
-                ],
-                params: bytes_of(&Self::part_words(part, rows)?),
-                groups: (part.n * rows.stride / 4).div_ceil(256) as u64,
-                cost: (part.n * rows.stride) as f64 * 64.0,
-            })?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn residual(&self, rows: &mut Rows, codebook: &Codebook, partition: &Partition) -> Result<()> {
+    fn residual(&self, rows: &mut Rows, codebook: &Codebook, partition: &Partition) -> Result<()> {
         let _turn = self.core.turn()?;
         self.record_residual(rows, codebook, partition)?;
         self.core.flush()?;

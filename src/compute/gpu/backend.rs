@@ -1,38 +1,13 @@
-//! The [`Backend`] trait on this device. Its methods lie by theme in the files beside this one, as inherent methods of the
-//! same names; each checks shapes, records its kernels chunk by chunk, and reads back what it returns.
+//! [`Backend`] on this device: what it owes for exact codes, and chains of levels. Kernels lie by theme in the files beside this one,
+//! each group as a trait of its own; a method checks shapes, records its kernels chunk by chunk, and reads back what it returns.
 
-use super::dispatch::Span;
-use super::resident::{Codebook, Part, Partition, Rows, Seeding};
+use super::record::Span;
+use super::resident::{Codebook, Part, Rows};
+use super::sizes::words;
 use super::variant::split_error;
 use super::{Gpu, levels};
-use crate::compute::{Assigned, Backend, BeamCodes, DeviceInfo, HostPartition, LevelCodes, Loads, Metric, params};
-use crate::error::{Error, Result};
-
-/// Rows of one block of `row_norm`'s, `column_sum`'s and `seeding`'s partial sums.
-pub(super) const BLOCK_ROWS: usize = 1024;
-/// Bytes of intermediate results at most, where the size is free.
-pub(super) const SLICE_BYTES: usize = 64 << 20;
-
-/// Offset of a binding must be a multiple of this many bytes, everywhere.
-const ALIGN: u64 = 256;
-
-/// Regions of one buffer, each of so many bytes, at aligned offsets. Returns them and the bytes of all.
-pub(super) fn regions(sizes: impl Iterator<Item = usize>) -> (Vec<(u64, u64)>, u64) {
-    let mut end = 0u64;
-    let list = sizes
-        .map(|bytes| {
-            let offset = end.next_multiple_of(ALIGN);
-            end = offset + bytes as u64;
-            (offset, bytes as u64)
-        })
-        .collect();
-    (list, end)
-}
-
-/// A count as the 32 bits that kernels take.
-pub(super) fn words(value: usize, what: &str) -> Result<u32> {
-    u32::try_from(value).map_err(|_| Error::Data(format!("{what} = {value} is above {}", u32::MAX)))
-}
+use crate::compute::{Backend, BeamCodes, DeviceInfo, LevelCodes, params};
+use crate::error::Result;
 
 impl Gpu {
     pub(super) fn part_words(part: Part<'_>, rows: &Rows) -> Result<params::Rows> {
@@ -47,11 +22,6 @@ impl Gpu {
 }
 
 impl Backend for Gpu {
-    type Rows = Rows;
-    type Codebook = Codebook;
-    type Partition = Partition;
-    type Seeding = Seeding;
-
     fn info(&self) -> DeviceInfo {
         Gpu::info(self)
     }
@@ -65,122 +35,6 @@ impl Backend for Gpu {
 
     fn unit_roundoff(&self) -> f64 {
         1.0 / f64::from(1u32 << 23)
-    }
-
-    fn upload_rows(&self, n: usize, d: usize, fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>) -> Result<Rows> {
-        self.upload_rows(n, d, fill)
-    }
-
-    fn read_rows(&self, rows: &Rows, start: usize, out: &mut [f32]) -> Result<()> {
-        self.read_rows(rows, start, out)
-    }
-
-    fn shape(&self, rows: &Rows) -> (usize, usize) {
-        (rows.n, rows.d)
-    }
-
-    fn gather_rows(&self, rows: &Rows, indices: &[u32]) -> Result<Rows> {
-        self.gather_rows(rows, indices)
-    }
-
-    fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Codebook> {
-        self.codebook(k, d, values, metric)
-    }
-
-    fn read_codebook(&self, codebook: &Codebook) -> Result<Vec<f32>> {
-        self.read_codebook(codebook)
-    }
-
-    fn set_codewords(&self, codebook: &mut Codebook, changes: &[(u32, Vec<f32>)]) -> Result<()> {
-        self.set_codewords(codebook, changes)
-    }
-
-    fn set_prices(&self, codebook: &mut Codebook, prices: &[f32]) -> Result<()> {
-        self.set_prices(codebook, prices)
-    }
-
-    fn partition(&self, n: usize) -> Result<Partition> {
-        self.partition(n)
-    }
-
-    fn partition_from(&self, labels: &[u32]) -> Result<Partition> {
-        self.partition_from(labels)
-    }
-
-    fn read_partition(&self, partition: &Partition) -> Result<HostPartition> {
-        self.read_partition(partition)
-    }
-
-    fn distances(&self, rows: &Rows, codebook: &Codebook) -> Result<Vec<f32>> {
-        self.distances(rows, codebook)
-    }
-
-    fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {
-        self.assign(rows, codebook, partition)
-    }
-
-    fn loads(&self, rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Result<Loads> {
-        self.loads(rows, codebook, epsilon, partition)
-    }
-
-    fn tally(&self, partition: &mut Partition, k: usize) -> Result<Vec<u32>> {
-        self.tally(partition, k)
-    }
-
-    fn update(&self, rows: &Rows, partition: &mut Partition, codebook: &mut Codebook, weights: &[f32]) -> Result<()> {
-        self.update(rows, partition, codebook, weights)
-    }
-
-    fn centroid_sums(&self, rows: &Rows, partition: &mut Partition, k: usize) -> Result<Vec<f64>> {
-        self.centroid_sums(rows, partition, k)
-    }
-
-    fn farthest(&self, rows: &Rows, partition: &Partition, count: usize) -> Result<Vec<u32>> {
-        self.farthest(rows, partition, count)
-    }
-
-    fn residual(&self, rows: &mut Rows, codebook: &Codebook, partition: &Partition) -> Result<()> {
-        self.residual(rows, codebook, partition)
-    }
-
-    fn normalize(&self, rows: &mut Rows) -> Result<Vec<f32>> {
-        self.normalize(rows)
-    }
-
-    fn row_norms(&self, rows: &Rows) -> Result<Vec<f32>> {
-        self.row_norms(rows)
-    }
-
-    fn sum_squares(&self, rows: &Rows) -> Result<f64> {
-        self.sum_squares(rows)
-    }
-
-    fn column_sums(&self, rows: &Rows) -> Result<Vec<f64>> {
-        self.column_sums(rows)
-    }
-
-    fn scatter(&self, rows: &Rows, mean: &[f32]) -> Result<Vec<f64>> {
-        self.scatter(rows, mean)
-    }
-
-    fn project(&self, rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Rows> {
-        self.project(rows, mean, components, scales)
-    }
-
-    fn seeding(&self, rows: &Rows) -> Result<Seeding> {
-        self.seeding(rows)
-    }
-
-    fn seeding_draw(&self, seeding: &Seeding, uniforms: &[f64]) -> Result<Vec<u32>> {
-        self.seeding_draw(seeding, uniforms)
-    }
-
-    fn seeding_try(&self, rows: &Rows, seeding: &mut Seeding, candidates: &[u32]) -> Result<Vec<f64>> {
-        self.seeding_try(rows, seeding, candidates)
-    }
-
-    fn seeding_accept(&self, seeding: &mut Seeding, slot: usize) -> Result<Vec<f64>> {
-        self.seeding_accept(seeding, slot)
     }
 
     fn assign_levels(&self, rows: &mut Rows, codebooks: &[Codebook], normalize: bool) -> Result<LevelCodes> {

@@ -1,7 +1,8 @@
 //! Buffers: allocation, scratch space, uploads and readbacks through reused staging.
 
-use super::device::{Core, lock};
-use super::dispatch::Span;
+use super::device::Core;
+use super::record::Span;
+use super::report::lock;
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::mpsc;

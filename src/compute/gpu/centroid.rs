@@ -1,11 +1,11 @@
 //! Rows by label: `tally` and `centroid`.
 
 use super::Gpu;
-use super::backend::words;
-use super::dispatch::{Launch, Span, whole};
 use super::kernel::Id;
+use super::record::{Launch, Span, whole};
 use super::resident::{Codebook, Partition, Rows};
-use crate::compute::{Metric, params};
+use super::sizes::{byte_size, words};
+use crate::compute::{CentroidKernels, Metric, params};
 use crate::error::{Error, Result, check_shape};
 use bytemuck::bytes_of;
 
@@ -16,7 +16,75 @@ const PIECE_ROWS: u32 = 256;
 const TABLE_ENTRIES: usize = 1 << 24;
 
 impl Gpu {
-    pub(super) fn tally(&self, partition: &mut Partition, k: usize) -> Result<Vec<u32>> {
+    /// Sums the rows of each label piece by piece; returns the pieces, and on the device
+    /// the pieces, the first piece of every label, and the sums.
+    fn record_pieces(
+        &self,
+        rows: &Rows,
+        partition: &Partition,
+        k: usize,
+    ) -> Result<(Vec<[u32; 4]>, [wgpu::Buffer; 3])> {
+        check_shape("rows", rows.n, partition.n, "partition")?;
+        let starts = partition.starts_for(k)?;
+        let limit = self.core.limits.max_storage_buffer_binding_size;
+        let count = |length: u32| -> u64 { starts.windows(2).map(|w| u64::from((w[1] - w[0]).div_ceil(length))).sum() };
+        let mut length = PIECE_ROWS;
+        // Longer pieces where their sums would outgrow a binding; a lane's loop stays short of 65,535 trips.
+        while count(length) * byte_size(1, rows.stride) > limit && length < 1 << 15 {
+            length *= 2;
+        }
+        let mut pieces: Vec<[u32; 4]> = Vec::with_capacity(count(length) as usize);
+        let mut first = Vec::with_capacity(k + 1);
+        for (j, pair) in starts.windows(2).enumerate() {
+            first.push(pieces.len() as u32);
+            let mut at = pair[0];
+            while at < pair[1] {
+                let end = pair[1].min(at + length);
+                pieces.push([j as u32, at, end, 0]);
+                at = end;
+            }
+        }
+        first.push(pieces.len() as u32);
+        let bytes = byte_size(pieces.len(), rows.stride);
+        let sums = self.core.scratch("piece sums", bytes)?;
+        let list = self.core.scratch("pieces", byte_size(pieces.len(), 4))?;
+        let firsts = self.core.scratch("first pieces", byte_size(1, first.len()))?;
+        if pieces.is_empty() {
+            return Ok((pieces, [list, firsts, sums]));
+        }
+        // Both before anything is recorded: a write submits what is recorded.
+        self.core.write(&list, 0, bytemuck::cast_slice(&pieces))?;
+        self.core.write(&firsts, 0, bytemuck::cast_slice(&first))?;
+        self.core.clear(&sums, bytes);
+        let Some(order) = &partition.order else {
+            return Err(Error::Data("the partition is not tallied".into()));
+        };
+        let variant = if rows.stride <= 16 { 0 } else { usize::from(rows.stride > 64) + 1 };
+        for part in rows.parts() {
+            let uniform = params::Centroid {
+                first_row: words(part.start, "row")?,
+                end_row: words(part.start + part.n, "row")?,
+                stride4: rows.stride4(),
+                pieces: words(pieces.len(), "pieces")?,
+                k: k as u32,
+                cosine: 0,
+            };
+            self.core.launch(&Launch {
+                id: Id::Centroid,
+                entry: 0,
+                variant,
+                spans: &[whole(part.buffer), whole(order), whole(&list), whole(&sums)],
+                params: bytes_of(&uniform),
+                groups: pieces.len() as u64,
+                cost: (part.n * rows.stride) as f64 * 32.0,
+            })?;
+        }
+        Ok((pieces, [list, firsts, sums]))
+    }
+}
+
+impl CentroidKernels for Gpu {
+    fn tally(&self, partition: &mut Partition, k: usize) -> Result<Vec<u32>> {
         let _turn = self.core.turn()?;
         let n = partition.n;
         if n == 0 || k == 0 {
@@ -26,13 +94,13 @@ impl Gpu {
         // Few enough blocks that the table stays small, enough that the device is busy.
         let block_rows = (n.div_ceil((TABLE_ENTRIES / k).max(1))).max(2048).next_multiple_of(256);
         let blocks = n.div_ceil(block_rows);
-        let entries = words(k * blocks, "entries of the counting table")?;
+        let entries = words(k.saturating_mul(blocks), "entries of the counting table")?;
         let runs = entries.div_ceil(1024);
         let table = self.core.scratch("tally table", u64::from(entries) * 4)?;
         let sums = self.core.scratch("tally sums", u64::from(runs) * 4)?;
         let starts = self.core.scratch("tally starts", (k as u64 + 1) * 4)?;
         if partition.order.is_none() {
-            partition.order = Some(self.core.allocate_bindable("rows by label", (n * 4) as u64)?);
+            partition.order = Some(self.core.allocate_bindable("rows by label", byte_size(1, n))?);
         }
         let Some(order) = &partition.order else { return Err(Error::Device("no order buffer".into())) };
         let labels = partition.span(&partition.labels, 0, n);
@@ -71,83 +139,11 @@ impl Gpu {
         Ok(counts)
     }
 
-    /// Sums the rows of each label piece by piece; returns the pieces, and on the device
-    /// the pieces, the first piece of every label, and the sums.
-    fn record_pieces(
-        &self,
-        rows: &Rows,
-        partition: &Partition,
-        k: usize,
-    ) -> Result<(Vec<[u32; 4]>, [wgpu::Buffer; 3])> {
-        check_shape("rows", rows.n, partition.n, "partition")?;
-        let starts = partition.starts_for(k)?;
-        let limit = self.core.limits.max_storage_buffer_binding_size;
-        let count = |length: u32| -> u64 { starts.windows(2).map(|w| u64::from((w[1] - w[0]).div_ceil(length))).sum() };
-        let mut length = PIECE_ROWS;
-        // Longer pieces where their sums would outgrow a binding; a lane's loop stays short of 65,535 trips.
-        while count(length) * (rows.stride * 4) as u64 > limit && length < 1 << 15 {
-            length *= 2;
-        }
-        let mut pieces: Vec<[u32; 4]> = Vec::with_capacity(count(length) as usize);
-        let mut first = Vec::with_capacity(k + 1);
-        for (j, pair) in starts.windows(2).enumerate() {
-            first.push(pieces.len() as u32);
-            let mut at = pair[0];
-            while at < pair[1] {
-                let end = pair[1].min(at + length);
-                pieces.push([j as u32, at, end, 0]);
-                at = end;
-            }
-        }
-        first.push(pieces.len() as u32);
-        let bytes = (pieces.len() * rows.stride * 4) as u64;
-        let sums = self.core.scratch("piece sums", bytes)?;
-        let list = self.core.scratch("pieces", (pieces.len() * 16) as u64)?;
-        let firsts = self.core.scratch("first pieces", (first.len() * 4) as u64)?;
-        if pieces.is_empty() {
-            return Ok((pieces, [list, firsts, sums]));
-        }
-        // Both before anything is recorded: a write submits what is recorded.
-        self.core.write(&list, 0, bytemuck::cast_slice(&pieces))?;
-        self.core.write(&firsts, 0, bytemuck::cast_slice(&first))?;
-        self.core.clear(&sums, bytes);
-        let Some(order) = &partition.order else {
-            return Err(Error::Data("the partition is not tallied".into()));
-        };
-        let variant = if rows.stride <= 16 { 0 } else { usize::from(rows.stride > 64) + 1 };
-        for part in rows.parts() {
-            let uniform = params::Centroid {
-                first_row: words(part.start, "row")?,
-                end_row: words(part.start + part.n, "row")?,
-                stride4: rows.stride4(),
-                pieces: words(pieces.len(), "pieces")?,
-                k: k as u32,
-                cosine: 0,
-            };
-            self.core.launch(&Launch {
-                id: Id::Centroid,
-                entry: 0,
-                variant,
-                spans: &[whole(part.buffer), whole(order), whole(&list), whole(&sums)],
-                params: bytes_of(&uniform),
-                groups: pieces.len() as u64,
-                cost: (part.n * rows.stride) as f64 * 32.0,
-            })?;
-        }
-        Ok((pieces, [list, firsts, sums]))
-    }
-
-    pub(super) fn update(
-        &self,
-        rows: &Rows,
-        partition: &mut Partition,
-        codebook: &mut Codebook,
-        weights: &[f32],
-    ) -> Result<()> {
+    fn update(&self, rows: &Rows, partition: &mut Partition, codebook: &mut Codebook, weights: &[f32]) -> Result<()> {
         check_shape("d", rows.d, codebook.d, "codebook")?;
         check_shape("k", codebook.k, weights.len(), "weights")?;
         let _turn = self.core.turn()?;
-        let weight_list = self.core.scratch("weights", (weights.len() * 4) as u64)?;
+        let weight_list = self.core.scratch("weights", byte_size(1, weights.len()))?;
         self.core.write(&weight_list, 0, bytemuck::cast_slice(weights))?;
         let (pieces, [list, firsts, sums]) = self.record_pieces(rows, partition, codebook.k)?;
         if pieces.is_empty() {
@@ -180,10 +176,10 @@ impl Gpu {
         Ok(())
     }
 
-    pub(super) fn centroid_sums(&self, rows: &Rows, partition: &mut Partition, k: usize) -> Result<Vec<f64>> {
+    fn centroid_sums(&self, rows: &Rows, partition: &mut Partition, k: usize) -> Result<Vec<f64>> {
         let _turn = self.core.turn()?;
         let (pieces, [_, _, sums]) = self.record_pieces(rows, partition, k)?;
-        let bytes = (pieces.len() * rows.stride * 4) as u64;
+        let bytes = byte_size(pieces.len(), rows.stride);
         let lines: Vec<f32> = self.core.read(&[Span { buffer: &sums, offset: 0, bytes }])?;
         let mut out = vec![0.0; k * rows.d];
         for (piece, line) in pieces.iter().zip(lines.chunks_exact(rows.stride)) {

@@ -3,14 +3,15 @@
 //! Every method checks lengths, records its dispatches and returns: a training step runs without a wait.
 
 use super::Gpu;
-use super::backend::words;
-use super::dispatch::{Launch, Span, whole};
+use super::elementwise::{elementwise, fits, fits_len, kind};
 use super::kernel::Id;
-use super::matmul::{Multiply, kind};
+use super::matmul::Multiply;
+use super::record::{Launch, Span, whole};
 use super::resident::Rows;
+use super::sizes::{byte_size, words};
 use super::tensor::{Index, Tensor};
 use crate::compute::params;
-use crate::compute::tensor::{Activation, Layout, Mask, Part, Precision, Product, Rule, Step};
+use crate::compute::tensor::{Activation, DenseKernels, Layout, Mask, Part, Precision, Product, Rule, Step};
 use crate::error::{Error, Result};
 use bytemuck::bytes_of;
 
@@ -19,144 +20,7 @@ const BLOCKS: usize = 1024;
 /// Columns of a row that one loop of `layer_norm` reaches: 64 lanes, 65,535 trips.
 const WIDEST: usize = 64 * 65_535;
 
-/// Holds `count` values from `offset` on to a tensor's length; gives the offset as kernels take it.
-pub(super) fn fits(what: &str, tensor: &Tensor, offset: usize, count: usize) -> Result<u32> {
-    fits_len(what, tensor.len, offset, count)
-}
-
-fn fits_len(what: &str, len: usize, offset: usize, count: usize) -> Result<u32> {
-    let end = offset.saturating_add(count);
-    if end > len {
-        return Err(Error::Data(format!("`{what}`: values {offset}..{end} of a tensor of {len}")));
-    }
-    words(offset, what)
-}
-
-/// Records a kernel with one lane a value; `streams` is how many values it moves for each.
-pub(super) fn elementwise(
-    gpu: &Gpu,
-    id: Id,
-    entry: usize,
-    spans: &[Span<'_>],
-    params: &[u8],
-    len: usize,
-    streams: usize,
-) -> Result<()> {
-    gpu.core.launch(&Launch {
-        id,
-        entry,
-        variant: 0,
-        spans,
-        params,
-        groups: len.div_ceil(256) as u64,
-        cost: (len * streams) as f64 * 32.0,
-    })
-}
-
 impl Gpu {
-    pub(super) fn rows_to_tensor(&self, rows: &Rows, first: usize, count: usize, out: &mut Tensor) -> Result<()> {
-        let end = first.saturating_add(count);
-        if end > rows.n {
-            return Err(Error::Data(format!("rows {first}..{end} of {}", rows.n)));
-        }
-        fits("out", out, 0, count.saturating_mul(rows.d))?;
-        let _turn = self.core.turn()?;
-        let mut at = first;
-        while at < end && rows.d > 0 {
-            let (chunk, row) = (at / rows.chunk_rows, at % rows.chunk_rows);
-            let here = (rows.chunk_rows - row).min(end - at);
-            let uniform = params::Restride {
-                rows: words(here, "rows")?,
-                d: words(rows.d, "d")?,
-                stride: words(rows.stride, "stride")?,
-                first: words(row, "row")?,
-                at: words((at - first) * rows.d, "values")?,
-                ..Default::default()
-            };
-            let spans = [whole(&rows.chunks[chunk]), whole(&out.buffer)];
-            elementwise(self, Id::Restride, 0, &spans, bytes_of(&uniform), here * rows.d, 2)?;
-            at += here;
-        }
-        Ok(())
-    }
-
-    pub(super) fn tensor_to_rows(&self, tensor: &Tensor, n: usize, d: usize) -> Result<Rows> {
-        fits("tensor", tensor, 0, n.saturating_mul(d))?;
-        let _turn = self.core.turn()?;
-        let rows = Rows::new(&self.core, n, d)?;
-        for part in rows.parts() {
-            let uniform = params::Restride {
-                rows: words(part.n, "rows")?,
-                d: words(d, "d")?,
-                stride: words(rows.stride, "stride")?,
-                at: words(part.start * d, "values")?,
-                ..Default::default()
-            };
-            let spans = [whole(&tensor.buffer), whole(part.buffer)];
-            elementwise(self, Id::Restride, 1, &spans, bytes_of(&uniform), part.n * rows.stride, 2)?;
-        }
-        Ok(rows)
-    }
-
-    pub(super) fn matmul(
-        &self,
-        product: &Product,
-        precision: Precision,
-        a: Part<'_, Tensor>,
-        b: Part<'_, Tensor>,
-        out: &mut Tensor,
-        at: usize,
-    ) -> Result<()> {
-        let _turn = self.core.turn()?;
-        self.record_product(&Multiply { product: *product, precision, a, b, out, at, bias: None, post: None })
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn linear(
-        &self,
-        (n, inputs, outputs): (usize, usize, usize),
-        precision: Precision,
-        x: Part<'_, Tensor>,
-        weight: Part<'_, Tensor>,
-        bias: Part<'_, Tensor>,
-        pre: &mut Tensor,
-        post: Option<(Activation, &mut Tensor)>,
-    ) -> Result<()> {
-        let _turn = self.core.turn()?;
-        self.record_product(&Multiply {
-            product: Product { layout: Layout::Nt, m: n, n: outputs, k: inputs, alpha: 1.0, accumulate: false },
-            precision,
-            a: x,
-            b: weight,
-            out: pre,
-            at: 0,
-            bias: Some(bias),
-            post: post.map(|(activation, post)| (activation, &*post)),
-        })
-    }
-
-    pub(super) fn activate(
-        &self,
-        activation: Activation,
-        len: usize,
-        pre: &Tensor,
-        mask: Option<Mask<'_, Index>>,
-        post: &mut Tensor,
-    ) -> Result<()> {
-        self.record_activation(0, activation, len, pre, mask, ("post", post))
-    }
-
-    pub(super) fn activate_backward(
-        &self,
-        activation: Activation,
-        len: usize,
-        pre: &Tensor,
-        mask: Option<Mask<'_, Index>>,
-        grad: &mut Tensor,
-    ) -> Result<()> {
-        self.record_activation(2, activation, len, pre, mask, ("grad", grad))
-    }
-
     /// `entry` is that without a mask; the one with a mask follows it.
     fn record_activation(
         &self,
@@ -185,32 +49,6 @@ impl Gpu {
                 elementwise(self, Id::Activation, entry + 1, &spans, bytes_of(&uniform), len, 3)
             }
         }
-    }
-
-    pub(super) fn layer_norm(
-        &self,
-        shape: (usize, usize),
-        x: &Tensor,
-        gain: Part<'_, Tensor>,
-        bias: Part<'_, Tensor>,
-        y: &mut Tensor,
-    ) -> Result<()> {
-        let first = fits("bias", bias.tensor, bias.offset, shape.1)?;
-        let y = ("y", &*y);
-        self.record_layer_norm(0, shape, x, gain, (first, whole(&bias.tensor.buffer)), y, None)
-    }
-
-    pub(super) fn layer_norm_backward(
-        &self,
-        shape: (usize, usize),
-        x: &Tensor,
-        gain: Part<'_, Tensor>,
-        grad: &mut Tensor,
-        products: &mut Tensor,
-    ) -> Result<()> {
-        fits("products", products, 0, shape.0.saturating_mul(shape.1))?;
-        let (grad, products) = (("grad", &*grad), whole(&products.buffer));
-        self.record_layer_norm(1, shape, x, gain, (0, whole(&gain.tensor.buffer)), grad, Some(products))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -245,8 +83,139 @@ impl Gpu {
             cost: (n * d) as f64 * 160.0,
         })
     }
+}
 
-    pub(super) fn column_total(
+impl DenseKernels for Gpu {
+    fn rows_to_tensor(&self, rows: &Rows, first: usize, count: usize, out: &mut Tensor) -> Result<()> {
+        let end = first.saturating_add(count);
+        if end > rows.n {
+            return Err(Error::Data(format!("rows {first}..{end} of {}", rows.n)));
+        }
+        fits("out", out, 0, count.saturating_mul(rows.d))?;
+        let _turn = self.core.turn()?;
+        let mut at = first;
+        while at < end && rows.d > 0 {
+            let (chunk, row) = (at / rows.chunk_rows, at % rows.chunk_rows);
+            let here = (rows.chunk_rows - row).min(end - at);
+            let uniform = params::Restride {
+                rows: words(here, "rows")?,
+                d: words(rows.d, "d")?,
+                stride: words(rows.stride, "stride")?,
+                first: words(row, "row")?,
+                at: words((at - first) * rows.d, "values")?,
+                ..Default::default()
+            };
+            let spans = [whole(&rows.chunks[chunk]), whole(&out.buffer)];
+            elementwise(self, Id::Restride, 0, &spans, bytes_of(&uniform), here * rows.d, 2)?;
+            at += here;
+        }
+        Ok(())
+    }
+
+    fn tensor_to_rows(&self, tensor: &Tensor, n: usize, d: usize) -> Result<Rows> {
+        fits("tensor", tensor, 0, n.saturating_mul(d))?;
+        let _turn = self.core.turn()?;
+        let rows = Rows::new(&self.core, n, d)?;
+        for part in rows.parts() {
+            let uniform = params::Restride {
+                rows: words(part.n, "rows")?,
+                d: words(d, "d")?,
+                stride: words(rows.stride, "stride")?,
+                at: words(part.start * d, "values")?,
+                ..Default::default()
+            };
+            let spans = [whole(&tensor.buffer), whole(part.buffer)];
+            elementwise(self, Id::Restride, 1, &spans, bytes_of(&uniform), part.n * rows.stride, 2)?;
+        }
+        Ok(rows)
+    }
+
+    fn matmul(
+        &self,
+        product: &Product,
+        precision: Precision,
+        a: Part<'_, Tensor>,
+        b: Part<'_, Tensor>,
+        out: &mut Tensor,
+        at: usize,
+    ) -> Result<()> {
+        let _turn = self.core.turn()?;
+        self.record_product(&Multiply { product: *product, precision, a, b, out, at, bias: None, post: None })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn linear(
+        &self,
+        (n, inputs, outputs): (usize, usize, usize),
+        precision: Precision,
+        x: Part<'_, Tensor>,
+        weight: Part<'_, Tensor>,
+        bias: Part<'_, Tensor>,
+        pre: &mut Tensor,
+        post: Option<(Activation, &mut Tensor)>,
+    ) -> Result<()> {
+        let _turn = self.core.turn()?;
+        self.record_product(&Multiply {
+            product: Product { layout: Layout::Nt, m: n, n: outputs, k: inputs, alpha: 1.0, accumulate: false },
+            precision,
+            a: x,
+            b: weight,
+            out: pre,
+            at: 0,
+            bias: Some(bias),
+            post: post.map(|(activation, post)| (activation, &*post)),
+        })
+    }
+
+    fn activate(
+        &self,
+        activation: Activation,
+        len: usize,
+        pre: &Tensor,
+        mask: Option<Mask<'_, Index>>,
+        post: &mut Tensor,
+    ) -> Result<()> {
+        self.record_activation(0, activation, len, pre, mask, ("post", post))
+    }
+
+    fn activate_backward(
+        &self,
+        activation: Activation,
+        len: usize,
+        pre: &Tensor,
+        mask: Option<Mask<'_, Index>>,
+        grad: &mut Tensor,
+    ) -> Result<()> {
+        self.record_activation(2, activation, len, pre, mask, ("grad", grad))
+    }
+
+    fn layer_norm(
+        &self,
+        shape: (usize, usize),
+        x: &Tensor,
+        gain: Part<'_, Tensor>,
+        bias: Part<'_, Tensor>,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        let first = fits("bias", bias.tensor, bias.offset, shape.1)?;
+        let y = ("y", &*y);
+        self.record_layer_norm(0, shape, x, gain, (first, whole(&bias.tensor.buffer)), y, None)
+    }
+
+    fn layer_norm_backward(
+        &self,
+        shape: (usize, usize),
+        x: &Tensor,
+        gain: Part<'_, Tensor>,
+        grad: &mut Tensor,
+        products: &mut Tensor,
+    ) -> Result<()> {
+        fits("products", products, 0, shape.0.saturating_mul(shape.1))?;
+        let (grad, products) = (("grad", &*grad), whole(&products.buffer));
+        self.record_layer_norm(1, shape, x, gain, (0, whole(&gain.tensor.buffer)), grad, Some(products))
+    }
+
+    fn column_total(
         &self,
         (n, d): (usize, usize),
         alpha: f32,
@@ -274,7 +243,7 @@ impl Gpu {
             at,
         };
         let _turn = self.core.turn()?;
-        let sums = self.core.scratch("column totals", 4 * (blocks as u64).saturating_mul(d as u64))?;
+        let sums = self.core.scratch("column totals", byte_size(blocks, d))?;
         let launch = |entry: usize, spans: &[Span<'_>], groups: usize, cost: f64| {
             let params = bytes_of(&uniform);
             self.core.launch(&Launch {
@@ -292,7 +261,7 @@ impl Gpu {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn total(
+    fn total(
         &self,
         len: usize,
         squares: bool,
@@ -326,15 +295,7 @@ impl Gpu {
         launch(1, &[whole(&sums), whole(&out.buffer)], 1, BLOCKS as f64 * 32.0)
     }
 
-    pub(super) fn combine(
-        &self,
-        len: usize,
-        alpha: f32,
-        x: Part<'_, Tensor>,
-        beta: f32,
-        y: &mut Tensor,
-        at: usize,
-    ) -> Result<()> {
+    fn combine(&self, len: usize, alpha: f32, x: Part<'_, Tensor>, beta: f32, y: &mut Tensor, at: usize) -> Result<()> {
         let uniform = params::Combine {
             len: words(len, "values")?,
             a: fits("x", x.tensor, x.offset, len)?,
@@ -348,7 +309,7 @@ impl Gpu {
         elementwise(self, Id::Combine, 0, &[whole(&x.tensor.buffer), whole(&y.buffer)], bytes_of(&uniform), len, 3)
     }
 
-    pub(super) fn subtract(
+    fn subtract(
         &self,
         len: usize,
         scale: f32,
@@ -369,7 +330,7 @@ impl Gpu {
         elementwise(self, Id::Combine, 1, &spans, bytes_of(&uniform), len, 3)
     }
 
-    pub(super) fn combine_rows(
+    fn combine_rows(
         &self,
         (n, d): (usize, usize),
         alpha: f32,
@@ -394,14 +355,14 @@ impl Gpu {
         elementwise(self, Id::Combine, 3, &spans, bytes_of(&uniform), len, 4)
     }
 
-    pub(super) fn clear(&self, values: &mut Tensor, at: usize, len: usize) -> Result<()> {
+    fn clear(&self, values: &mut Tensor, at: usize, len: usize) -> Result<()> {
         fits("values", values, at, len)?;
         let _turn = self.core.turn()?;
-        self.core.clear_span(Span { buffer: &values.buffer, offset: 4 * at as u64, bytes: 4 * len as u64 });
+        self.core.clear_span(Span { buffer: &values.buffer, offset: byte_size(1, at), bytes: byte_size(1, len) });
         Ok(())
     }
 
-    pub(super) fn optimize(
+    fn optimize(
         &self,
         step: &Step,
         grads: &Tensor,

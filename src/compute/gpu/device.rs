@@ -1,14 +1,15 @@
 //! The device, its options, and how its errors and its loss are told.
 
 use super::adapter::{all_adapters, describe};
-use super::dispatch::Recorder;
 use super::kernel::Id;
 use super::pipeline::Pipeline;
+use super::record::Recorder;
+use super::report::{Reports, lock};
 use super::variant::AssignKernel;
 use crate::compute::DeviceInfo;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How a [`super::Gpu`] is opened.
@@ -46,34 +47,6 @@ impl Default for Options {
     }
 }
 
-/// Locks, whatever happened to other holders: all guarded state stays consistent between statements.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the device reported outside of any call.
-#[derive(Default)]
-pub(super) struct Reports {
-    lost: Mutex<Option<String>>,
-    error: Mutex<Option<String>>,
-}
-
-impl Reports {
-    pub fn lose(&self, why: impl Into<String>) {
-        lock(&self.lost).get_or_insert_with(|| why.into());
-    }
-
-    pub fn check(&self) -> Result<()> {
-        if let Some(why) = lock(&self.lost).as_ref() {
-            return Err(Error::DeviceLost(why.clone()));
-        }
-        match lock(&self.error).take() {
-            Some(error) => Err(Error::Device(error)),
-            None => Ok(()),
-        }
-    }
-}
-
 /// The device and everything that is made once.
 pub(super) struct Core {
     pub device: wgpu::Device,
@@ -92,7 +65,8 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn open(options: Options) -> Result<Self> {
+    /// On the best adapter that gives a device; none if there is no adapter that the options allow.
+    pub fn open(options: Options) -> Result<Option<Self>> {
         let mut adapters = all_adapters();
         let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
             wgpu::DeviceType::DiscreteGpu => 0,
@@ -104,8 +78,7 @@ impl Core {
         adapters.retain(|a| options.software || a.get_info().device_type != wgpu::DeviceType::Cpu);
         adapters.sort_by_key(rank);
         if adapters.is_empty() {
-            let what = if options.software { "" } else { "hardware " };
-            return Err(Error::Device(format!("no {what}adapter found")).mend([crate::Remedy::set("device", "cpu")]));
+            return Ok(None);
         }
         let mut refusals = Vec::new();
         for adapter in adapters {
@@ -129,7 +102,7 @@ impl Core {
                 ..Default::default()
             };
             match pollster::block_on(adapter.request_device(&description)) {
-                Ok((device, queue)) => return Self::new(&adapter.get_info(), device, queue, options),
+                Ok((device, queue)) => return Self::new(&adapter.get_info(), device, queue, options).map(Some),
                 Err(refusal) => refusals.push(format!("{}: {refusal}", adapter.get_info().name)),
             }
         }

@@ -3,12 +3,13 @@
 //! A submit aims at 50 ms of work, by a running estimate of the device's rate: long enough to hide the cost of
 //! submitting, short enough for the watchdogs of desktop systems and for noticing a lost device.
 
-use super::device::{Core, lock};
+use super::device::Core;
 use super::kernel::{Id, KERNELS};
 use super::pipeline::Pipeline;
+use super::record::{Command, Launch, Recorder, Span, UNIFORM_BYTES};
+use super::report::lock;
 use super::timing::Clock;
 use crate::error::{Error, Result};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,81 +17,22 @@ use std::time::Instant;
 const TARGET_SECONDS: f64 = 0.05;
 /// Submits under way before the oldest is waited for.
 const UNDER_WAY: usize = 3;
-/// Bytes of uniforms a submit: at the usual alignment of 256 bytes a thousand dispatches, several steps of a network.
-const UNIFORM_BYTES: usize = 256 << 10;
 /// Groups of one dimension of a dispatch.
 const LINE: u64 = 65_535;
 
-enum Command {
-    Dispatch { pipeline: Arc<Pipeline>, group: wgpu::BindGroup, offset: u32, grid: [u32; 2], name: (Id, usize, usize) },
-    Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
-    Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
-}
-
-/// Part of a buffer, in bytes.
-#[derive(Clone, Copy)]
-pub(super) struct Span<'a> {
-    pub buffer: &'a wgpu::Buffer,
-    pub offset: u64,
-    pub bytes: u64,
-}
-
-/// A whole buffer.
-pub(super) fn whole(buffer: &wgpu::Buffer) -> Span<'_> {
-    Span { buffer, offset: 0, bytes: buffer.size() }
-}
-
-/// One dispatch.
-pub(super) struct Launch<'a> {
-    pub id: Id,
-    pub entry: usize,
-    pub variant: usize,
-    /// Storage bindings in the order of the table.
-    pub spans: &'a [Span<'a>],
-    /// The uniform's words.
-    pub params: &'a [u8],
-    /// Workgroups.
-    pub groups: u64,
-    /// Work in floating-point operations; a byte of memory traffic counts as 8.
-    pub cost: f64,
-}
-
-/// What is recorded and under way.
-pub(super) struct Recorder {
-    commands: Vec<Command>,
-    uniforms: Vec<u8>,
-    uniform_buffer: wgpu::Buffer,
-    cost: f64,
-    /// Operations a second, as measured.
-    rate: f64,
-    under_way: VecDeque<(wgpu::SubmissionIndex, f64, Instant)>,
-    last_done: Instant,
-    last: Option<wgpu::SubmissionIndex>,
-    clock: Option<Clock>,
-}
-
-impl Recorder {
-    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, software: bool, timings: bool) -> Self {
-        Self {
-            commands: Vec::new(),
-            uniforms: Vec::new(),
-            uniform_buffer: device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("uniforms"),
-                size: UNIFORM_BYTES as u64,
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            }),
-            cost: 0.0,
-            rate: if software { 2e9 } else { 1e12 },
-            under_way: VecDeque::new(),
-            last_done: Instant::now(),
-            last: None,
-            clock: timings.then(|| Clock::new(device, queue)),
-        }
-    }
-}
-
 impl Core {
+    /// The compiled entry point of a kernel's variant.
+    fn pipeline(&self, id: Id, entry: usize, variant: usize) -> Result<Arc<Pipeline>> {
+        let key = (id, entry, variant);
+        if let Some(found) = lock(&self.pipelines).get(&key) {
+            return Ok(Arc::clone(found));
+        }
+        let make = || Pipeline::new(&self.device, self.options.checked, id, entry, variant);
+        let made = Arc::new(self.scoped(KERNELS[id as usize].stem, 0, make)?);
+        lock(&self.pipelines).insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+
     /// Work that one launch should hold at most.
     pub fn launch_cost(&self) -> f64 {
         lock(&self.recorder).rate * TARGET_SECONDS

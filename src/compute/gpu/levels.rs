@@ -1,10 +1,10 @@
 //! Chains of levels: greedy codes with one readback in all, and beam search.
 
 use super::Gpu;
-use super::backend::{SLICE_BYTES, words};
-use super::dispatch::{Launch, Span, whole};
 use super::kernel::Id;
+use super::record::{Launch, Span, whole};
 use super::resident::{Codebook, PAD, Partition, Rows};
+use super::sizes::{SLICE_BYTES, byte_size, words};
 use crate::compute::{BeamCodes, LevelCodes, params};
 use crate::error::{Error, Result, check_shape};
 use bytemuck::bytes_of;
@@ -76,12 +76,12 @@ pub(super) fn beam(
     let (mut tables, mut offsets, mut before) = (Vec::new(), Vec::new(), 0);
     for (codebook, table) in codebooks.iter().zip(gram) {
         check_shape("d", rows.d, codebook.d, "codebook")?;
-        check_shape("gram values", codebook.k * before, table.len(), "gram")?;
+        check_shape("gram values", codebook.k.saturating_mul(before), table.len(), "gram")?;
         let mut turned = vec![0.0f32; table.len().max(4)];
         for (at, value) in table.iter().enumerate() {
             turned[at % before * codebook.k + at / before] = *value;
         }
-        let buffer = core.allocate_bindable("gram", (turned.len() * 4) as u64)?;
+        let buffer = core.allocate_bindable("gram", byte_size(1, turned.len()))?;
         core.write(&buffer, 0, bytemuck::cast_slice(&turned))?;
         tables.push(buffer);
         offsets.push(before);
@@ -90,25 +90,25 @@ pub(super) fn beam(
     let out_stride = codebooks.iter().map(|c| c.k.next_multiple_of(16)).max().unwrap_or(16);
     let slice = (SLICE_BYTES / ((out_stride + 2 * width * (levels + 1)) * 4) / PAD * PAD).max(PAD);
     let slice = slice.min(rows.n.next_multiple_of(PAD).max(PAD));
-    let means = core.scratch("mean", (rows.stride * 4) as u64)?;
+    let means = core.scratch("mean", byte_size(1, rows.stride))?;
     core.write(&means, 0, bytemuck::cast_slice(&vec![0.0f32; rows.stride]))?;
-    let minus = core.scratch("scales", (out_stride * 4) as u64)?;
+    let minus = core.scratch("scales", byte_size(1, out_stride))?;
     core.write(&minus, 0, bytemuck::cast_slice(&vec![-1.0f32; out_stride]))?;
-    let products = core.scratch("beam products", (slice * out_stride * 4) as u64)?;
+    let products = core.scratch("beam products", byte_size(slice, out_stride))?;
     let codes = [
-        core.scratch("beam codes a", (slice * width * levels * 4) as u64)?,
-        core.scratch("beam codes b", (slice * width * levels * 4) as u64)?,
+        core.scratch("beam codes a", byte_size(slice * width, levels))?,
+        core.scratch("beam codes b", byte_size(slice * width, levels))?,
     ];
     let costs = [
-        core.scratch("beam costs a", (slice * width * 4) as u64)?,
-        core.scratch("beam costs b", (slice * width * 4) as u64)?,
+        core.scratch("beam costs a", byte_size(slice, width))?,
+        core.scratch("beam costs b", byte_size(slice, width))?,
     ];
-    let margins = core.scratch("beam margins", (slice * 4) as u64)?;
+    let margins = core.scratch("beam margins", byte_size(1, slice))?;
     let mut out = BeamCodes { codes: Vec::with_capacity(rows.n * levels), margin: Vec::with_capacity(rows.n) };
     for part in rows.parts() {
         for first in (0..part.n).step_by(slice) {
             let n = slice.min(part.n - first);
-            let line = (rows.stride * 4) as u64;
+            let line = byte_size(1, rows.stride);
             let from =
                 Span { buffer: part.buffer, offset: first as u64 * line, bytes: n.next_multiple_of(PAD) as u64 * line };
             let mut beams = 1usize;
@@ -121,7 +121,7 @@ pub(super) fn beam(
                     &codebook.values,
                     &means,
                     &minus,
-                    Span { buffer: &products, offset: 0, bytes: (n.next_multiple_of(PAD) * stride * 4) as u64 },
+                    Span { buffer: &products, offset: 0, bytes: byte_size(n.next_multiple_of(PAD), stride) },
                     stride,
                 )?;
                 // At the end only the winner counts, and its gap to the runner-up.
@@ -160,8 +160,8 @@ pub(super) fn beam(
             }
             let last = &codes[levels % 2];
             let all: Vec<u32> = core.read(&[
-                Span { buffer: last, offset: 0, bytes: (n * width * levels * 4) as u64 },
-                Span { buffer: &margins, offset: 0, bytes: (n * 4) as u64 },
+                Span { buffer: last, offset: 0, bytes: byte_size(n * width, levels) },
+                Span { buffer: &margins, offset: 0, bytes: byte_size(1, n) },
             ])?;
             let (found, gaps) = all.split_at(n * width * levels);
             for row in found.chunks_exact(width * levels) {

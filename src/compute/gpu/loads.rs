@@ -1,27 +1,16 @@
 //! `loads`: what every codeword gets of softly assigned rows; and prices of codewords.
 
 use super::Gpu;
-use super::backend::SLICE_BYTES;
-use super::dispatch::{Launch, Span, whole};
 use super::kernel::{Id, TILES};
-use super::resident::{Codebook, Partition, Rows, scale_bias};
+use super::record::{Launch, Span, whole};
+use super::resident::{Codebook, Partition, Rows};
+use super::sizes::SLICE_BYTES;
 use crate::compute::{DeviceKind, Loads, params};
-use crate::error::{Result, check_shape};
+use crate::error::Result;
 use bytemuck::bytes_of;
 
 impl Gpu {
-    pub(super) fn set_prices(&self, codebook: &mut Codebook, prices: &[f32]) -> Result<()> {
-        check_shape("k", codebook.k, prices.len(), "prices")?;
-        let values = self.read_codebook(codebook)?;
-        let _turn = self.core.turn()?;
-        let mut pairs: Vec<f32> = Vec::with_capacity(2 * codebook.k);
-        for (codeword, price) in values.chunks_exact(codebook.d).zip(prices) {
-            pairs.extend(scale_bias(codeword, codebook.metric, *price));
-        }
-        self.core.write(&codebook.scale_bias, 0, bytemuck::cast_slice(&pairs))
-    }
-
-    pub(super) fn loads(
+    pub(super) fn soft_loads(
         &self,
         rows: &Rows,
         codebook: &Codebook,

@@ -1,13 +1,13 @@
 //! `matmul`: which tile, loads and pieces a product takes.
 
 use super::Gpu;
-use super::backend::words;
-use super::dense::{elementwise, fits};
-use super::dispatch::{Launch, whole};
+use super::elementwise::{elementwise, fits, kind};
 use super::kernel::{Id, PRODUCTS};
+use super::record::{Launch, whole};
+use super::sizes::{byte_size, words};
 use super::tensor::Tensor;
 use crate::compute::params;
-use crate::compute::tensor::{Activation, Layout, Part, Precision, Product};
+use crate::compute::tensor::{Activation, Layout, Part, Precision, Product, Tensors as _};
 use crate::error::{Error, Result};
 use bytemuck::bytes_of;
 
@@ -54,14 +54,6 @@ impl Cut {
     }
 }
 
-pub(super) fn kind(activation: Activation) -> u32 {
-    match activation {
-        Activation::Relu => 0,
-        Activation::Gelu => 1,
-        Activation::Silu => 2,
-    }
-}
-
 impl Gpu {
     /// Records a product.
     pub(super) fn record_product(&self, op: &Multiply<'_>) -> Result<()> {
@@ -104,7 +96,7 @@ impl Gpu {
         };
         let unused = self.core.scratch("unused", 16)?;
         let pieces = (cut.pieces > 1)
-            .then(|| self.core.scratch("product pieces", 4 * (cut.pieces as u64).saturating_mul(size(m, n) as u64)))
+            .then(|| self.core.scratch("product pieces", byte_size(cut.pieces, size(m, n))))
             .transpose()?;
         let flags = u32::from(accumulate) | u32::from(op.bias.is_some()) << 1 | u32::from(op.post.is_some()) << 2;
         let uniform = params::Matmul {

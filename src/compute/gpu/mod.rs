@@ -20,6 +20,7 @@ mod centroid;
 mod dense;
 mod device;
 mod dispatch;
+mod elementwise;
 pub mod kernel;
 mod levels;
 mod loads;
@@ -27,9 +28,12 @@ mod matmul;
 mod pipeline;
 mod project;
 mod quantise;
+mod record;
 mod reduce;
+mod report;
 mod resident;
 mod seeding;
+mod sizes;
 mod tensor;
 mod timing;
 mod transfer;
@@ -45,7 +49,8 @@ pub use wgpu;
 
 use super::DeviceInfo;
 use crate::error::{Error, Result};
-use device::{Core, lock};
+use device::Core;
+use report::lock;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -76,11 +81,19 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::open`]; and if the device lacks what [`Options::assign`] asks for, or computes it wrongly.
     pub fn with_options(options: Options) -> Result<Self> {
-        let gpu = Self { core: Core::open(options)?, tiles: Mutex::default() };
+        let what = if options.software { "" } else { "hardware " };
+        let none = || Error::Device(format!("no {what}adapter found")).mend([crate::Remedy::set("device", "cpu")]);
+        Self::find(options)?.ok_or_else(none)
+    }
+
+    /// As [`Gpu::with_options`]; none if there is no adapter that the options allow.
+    pub(crate) fn find(options: Options) -> Result<Option<Self>> {
+        let Some(core) = Core::open(options)? else { return Ok(None) };
+        let gpu = Self { core, tiles: Mutex::default() };
         if gpu.core.options.assign.is_split() {
             gpu.check_assign()?;
         }
-        Ok(gpu)
+        Ok(Some(gpu))
     }
 
     /// Uses a device that the caller already has. Its uncaptured-error and device-lost callbacks are replaced.

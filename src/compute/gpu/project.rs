@@ -1,16 +1,16 @@
 //! `project`: centring, projection, scaling.
 
 use super::Gpu;
-use super::backend::words;
-use super::dispatch::{Launch, Span, whole};
 use super::kernel::{Id, TILES};
+use super::record::{Launch, Span, whole};
 use super::resident::{PAD, Rows, pad};
+use super::sizes::{byte_size, words};
 use crate::compute::params;
 use crate::error::{Result, check_shape};
 use bytemuck::bytes_of;
 
 impl Gpu {
-    pub(super) fn project(&self, rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Rows> {
+    pub(super) fn projected(&self, rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Rows> {
         let d = rows.d;
         let p = match (scales.len(), components.len()) {
             (0, 0) => d,
@@ -29,14 +29,14 @@ impl Gpu {
         let mut line = Vec::new();
         line.extend_from_slice(mean);
         line.resize(rows.stride, 0.0);
-        let means = self.core.scratch("mean", (rows.stride * 4) as u64)?;
+        let means = self.core.scratch("mean", byte_size(1, rows.stride))?;
         self.core.write(&means, 0, bytemuck::cast_slice(&line))?;
         line.clear();
         line.extend_from_slice(scales);
         // No scales stand for ones; padding columns stay 0.
         line.resize(p, 1.0);
         line.resize(out.stride, 0.0);
-        let factors = self.core.scratch("scales", (out.stride * 4) as u64)?;
+        let factors = self.core.scratch("scales", byte_size(1, out.stride))?;
         self.core.write(&factors, 0, bytemuck::cast_slice(&line))?;
         let lines = p.max(1).next_multiple_of(PAD) * rows.stride;
         let matrix = if components.is_empty() {
@@ -44,7 +44,7 @@ impl Gpu {
         } else {
             pad(components, d, rows.stride, &mut line);
             line.resize(lines, 0.0);
-            let matrix = self.core.scratch("components", (lines * 4) as u64)?;
+            let matrix = self.core.scratch("components", byte_size(1, lines))?;
             self.core.write(&matrix, 0, bytemuck::cast_slice(&line))?;
             Some(matrix)
         };
@@ -54,7 +54,7 @@ impl Gpu {
             let (i, o) = (at / rows.chunk_rows, at / out.chunk_rows);
             let end = rows.n.min((i + 1) * rows.chunk_rows).min((o + 1) * out.chunk_rows);
             let span = |side: &Rows, chunk: usize| -> (u64, u64) {
-                let line = (side.stride * 4) as u64;
+                let line = byte_size(1, side.stride);
                 ((at - chunk * side.chunk_rows) as u64 * line, ((end - at).next_multiple_of(PAD)) as u64 * line)
             };
             let (from, to) = (span(rows, i), span(&out, o));
@@ -122,7 +122,7 @@ impl Gpu {
                 zero: 0,
             };
             let part = |span: Span<'_>, stride: usize| -> (u64, u64) {
-                let line = (stride * 4) as u64;
+                let line = byte_size(1, stride);
                 (span.offset + first as u64 * line, count.next_multiple_of(PAD) as u64 * line)
             };
             let (from, to) = (part(rows, stride), part(out, out_stride));

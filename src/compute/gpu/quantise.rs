@@ -4,12 +4,12 @@
 //! since a binding may start only at every 256th byte.
 
 use super::Gpu;
-use super::backend::words;
-use super::dispatch::{Launch, Span, whole};
 use super::kernel::Id;
+use super::record::{Launch, Span, whole};
+use super::sizes::{byte_size, words};
 use super::tensor::{Index, Tensor};
 use crate::compute::params;
-use crate::compute::tensor::{Exponent, Part};
+use crate::compute::tensor::{Exponent, Part, QuantiserKernels};
 use crate::error::{Error, Result};
 use bytemuck::bytes_of;
 
@@ -73,12 +73,29 @@ impl Gpu {
         self.core.launch(&Launch { id, entry, variant, spans, params, groups, cost })
     }
 
-    pub(super) fn half_norms(
+    fn record_softmax(
         &self,
-        (k, e): (usize, usize),
-        codebook: Part<'_, Tensor>,
-        out: &mut Tensor,
+        entry: usize,
+        (n, k): (usize, usize),
+        factor: f32,
+        [exclude_diagonal, weighted]: [bool; 2],
+        spans: &[Span<'_>],
     ) -> Result<()> {
+        let uniform = params::Softmax {
+            n: side(n, "rows")?,
+            k: side(k, "columns")?,
+            factor: factor.to_bits(),
+            exclude_diagonal: u32::from(exclude_diagonal),
+            weighted: u32::from(weighted),
+        };
+        // Rows of nothing have no sum, and their loss stays.
+        let groups = if k > 0 { n } else { 0 };
+        self.record((Id::Softmax, entry, 0), spans, bytes_of(&uniform), groups, 5 * n * k)
+    }
+}
+
+impl QuantiserKernels for Gpu {
+    fn half_norms(&self, (k, e): (usize, usize), codebook: Part<'_, Tensor>, out: &mut Tensor) -> Result<()> {
         let uniform = params::HalfNorms {
             k: side(k, "codewords")?,
             e: side(e, "values of a codeword")?,
@@ -88,13 +105,7 @@ impl Gpu {
         self.record((Id::HalfNorms, 0, 0), &spans, bytes_of(&uniform), k.div_ceil(8), k * e)
     }
 
-    pub(super) fn nearest(
-        &self,
-        (n, k): (usize, usize),
-        dots: &Tensor,
-        half_norms: &Tensor,
-        labels: &mut Index,
-    ) -> Result<()> {
+    fn nearest(&self, (n, k): (usize, usize), dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
         let uniform = params::Nearest { n: side(n, "rows")?, k: side(k, "codewords")?, potentials: 0, others: 0 };
         let spans =
             [used("dot products", dots, n * k)?, used("half norms", half_norms, k)?, listed("labels", labels, n)?];
@@ -102,7 +113,7 @@ impl Gpu {
         self.record((Id::Nearest, 0, variant), &spans, bytes_of(&uniform), n.div_ceil(rows), n * k)
     }
 
-    pub(super) fn nearest_other(&self, n: usize, dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
+    fn nearest_other(&self, n: usize, dots: &Tensor, half_norms: &Tensor, labels: &mut Index) -> Result<()> {
         let size = side(n, "rows")?;
         let uniform = params::Nearest { n: size, k: size, potentials: 0, others: 1 };
         let all = n.saturating_mul(n);
@@ -113,7 +124,7 @@ impl Gpu {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn repel(
+    fn repel(
         &self,
         (n, e): (usize, usize),
         scale: f32,
@@ -140,7 +151,7 @@ impl Gpu {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn quantize(
+    fn quantize(
         &self,
         (n, e, k): (usize, usize, usize),
         first: bool,
@@ -168,7 +179,7 @@ impl Gpu {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn segment_sum(
+    fn segment_sum(
         &self,
         (n, e, k): (usize, usize, usize),
         alpha: f32,
@@ -194,7 +205,7 @@ impl Gpu {
         self.record((Id::Segment, 0, variant), &spans, bytes_of(&uniform), groups, n * e + groups * n)
     }
 
-    pub(super) fn segment_count(
+    fn segment_count(
         &self,
         (n, k): (usize, usize),
         accumulate: bool,
@@ -213,7 +224,7 @@ impl Gpu {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn ema(
+    fn ema(
         &self,
         (k, e): (usize, usize),
         decay: f32,
@@ -240,7 +251,7 @@ impl Gpu {
         self.record((Id::Ema, 1, 0), &averages, bytes_of(&uniform), (k * e).div_ceil(256), 4 * k * e)
     }
 
-    pub(super) fn rotate_backward(
+    fn rotate_backward(
         &self,
         (n, e): (usize, usize),
         residual: &Tensor,
@@ -259,7 +270,7 @@ impl Gpu {
         self.record((Id::Rotation, 0, 0), &spans, bytes_of(&uniform), groups, 8 * n * e)
     }
 
-    pub(super) fn gumbel_softmax(
+    fn gumbel_softmax(
         &self,
         (n, k): (usize, usize),
         temperature: f32,
@@ -275,7 +286,7 @@ impl Gpu {
         self.record_softmax(0, (n, k), temperature, [false; 2], &spans)
     }
 
-    pub(super) fn softmax_backward(
+    fn softmax_backward(
         &self,
         (n, k): (usize, usize),
         scale: f32,
@@ -288,7 +299,7 @@ impl Gpu {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn contrast(
+    fn contrast(
         &self,
         (n, k): (usize, usize),
         scale: f32,
@@ -309,28 +320,8 @@ impl Gpu {
         self.record_softmax(2, (n, k), scale, [exclude_diagonal, weights.is_some()], &spans)
     }
 
-    fn record_softmax(
-        &self,
-        entry: usize,
-        (n, k): (usize, usize),
-        factor: f32,
-        [exclude_diagonal, weighted]: [bool; 2],
-        spans: &[Span<'_>],
-    ) -> Result<()> {
-        let uniform = params::Softmax {
-            n: side(n, "rows")?,
-            k: side(k, "columns")?,
-            factor: factor.to_bits(),
-            exclude_diagonal: u32::from(exclude_diagonal),
-            weighted: u32::from(weighted),
-        };
-        // Rows of nothing have no sum, and their loss stays.
-        let groups = if k > 0 { n } else { 0 };
-        self.record((Id::Softmax, entry, 0), spans, bytes_of(&uniform), groups, 5 * n * k)
-    }
-
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn sinkhorn(
+    fn sinkhorn(
         &self,
         (n, e, k): (usize, usize, usize),
         exponent: Exponent,
@@ -373,8 +364,8 @@ impl Gpu {
         // Scratch is shared: nobody else may record between the kernels that use it.
         let _turn = self.core.turn()?;
         let extremes = self.core.scratch("sinkhorn extremes", 8 * (n as u64 + 1))?;
-        let u = self.core.scratch("sinkhorn rows", 4 * n as u64)?;
-        let partials = self.core.scratch("sinkhorn partials", 8 * (blocks * k) as u64)?;
+        let u = self.core.scratch("sinkhorn rows", byte_size(1, n))?;
+        let partials = self.core.scratch("sinkhorn partials", byte_size(2 * blocks, k))?;
         let (extremes, u, partials) = (whole(&extremes), whole(&u), whole(&partials));
         let words = bytes_of(&uniform);
         self.record((Id::Sinkhorn, 0, 0), &[a, half_norms, residual, extremes], words, n, 2 * n * k + n * e)?;
@@ -382,7 +373,7 @@ impl Gpu {
             self.record((Id::Sinkhorn, 1, 0), &[extremes], words, 1, 2 * n)?;
         }
         self.record((Id::Sinkhorn, 2, 0), &[a, extremes], words, (n * k).div_ceil(256), 2 * n * k)?;
-        self.core.clear(v.buffer, 4 * k as u64);
+        self.core.clear(v.buffer, byte_size(1, k));
         let (variant, rows) = row_lanes(k);
         let words = bytes_of(&sweep);
         for _ in 0..iterations {

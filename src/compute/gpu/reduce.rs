@@ -1,11 +1,11 @@
 //! Sums over rows and columns: `row_norm`, `normalize`, `column_sum`, `covariance`.
 
 use super::Gpu;
-use super::backend::{BLOCK_ROWS, SLICE_BYTES, regions, words};
-use super::dispatch::{Launch, Span, whole};
 use super::kernel::Id;
+use super::record::{Launch, Span, whole};
 use super::resident::{Rows, pad};
-use crate::compute::params;
+use super::sizes::{BLOCK_ROWS, SLICE_BYTES, byte_size, regions, words};
+use crate::compute::{RowKernels, params};
 use crate::error::{Result, check_shape};
 use bytemuck::bytes_of;
 
@@ -48,8 +48,10 @@ impl Gpu {
         }
         Ok(())
     }
+}
 
-    pub(super) fn normalize(&self, rows: &mut Rows) -> Result<Vec<f32>> {
+impl RowKernels for Gpu {
+    fn normalize(&self, rows: &mut Rows) -> Result<Vec<f32>> {
         let _turn = self.core.turn()?;
         let (list, bytes) = Self::norm_regions(rows);
         let norms = self.core.scratch("norms", bytes)?;
@@ -57,7 +59,7 @@ impl Gpu {
         self.read_regions(&norms, &list)
     }
 
-    pub(super) fn row_norms(&self, rows: &Rows) -> Result<Vec<f32>> {
+    fn row_norms(&self, rows: &Rows) -> Result<Vec<f32>> {
         let _turn = self.core.turn()?;
         let (list, bytes) = Self::norm_regions(rows);
         let norms = self.core.scratch("norms", bytes)?;
@@ -65,7 +67,7 @@ impl Gpu {
         self.read_regions(&norms, &list)
     }
 
-    pub(super) fn sum_squares(&self, rows: &Rows) -> Result<f64> {
+    fn sum_squares(&self, rows: &Rows) -> Result<f64> {
         let _turn = self.core.turn()?;
         let (list, bytes) = Self::norm_regions(rows);
         let norms = self.core.scratch("norms", bytes)?;
@@ -89,7 +91,7 @@ impl Gpu {
         Ok(self.read_regions(&sums, &blocks)?.iter().map(|v| f64::from(*v)).sum())
     }
 
-    pub(super) fn column_sums(&self, rows: &Rows) -> Result<Vec<f64>> {
+    fn column_sums(&self, rows: &Rows) -> Result<Vec<f64>> {
         let _turn = self.core.turn()?;
         let (list, bytes) = regions(rows.parts().map(|part| part.n.div_ceil(BLOCK_ROWS) * rows.stride * 4));
         let sums = self.core.scratch("column sums", bytes)?;
@@ -119,7 +121,7 @@ impl Gpu {
         Ok(out)
     }
 
-    pub(super) fn scatter(&self, rows: &Rows, mean: &[f32]) -> Result<Vec<f64>> {
+    fn scatter(&self, rows: &Rows, mean: &[f32]) -> Result<Vec<f64>> {
         check_shape("d", rows.d, mean.len(), "mean")?;
         let _turn = self.core.turn()?;
         let (d, stride) = (rows.d, rows.stride);
@@ -130,7 +132,7 @@ impl Gpu {
         let mut line = Vec::new();
         pad(mean, d, stride, &mut line);
         line.resize(stride, 0.0);
-        let means = self.core.scratch("mean", (stride * 4) as u64)?;
+        let means = self.core.scratch("mean", byte_size(1, stride))?;
         self.core.write(&means, 0, bytemuck::cast_slice(&line))?;
         let mut out = vec![0.0; d * d];
         for part in rows.parts() {
@@ -174,5 +176,9 @@ impl Gpu {
             }
         }
         Ok(out)
+    }
+
+    fn project(&self, rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Rows> {
+        self.projected(rows, mean, components, scales)
     }
 }

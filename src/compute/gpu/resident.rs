@@ -1,8 +1,9 @@
 //! What stays on the device: rows in chunks, codebooks, partitions, k-means++ state.
 
 use super::device::Core;
-use super::dispatch::Span;
+use super::record::Span;
 use crate::compute::Metric;
+use crate::compute::sizes::{self, byte_size};
 use crate::error::{Error, Result};
 
 /// Rows are stored at multiples of this many values, so that no kernel has a tail in the summed dimension.
@@ -34,19 +35,20 @@ pub(super) struct Part<'a> {
 impl Rows {
     /// Room for `[n, d]` rows whose values are still to be written.
     pub(super) fn new(core: &Core, n: usize, d: usize) -> Result<Self> {
-        let stride = d.max(1).next_multiple_of(STRIDE);
-        let needed_bytes = (n as u64).saturating_mul(stride as u64 * 4);
+        sizes::rows(n, d)?;
+        let stride = d.next_multiple_of(STRIDE);
+        let needed_bytes = byte_size(n, stride);
         if needed_bytes > MOST_BYTES {
             return Err(Error::OutOfMemory { what: format!("{n} rows of {d}"), needed_bytes });
         }
         // k-means++ keeps up to 64 values a row beside them, in chunks of the same height.
-        let row_bytes = (stride.max(64) * 4) as u64;
+        let row_bytes = byte_size(1, stride.max(64));
         let fit = (core.options.chunk_bytes / row_bytes) as usize / PAD * PAD;
         let chunk_rows = fit.max(PAD).min(n.next_multiple_of(PAD).max(PAD));
         let mut chunks = Vec::new();
         for start in (0..n).step_by(chunk_rows) {
             let rows = chunk_rows.min(n - start).next_multiple_of(PAD);
-            chunks.push(core.allocate_bindable("rows", (rows * stride * 4) as u64)?);
+            chunks.push(core.allocate_bindable("rows", byte_size(rows, stride))?);
         }
         Ok(Self { n, d, stride, chunk_rows, chunks })
     }
@@ -60,7 +62,7 @@ impl Rows {
 
     pub(super) fn row(&self, index: usize) -> Span<'_> {
         let (chunk, row) = (index / self.chunk_rows, index % self.chunk_rows);
-        let bytes = (self.stride * 4) as u64;
+        let bytes = byte_size(1, self.stride);
         Span { buffer: &self.chunks[chunk], offset: row as u64 * bytes, bytes }
     }
 
@@ -107,15 +109,12 @@ pub(super) fn scale_bias(codeword: &[f32], metric: Metric, price: f32) -> [f32; 
 
 impl Codebook {
     pub(super) fn new(core: &Core, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Self> {
-        crate::error::check_shape("values", k * d, values.len(), "codebook")?;
-        // `assign` carries indices as f32 through one merge, exact below 2^24.
-        if k == 0 || k >= 1 << 24 {
-            return Err(Error::Data(format!("a codebook holds 1 to {} codewords, got {k}", (1 << 24) - 1)));
-        }
-        let (stride, padded) = (d.max(1).next_multiple_of(STRIDE), k.next_multiple_of(PAD));
-        let mut lines = Vec::with_capacity(padded * stride);
+        sizes::codebook(k, d, values.len())?;
+        let (stride, padded) = (d.next_multiple_of(STRIDE), k.next_multiple_of(PAD));
+        let room = sizes::values("codebook", padded, stride)?;
+        let mut lines = Vec::with_capacity(room);
         pad(values, d, stride, &mut lines);
-        lines.resize(padded * stride, 0.0);
+        lines.resize(room, 0.0);
         let mut pairs: Vec<f32> = Vec::with_capacity(2 * padded);
         for j in 0..k {
             pairs.extend(scale_bias(&values[j * d..(j + 1) * d], metric, 0.0));
@@ -123,8 +122,8 @@ impl Codebook {
         for _ in k..padded {
             pairs.extend([0.0, f32::MAX]);
         }
-        let values = core.allocate_bindable("codebook", (lines.len() * 4) as u64)?;
-        let scale_bias = core.allocate_bindable("codebook norms", (pairs.len() * 4) as u64)?;
+        let values = core.allocate_bindable("codebook", byte_size(1, lines.len()))?;
+        let scale_bias = core.allocate_bindable("codebook norms", byte_size(1, pairs.len()))?;
         core.write(&values, 0, bytemuck::cast_slice(&lines))?;
         core.write(&scale_bias, 0, bytemuck::cast_slice(&pairs))?;
         Ok(Self { k, d, stride, metric, values, scale_bias })
@@ -134,6 +133,8 @@ impl Codebook {
 /// Resident `[n]` labels and scores, and the rows by label once tallied.
 pub struct Partition {
     pub(super) n: usize,
+    /// All labels are below it, so that a kernel may use them as indices into so many codewords.
+    pub(super) label_end: u64,
     pub(super) labels: wgpu::Buffer,
     pub(super) best: wgpu::Buffer,
     pub(super) second: wgpu::Buffer,
@@ -144,14 +145,24 @@ pub struct Partition {
 
 impl Partition {
     pub(super) fn new(core: &Core, n: usize) -> Result<Self> {
-        let bytes = (n.next_multiple_of(PAD) * 4) as u64;
+        let bytes = byte_size(1, n.next_multiple_of(PAD));
         let [labels, best, second] = ["labels", "best scores", "second scores"].map(|what| core.allocate(what, bytes));
-        Ok(Self { n, labels: labels?, best: best?, second: second?, order: None, starts: None })
+        let labels = labels?;
+        core.clear(&labels, labels.size());
+        Ok(Self { n, label_end: 1, labels, best: best?, second: second?, order: None, starts: None })
     }
 
     /// The rows of a part, as bytes of any of the three buffers.
     pub(super) fn span<'a>(&self, buffer: &'a wgpu::Buffer, start: usize, n: usize) -> Span<'a> {
-        Span { buffer, offset: (start * 4) as u64, bytes: (n * 4) as u64 }
+        Span { buffer, offset: byte_size(1, start), bytes: byte_size(1, n) }
+    }
+
+    /// Refuses labels that are none of `k` codewords.
+    pub(super) fn check_labels(&self, k: usize) -> Result<()> {
+        if self.n == 0 || self.label_end <= k as u64 {
+            return Ok(());
+        }
+        Err(Error::Data(format!("label {} of {k}", self.label_end - 1)))
     }
 
     pub(super) fn starts_for(&self, k: usize) -> Result<&[u32]> {

@@ -1,11 +1,11 @@
 //! k-means++: `seeding`.
 
 use super::Gpu;
-use super::backend::{BLOCK_ROWS, regions, words};
-use super::dispatch::{Launch, Span, whole};
 use super::kernel::Id;
+use super::record::{Launch, Span, whole};
 use super::resident::{PAD, Rows, Seeding};
-use crate::compute::params;
+use super::sizes::{BLOCK_ROWS, byte_size, regions, words};
+use crate::compute::{SeedingKernels, params};
 use crate::error::{Error, Result, check_shape};
 use bytemuck::bytes_of;
 
@@ -31,7 +31,7 @@ impl Gpu {
                 blocks: n.div_ceil(BLOCK_ROWS) as u32,
                 ..Default::default()
             };
-            let nearest = Span { buffer: &seeding.nearest, offset: (start * 4) as u64, bytes: (n * 4) as u64 };
+            let nearest = Span { buffer: &seeding.nearest, offset: byte_size(1, *start), bytes: byte_size(1, *n) };
             let table = if slots == 0 { &none } else { &seeding.tables[i] };
             self.core.launch(&Launch {
                 id: Id::Seeding,
@@ -60,20 +60,24 @@ impl Gpu {
         let lines = self.potentials(seeding, seeding.slots)?;
         Ok(lines.iter().take(seeding.slots).map(|line| line.iter().map(|v| f64::from(*v)).sum()).collect())
     }
+}
 
-    pub(super) fn seeding(&self, rows: &Rows) -> Result<Seeding> {
+impl SeedingKernels for Gpu {
+    type Seeding = Seeding;
+
+    fn seeding(&self, rows: &Rows) -> Result<Seeding> {
         let _turn = self.core.turn()?;
         let nearest = self.core.allocate("nearest", (rows.n.next_multiple_of(PAD) * 4) as u64)?;
         let values = vec![f32::MAX; (self.core.piece_bytes() as usize / 4).min(rows.n.max(1))];
         for start in (0..rows.n).step_by(values.len()) {
             let count = values.len().min(rows.n - start);
-            self.core.send(&nearest, (start * 4) as u64, bytemuck::cast_slice(&values[..count]))?;
+            self.core.send(&nearest, byte_size(1, start), bytemuck::cast_slice(&values[..count]))?;
         }
         let chunk_rows = rows.chunk_rows;
         Ok(Seeding { n: rows.n, chunk_rows, nearest, tables: Vec::new(), slots: 0, started: false })
     }
 
-    pub(super) fn seeding_draw(&self, seeding: &Seeding, uniforms: &[f64]) -> Result<Vec<u32>> {
+    fn seeding_draw(&self, seeding: &Seeding, uniforms: &[f64]) -> Result<Vec<u32>> {
         let uniform = |u: &f64| ((u * seeding.n as f64) as usize).min(seeding.n.saturating_sub(1)) as u32;
         if seeding.n == 0 && !uniforms.is_empty() {
             return Err(Error::Data("there is no row to draw".into()));
@@ -108,7 +112,7 @@ impl Gpu {
             .iter()
             .map(|(block, _)| {
                 let (start, end) = blocks[*block];
-                Span { buffer: &seeding.nearest, offset: (start * 4) as u64, bytes: ((end - start) * 4) as u64 }
+                Span { buffer: &seeding.nearest, offset: byte_size(1, start), bytes: ((end - start) * 4) as u64 }
             })
             .collect();
         let values: Vec<f32> = self.core.read(&spans)?;
@@ -131,7 +135,7 @@ impl Gpu {
         Ok(rows)
     }
 
-    pub(super) fn seeding_try(&self, rows: &Rows, seeding: &mut Seeding, candidates: &[u32]) -> Result<Vec<f64>> {
+    fn seeding_try(&self, rows: &Rows, seeding: &mut Seeding, candidates: &[u32]) -> Result<Vec<f64>> {
         check_shape("rows", rows.n, seeding.n, "seeding")?;
         if candidates.is_empty() || candidates.len() > MAX_CANDIDATES {
             return Err(Error::Data(format!("{} candidates, 1 to {MAX_CANDIDATES} can be tried", candidates.len())));
@@ -141,7 +145,7 @@ impl Gpu {
         }
         let _turn = self.core.turn()?;
         seeding.slots = candidates.len();
-        let line = (rows.stride * 4) as u64;
+        let line = byte_size(1, rows.stride);
         let values = self.core.scratch("candidates", MAX_CANDIDATES as u64 * line)?;
         for (slot, row) in candidates.iter().enumerate() {
             self.core.copy(rows.row(*row as usize), &values, slot as u64 * line);
@@ -150,7 +154,7 @@ impl Gpu {
         let bm = if variant == 0 { 128 } else { 64 };
         for (i, part) in rows.parts().enumerate() {
             let padded = part.n.next_multiple_of(PAD);
-            let bytes = (candidates.len() * padded * 4) as u64;
+            let bytes = byte_size(candidates.len(), padded);
             if seeding.tables.get(i).is_none_or(|t| t.size() < bytes) {
                 let table = self.core.allocate_bindable("seeding table", bytes)?;
                 seeding.tables.truncate(i);
@@ -179,7 +183,7 @@ impl Gpu {
         self.slot_sums(seeding)
     }
 
-    pub(super) fn seeding_accept(&self, seeding: &mut Seeding, slot: usize) -> Result<Vec<f64>> {
+    fn seeding_accept(&self, seeding: &mut Seeding, slot: usize) -> Result<Vec<f64>> {
         if slot >= seeding.slots {
             return Err(Error::Data(format!("candidate {slot} of {}", seeding.slots)));
         }
@@ -192,7 +196,7 @@ impl Gpu {
                 slot: slot as u32,
                 ..Default::default()
             };
-            let nearest = Span { buffer: &seeding.nearest, offset: (start * 4) as u64, bytes: (n * 4) as u64 };
+            let nearest = Span { buffer: &seeding.nearest, offset: byte_size(1, start), bytes: byte_size(1, n) };
             self.core.launch(&Launch {
                 id: Id::Seeding,
                 entry: 1,

@@ -1,7 +1,7 @@
 //! Kernel times by the device's own clock, where it has one.
 
-use super::device::lock;
 use super::kernel::{Id, KERNELS};
+use super::report::lock;
 use std::sync::{Arc, Mutex};
 
 /// Time of one dispatch.

@@ -1,18 +1,18 @@
 //! What goes to the device and comes back: rows, codebooks, partitions.
 
 use super::Gpu;
-use super::dispatch::Span;
+use super::record::Span;
 use super::resident::{Codebook, Partition, Rows, pad, scale_bias};
-use crate::compute::{HostPartition, Metric};
+use super::sizes::byte_size;
+use crate::compute::{HostPartition, Metric, Storage};
 use crate::error::{Error, Result, check_shape};
 
-impl Gpu {
-    pub(super) fn upload_rows(
-        &self,
-        n: usize,
-        d: usize,
-        fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>,
-    ) -> Result<Rows> {
+impl Storage for Gpu {
+    type Rows = Rows;
+    type Codebook = Codebook;
+    type Partition = Partition;
+
+    fn upload_rows(&self, n: usize, d: usize, fill: &mut dyn FnMut(usize, &mut [f32]) -> Result<()>) -> Result<Rows> {
         let rows = {
             let _turn = self.core.turn()?;
             Rows::new(&self.core, n, d)?
@@ -43,14 +43,14 @@ impl Gpu {
         Ok(rows)
     }
 
-    pub(super) fn read_rows(&self, rows: &Rows, start: usize, out: &mut [f32]) -> Result<()> {
+    fn read_rows(&self, rows: &Rows, start: usize, out: &mut [f32]) -> Result<()> {
         let count = out.len() / rows.d.max(1);
         check_shape("values", count * rows.d, out.len(), "read buffer")?;
-        if start + count > rows.n {
-            return Err(Error::Data(format!("rows {start}..{} of {}", start + count, rows.n)));
+        if start.saturating_add(count) > rows.n {
+            return Err(Error::Data(format!("{count} rows from {start} of {}", rows.n)));
         }
         let _turn = self.core.turn()?;
-        let line = (rows.stride * 4) as u64;
+        let line = byte_size(1, rows.stride);
         let (mut at, mut spans) = (start, Vec::new());
         while at < start + count && rows.d > 0 {
             let end = (start + count).min((at / rows.chunk_rows + 1) * rows.chunk_rows);
@@ -64,7 +64,7 @@ impl Gpu {
         Ok(())
     }
 
-    pub(super) fn gather_rows(&self, rows: &Rows, indices: &[u32]) -> Result<Rows> {
+    fn gather_rows(&self, rows: &Rows, indices: &[u32]) -> Result<Rows> {
         if let Some(row) = indices.iter().find(|row| **row as usize >= rows.n) {
             return Err(Error::Data(format!("row {row} of {}", rows.n)));
         }
@@ -82,20 +82,24 @@ impl Gpu {
         Ok(out)
     }
 
-    pub(super) fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Codebook> {
+    fn shape(&self, rows: &Rows) -> (usize, usize) {
+        (rows.n, rows.d)
+    }
+
+    fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Codebook> {
         let _turn = self.core.turn()?;
         Codebook::new(&self.core, k, d, values, metric)
     }
 
-    pub(super) fn read_codebook(&self, codebook: &Codebook) -> Result<Vec<f32>> {
+    fn read_codebook(&self, codebook: &Codebook) -> Result<Vec<f32>> {
         let _turn = self.core.turn()?;
-        let bytes = (codebook.k * codebook.stride * 4) as u64;
+        let bytes = byte_size(codebook.k, codebook.stride);
         let lines: Vec<f32> = self.core.read(&[Span { buffer: &codebook.values, offset: 0, bytes }])?;
         let rows = lines.chunks_exact(codebook.stride);
         Ok(rows.flat_map(|line| &line[..codebook.d]).copied().collect())
     }
 
-    pub(super) fn set_codewords(&self, codebook: &mut Codebook, changes: &[(u32, Vec<f32>)]) -> Result<()> {
+    fn set_codewords(&self, codebook: &mut Codebook, changes: &[(u32, Vec<f32>)]) -> Result<()> {
         let _turn = self.core.turn()?;
         let mut line = Vec::new();
         for (j, values) in changes {
@@ -108,7 +112,7 @@ impl Gpu {
             let pair = scale_bias(values, codebook.metric, 0.0);
             self.core.write(
                 &codebook.values,
-                u64::from(*j) * (codebook.stride * 4) as u64,
+                u64::from(*j) * byte_size(1, codebook.stride),
                 bytemuck::cast_slice(&line),
             )?;
             self.core.write(&codebook.scale_bias, u64::from(*j) * 8, bytemuck::cast_slice(&pair))?;
@@ -116,14 +120,26 @@ impl Gpu {
         Ok(())
     }
 
-    pub(super) fn partition(&self, n: usize) -> Result<Partition> {
+    fn set_prices(&self, codebook: &mut Codebook, prices: &[f32]) -> Result<()> {
+        check_shape("k", codebook.k, prices.len(), "prices")?;
+        let values = self.read_codebook(codebook)?;
+        let _turn = self.core.turn()?;
+        let mut pairs: Vec<f32> = Vec::with_capacity(2 * codebook.k);
+        for (codeword, price) in values.chunks_exact(codebook.d).zip(prices) {
+            pairs.extend(scale_bias(codeword, codebook.metric, *price));
+        }
+        self.core.write(&codebook.scale_bias, 0, bytemuck::cast_slice(&pairs))
+    }
+
+    fn partition(&self, n: usize) -> Result<Partition> {
         let _turn = self.core.turn()?;
         Partition::new(&self.core, n)
     }
 
-    pub(super) fn partition_from(&self, labels: &[u32]) -> Result<Partition> {
+    fn partition_from(&self, labels: &[u32]) -> Result<Partition> {
         let _turn = self.core.turn()?;
-        let partition = Partition::new(&self.core, labels.len())?;
+        let mut partition = Partition::new(&self.core, labels.len())?;
+        partition.label_end = labels.iter().max().map_or(0, |label| u64::from(*label) + 1);
         for (i, piece) in labels.chunks(self.core.piece_bytes() as usize / 4).enumerate() {
             self.core.send(&partition.labels, i as u64 * self.core.piece_bytes(), bytemuck::cast_slice(piece))?;
         }
@@ -132,7 +148,7 @@ impl Gpu {
         Ok(partition)
     }
 
-    pub(super) fn read_partition(&self, partition: &Partition) -> Result<HostPartition> {
+    fn read_partition(&self, partition: &Partition) -> Result<HostPartition> {
         let _turn = self.core.turn()?;
         let span = |buffer| partition.span(buffer, 0, partition.n);
         let all: Vec<u32> =

@@ -20,7 +20,7 @@
 use super::Gpu;
 use super::kernel::{Id, TILES};
 use crate::compute::bound::gamma;
-use crate::compute::{Backend as _, Metric};
+use crate::compute::{AssignmentKernels as _, Backend as _, Metric, Storage as _};
 use crate::error::{Error, Result};
 use crate::rng;
 

@@ -1,7 +1,7 @@
 //! The whole corpus through the model: codes, loads, errors.
 
 use super::session::Session;
-use crate::compute::tensor::{Precision, TensorBackend, whole};
+use crate::compute::tensor::{Precision, TensorBackend, Tensors, whole};
 use crate::error::Result;
 use crate::fit::residual::perplexity;
 use crate::progress::{Health, LevelHealth, Observer, SharedHealth, check};
@@ -22,7 +22,7 @@ pub(super) struct Look {
 }
 
 /// Sees the session with the encoder's output, the rows, the first row's place and their number.
-type Each<'a, S, B> = dyn FnMut(&mut S, &<B as TensorBackend>::Tensor, usize, usize) -> Result<()> + 'a;
+type Each<'a, S, B> = dyn FnMut(&mut S, &<B as Tensors>::Tensor, usize, usize) -> Result<()> + 'a;
 
 impl<B: TensorBackend> Session<'_, B> {
     /// Encodes rows of the host, `rows` at a time: `each(first row, count, session)` sees the encoder's output.

@@ -78,6 +78,52 @@ fn case_shapes_are_checked<B: Backend>(backend: &B) {
     assert!(backend.assign(&resident, &codebook, &mut short).is_err());
 }
 
+/// Labels are indices into codewords: what is no codeword's is refused before a kernel reads there.
+fn case_labels_are_checked<B: Backend>(backend: &B) {
+    let (n, k, d) = (150, 3, 5);
+    let (data, words) = (rows("labels", n, d), codewords("label words", k, d));
+    let codebook = backend.codebook(k, d, &words, Metric::SquaredL2).expect("codebook");
+    let mut resident = upload(backend, &data, n, d);
+    let mut given = labels(n, 3);
+    given[n - 1] = 3;
+    let refusal = backend.residual(&mut resident, &codebook, &backend.partition_from(&given).expect("partition"));
+    assert!(matches!(&refusal, Err(Error::Data(problem)) if problem == "label 3 of 3"), "{refusal:?}");
+    given[n - 1] = u32::MAX;
+    assert!(backend.residual(&mut resident, &codebook, &backend.partition_from(&given).expect("partition")).is_err());
+    assert_eq!(download(backend, &resident), data, "a refused call changes nothing");
+    // A fresh partition is that of the first codeword.
+    let fresh = backend.partition(n).expect("partition");
+    backend.residual(&mut resident, &codebook, &fresh).expect("residual");
+    let want: Vec<f32> = data.iter().enumerate().map(|(at, v)| v - words[at % d]).collect();
+    assert_eq!(download(backend, &resident), want);
+    // Labels of a larger codebook are none of a smaller one.
+    let mut partition = backend.partition(n).expect("partition");
+    backend.assign(&resident, &codebook, &mut partition).expect("assign");
+    let small = backend.codebook(1, d, &words[..d], Metric::SquaredL2).expect("codebook");
+    assert!(backend.read_partition(&partition).expect("read").labels.iter().any(|label| *label > 0));
+    assert!(backend.residual(&mut resident, &small, &partition).is_err());
+}
+
+/// Sizes that no device takes are refused alike.
+fn case_sizes_are_checked<B: Backend>(backend: &B) {
+    let most = sememe::compute::MAX_CODEWORDS;
+    for (k, d) in [(0, 4), (most + 1, 1), (usize::MAX, 2), (4, 0)] {
+        let len = k.checked_mul(d).filter(|len| *len < 1 << 25).unwrap_or(0);
+        let refused = backend.codebook(k, d, &vec![0.5; len], Metric::SquaredL2);
+        assert!(refused.is_err(), "{k} codewords of {d}");
+        if k == 0 || k > most {
+            let problem = refused.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(problem, format!("a codebook holds 1 to {most} codewords, got {k}"));
+        }
+    }
+    let fill = &mut |_: usize, _: &mut [f32]| Err(Error::Data("not reached".into()));
+    for (n, d) in [(usize::MAX, 2), (usize::MAX / 2, 3), (1 << 61, 1), (3, 0)] {
+        assert!(!matches!(backend.upload_rows(n, d, fill), Err(Error::Data(problem)) if problem == "not reached"));
+    }
+    let resident = upload(backend, &[1.0, -2.0, 3.0], 3, 1);
+    assert!(backend.read_rows(&resident, usize::MAX, &mut [0.0; 2]).is_err());
+}
+
 fn case_determinism<B: Backend>(backend: &B) {
     let (n, k, d) = (900, 50, 30);
     let (data, words) = (rows("determinism", n, d), codewords("determinism words", k, d));
@@ -120,5 +166,7 @@ cases! {
     case_beam,
     case_beam_ties,
     case_shapes_are_checked,
+    case_labels_are_checked,
+    case_sizes_are_checked,
     case_determinism,
 }

@@ -63,10 +63,8 @@ pub fn available() -> bool {
         use std::sync::OnceLock;
         static GRANTED: OnceLock<bool> = OnceLock::new();
         *GRANTED.get_or_init(|| {
-            use super::isa::Isa;
-            if std::env::var("SEMEME_AMX").as_deref() == Ok("off")
-                || Isa::detect() != Isa::Avx512
-                || !is_x86_feature_detected!("avx512bf16")
+            use super::isa::{Instructions, Isa};
+            if !Instructions::in_force().amx || Isa::detect() != Isa::Avx512 || !is_x86_feature_detected!("avx512bf16")
             {
                 return false;
             }

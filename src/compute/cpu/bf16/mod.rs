@@ -224,7 +224,7 @@ mod tests {
             return;
         }
         let mut random = crate::rng::stream(7, "bf16 packing", 0);
-        for (lanes, k) in [(1, 1), (1, 40), (3, 2), (15, 31), (16, 32), (16, 33), (9, 77)] {
+        for (lanes, k) in [(1usize, 1usize), (1, 40), (3, 2), (15, 31), (16, 32), (16, 33), (9, 77)] {
             let values: Vec<f32> = (0..lanes * k).map(|_| random.normal() as f32).collect();
             let pairs = k.div_ceil(2);
             for x in [Operand::by_lane(&values, k), Operand::by_term(&values, lanes)] {
