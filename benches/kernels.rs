@@ -6,8 +6,8 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use sememe::compute::gpu::{AssignKernel, Gpu, Options, Rows};
-use sememe::compute::tensor::{Layout, Precision, Product, TensorBackend, whole};
-use sememe::compute::{Backend, DeviceKind, Metric};
+use sememe::compute::tensor::{DenseKernels, Layout, Precision, Product, Tensors, whole};
+use sememe::compute::{AssignmentKernels, Backend, CentroidKernels, DeviceKind, Metric, RowKernels, Storage};
 use sememe::rng;
 use std::time::{Duration, Instant};
 

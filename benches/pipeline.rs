@@ -3,7 +3,7 @@
 //! `cargo bench -p sememe --bench pipeline`, or `-- --test` to run each once.
 
 use criterion::{Criterion, Throughput};
-use sememe::compute::Backend as _;
+use sememe::compute::Storage as _;
 use sememe::compute::cpu::Cpu;
 use sememe::compute::network::{Layer, Mlp, ResidentMlp};
 use sememe::compute::tensor::Activation;

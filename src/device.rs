@@ -2,6 +2,7 @@
 //!
 //! [`Device`] is all that most callers need. Codes do not depend on it; time does.
 
+pub use crate::compute::cpu::{Instructions, Isa};
 pub use crate::compute::{AUTO_GPU_ROWS, Device, DeviceChoice, DeviceInfo, DeviceKind};
 
 /// A GPU with options of one's own, or one that the caller has opened already.

@@ -64,9 +64,9 @@
 
 // Tests of single steps of a training see what users do not. They are part of the crate while it is tested, and compare as the integration
 // tests do.
-#[cfg(all(test, feature = "gpu"))]
+#[cfg(test)]
 extern crate self as sememe;
-#[cfg(all(test, feature = "gpu"))]
+#[cfg(test)]
 #[allow(dead_code, unused_macros, unused_imports, missing_docs)]
 #[path = "../tests/suite/support/mod.rs"]
 mod support;

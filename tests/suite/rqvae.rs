@@ -219,7 +219,7 @@ fn k_means_comes_every_so_many_epochs() {
 
 #[test]
 fn products_in_bf16_train_a_codec_that_encodes_exactly() {
-    use sememe::compute::tensor::{Precision, TensorBackend};
+    use sememe::compute::tensor::{Precision, Tensors};
     let config = RqVae { precision: Precision::Bf16, ..small() };
     let data = rows(300, 10);
     if !sememe::compute::cpu::Cpu.offers(Precision::Bf16) {

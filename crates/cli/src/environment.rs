@@ -3,7 +3,7 @@
 use crate::failure::usage;
 use anyhow::Result;
 use sememe::Error;
-use sememe::compute::cpu::Instructions;
+use sememe::device::Instructions;
 
 /// A variable's value; none where it is not set or empty.
 fn variable(name: &str) -> Result<Option<String>> {

@@ -80,7 +80,7 @@ impl std::str::FromStr for Isa {
 /// packed for the instructions in force, and the same call gives the same bits throughout a process.
 ///
 /// ```standalone_crate
-/// use sememe::compute::cpu::{Instructions, Isa};
+/// use sememe::device::{Instructions, Isa};
 ///
 /// // Before anything is computed.
 /// Instructions { isa: Isa::Avx2, ..Instructions::default() }.limit()?;

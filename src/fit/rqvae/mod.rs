@@ -18,7 +18,7 @@ mod settings;
 mod state;
 mod step;
 mod steps;
-#[cfg(all(test, feature = "gpu"))]
+#[cfg(test)]
 mod tests;
 mod trainer;
 

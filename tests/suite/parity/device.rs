@@ -2,6 +2,7 @@
 
 use super::*;
 use sememe::compute::gpu::{Gpu, Options};
+use sememe::compute::{AssignmentKernels as _, CentroidKernels as _, RowKernels as _, Storage as _};
 
 /// Lines of more than 65,535 workgroups fold into rectangles: a counting table of 65,536 groups, and one row a group.
 #[test]

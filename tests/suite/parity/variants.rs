@@ -3,6 +3,7 @@
 use super::*;
 use sememe::compute::gpu::kernel::TILES;
 use sememe::compute::gpu::{AssignKernel, Gpu, Options};
+use sememe::compute::{AssignmentKernels as _, Storage as _};
 use sememe::{Codec, Device, EncodeOptions, Matrix, RqKMeans};
 use std::collections::BTreeMap;
 

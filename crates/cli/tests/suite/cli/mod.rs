@@ -1,5 +1,6 @@
 //! The program as a user meets it: verbs, exit codes, what it says, and that a failure leaves nothing behind.
 
+mod environment;
 mod refusals;
 #[cfg(unix)]
 mod unix;
