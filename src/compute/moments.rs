@@ -75,6 +75,7 @@ fn squared(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::Storage as _;
     use crate::compute::cpu::Cpu;
 
     fn moments(values: &[f32], d: usize) -> Moments {

@@ -208,6 +208,7 @@ fn draw_rest<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::Storage as _;
     use crate::compute::cpu::Cpu;
     use crate::rng::stream;
     use std::sync::Mutex;
