@@ -6,7 +6,7 @@ use crate::output::{print, print_json};
 use crate::progress::Progress;
 use crate::text::{count, size, time, whole};
 use anyhow::Result;
-use sememe_text::dialogues::{Dialogues, DialoguesReport, Form, Task, TemplateSource, Templates, compose};
+use sememe_text::dialogues::{Dialogues, DialoguesReport, ExampleFormat, Task, TemplateSource, Templates, compose};
 use sememe_text::prep::Unicode;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -49,9 +49,9 @@ pub fn plan(flags: Flags) -> Result<DialoguesPlan> {
         templates: flags.templates.map_or(TemplateSource::Starter, TemplateSource::File),
         tasks: flags.task.map(|tasks| tasks.iter().map(task).collect()),
         form: match flags.form {
-            FormChoice::Messages => Form::Messages,
-            FormChoice::PromptCompletion => Form::PromptCompletion,
-            FormChoice::ChatPromptCompletion => Form::ChatPromptCompletion,
+            FormChoice::Messages => ExampleFormat::Messages,
+            FormChoice::PromptCompletion => ExampleFormat::PromptCompletion,
+            FormChoice::ChatPromptCompletion => ExampleFormat::ChatPromptCompletion,
         },
         system: flags.system,
         query_end: flags.query_end,

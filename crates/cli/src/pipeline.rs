@@ -8,12 +8,12 @@ use crate::progress::Progress;
 use crate::text::{count, time};
 use anyhow::Result;
 use sememe::io::write_bytes_atomic;
-use sememe_run::config::{Loaded, Overrides, TEMPLATE, TrainMethod, load};
-use sememe_run::run::{News, Phase, RunOptions, run as run_phases, verify};
+use sememe_run::config::{LoadedConfig, Overrides, TEMPLATE, TrainMethod, load};
+use sememe_run::run::{Phase, RunEvent, RunOptions, run as run_phases, verify};
 use serde_json::json;
 
 pub struct RunPlan {
-    loaded: Loaded,
+    loaded: LoadedConfig,
     options: RunOptions,
     dry_run: bool,
 }
@@ -51,18 +51,18 @@ pub fn run(plan: &RunPlan, progress: &Progress) -> Result<()> {
     let levels = plan.loaded.config.train.rq_kmeans(0).map_or(0, |config| config.codebook_sizes.len());
     let mut skipped = 0;
     let report = run_phases(&plan.loaded, &plan.options, progress, &mut |news| match news {
-        News::Skipped(phase) => {
+        RunEvent::Skipped(phase) => {
             skipped += 1;
             progress.say(&format!("{:<9} up to date", phase.name()));
         }
-        News::Begun(phase, why) => {
+        RunEvent::Started(phase, why) => {
             progress.say(&format!("{:<9} runs: {why}", phase.name()));
             if phase == Phase::Train {
                 progress.expect_levels(levels, 1);
             }
         }
-        News::Done(done) => {
-            progress.say(&format!("{:<9} {} ({})", done.phase.name(), done.told, time(done.seconds)));
+        RunEvent::Finished(done) => {
+            progress.say(&format!("{:<9} {} ({})", done.phase.name(), done.summary, time(done.seconds)));
         }
     })?;
     let checked = if plan.dry_run { Some(verify(&report.output)?) } else { None };

@@ -7,7 +7,7 @@ use crate::plan::{extension, output};
 use crate::progress::Progress;
 use crate::text::{count, time, whole};
 use anyhow::Result;
-use sememe_text::prep::{OnBad, Prep, PrepReport, Prepared, Saved, Unicode, prepare};
+use sememe_text::prep::{OnBad, Prep, PrepReport, Prepared, SaveReport, Unicode, prepare};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ pub fn plan(flags: Flags) -> Result<PrepPlan> {
 pub fn run(plan: &PrepPlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
     let prepared = prepare(&plan.prep, progress)?;
-    let mut written: Vec<(&Path, Saved)> = Vec::new();
+    let mut written: Vec<(&Path, SaveReport)> = Vec::new();
     if !plan.dry_run {
         for path in &plan.outputs {
             written.push((path, prepared.save(path, &plan.table)?));
@@ -105,8 +105,8 @@ pub fn run(plan: &PrepPlan, progress: &Progress) -> Result<()> {
     }
     for (path, saved) in &written {
         let what = match saved {
-            Saved { changed: 0, removed: 0, unchanged: 0, .. } => count(saved.added as u64, "item"),
-            Saved { added: 0, changed: 0, removed: 0, .. } => "nothing to change".to_owned(),
+            SaveReport { changed: 0, removed: 0, unchanged: 0, .. } => count(saved.added as u64, "item"),
+            SaveReport { added: 0, changed: 0, removed: 0, .. } => "nothing to change".to_owned(),
             s => format!("{} new, {} changed, {} removed, {} as before", s.added, s.changed, s.removed, s.unchanged),
         };
         let _ = writeln!(out, "wrote {}: {what}", path.display());

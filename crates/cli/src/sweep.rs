@@ -12,7 +12,7 @@ use crate::train::report_dropped;
 use anyhow::Result;
 use sememe::io::write_bytes_atomic;
 use sememe::{Balance, Error, Refine, RowSource as _, RqKMeans};
-use sememe_run::sweep::{Cell, Outcome, Sweep, SweepOptions, SweepReport, render_page, run as sweep};
+use sememe_run::sweep::{Cell, CellOutcome, Sweep, SweepOptions, SweepReport, render_page, run as sweep};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -106,8 +106,8 @@ pub fn run(plan: &SweepPlan, progress: &Progress) -> Result<()> {
         seen += 1;
         kept += usize::from(cell.kept);
         let what = match &cell.outcome {
-            Outcome::Failed(why) => format!("failed, {why}"),
-            Outcome::Done(f) => format!(
+            CellOutcome::Failed(why) => format!("failed, {why}"),
+            CellOutcome::Done(f) => format!(
                 "R² {:.4}, collision rate {}{}",
                 f.r2,
                 percent(f.collision_rate),
@@ -131,7 +131,7 @@ pub fn run(plan: &SweepPlan, progress: &Progress) -> Result<()> {
     };
     let failed: Vec<&Cell> = report.cells.iter().filter(|cell| cell.figures().is_none()).collect();
     if let ([first, ..], true) = (failed.as_slice(), failed.len() == report.cells.len())
-        && let Outcome::Failed(why) = &first.outcome
+        && let CellOutcome::Failed(why) = &first.outcome
     {
         return Err(Error::Data(format!("none of {total} settings could be trained; {}: {why}", first.name())).into());
     }
@@ -164,7 +164,7 @@ pub fn run(plan: &SweepPlan, progress: &Progress) -> Result<()> {
         page.display()
     ))?;
     for cell in failed {
-        if let Outcome::Failed(why) = &cell.outcome {
+        if let CellOutcome::Failed(why) = &cell.outcome {
             progress.note(&format!("{} failed: {why}", cell.name()));
         }
     }

@@ -14,7 +14,7 @@ use anyhow::Result;
 use sememe::eval::{EvalOptions, Evaluation, advice, evaluate};
 use sememe::io::CodesWriter;
 use sememe::{Codec, Codes, Device, EncodeOptions, Error, Metric, Pca, RowSource, RqKMeans};
-use sememe_run::train::NetworkRun;
+use sememe_run::train::RqVaeRun;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -127,8 +127,8 @@ fn started(plan: &TrainPlan, start: Option<&Codec>, input: &Input) -> Result<RqK
     Ok(config)
 }
 
-fn network_run(plan: &NetworkPlan) -> Result<NetworkRun> {
-    Ok(NetworkRun {
+fn network_run(plan: &NetworkPlan) -> Result<RqVaeRun> {
+    Ok(RqVaeRun {
         config: plan.config.clone(),
         folder: plan.folder.clone(),
         resume: plan.resume.clone(),

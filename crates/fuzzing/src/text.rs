@@ -3,7 +3,7 @@
 use sememe_run::config::{self, Overrides};
 use sememe_text::dialogues::Templates;
 use sememe_text::embed::TextSource;
-use sememe_text::prep::{OnBad, Prep, Template, prepare};
+use sememe_text::prep::{OnBad, Prep, TextTemplate, prepare};
 
 use crate::Scratch;
 
@@ -35,7 +35,7 @@ pub fn prep_sqlite(bytes: &[u8], scratch: &Scratch) {
 
 pub fn prep_template(bytes: &[u8], _: &Scratch) {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = Template::parse(text);
+        let _ = TextTemplate::parse(text);
     }
 }
 

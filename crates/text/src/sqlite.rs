@@ -17,16 +17,16 @@ pub(crate) fn quoted(name: &str) -> String {
 /// SQLite makes two files beside a database in write-ahead mode for whoever opens it, and a reader without the right to write leaves
 /// them there. Where there is no log, nobody has the database open, and it is read as one that does not change
 /// (`immutable`); [`unchanged`](Self::unchanged) says whether that was so.
-pub(crate) struct Reading {
+pub(crate) struct ReadOnlyDatabase {
     db: Connection,
     path: PathBuf,
     /// Length and time of a file that is taken not to change.
-    witness: Option<Witness>,
+    witness: Option<FileStamp>,
 }
 
-type Witness = (u64, Option<SystemTime>);
+type FileStamp = (u64, Option<SystemTime>);
 
-impl Deref for Reading {
+impl Deref for ReadOnlyDatabase {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -34,7 +34,7 @@ impl Deref for Reading {
     }
 }
 
-impl Reading {
+impl ReadOnlyDatabase {
     /// Opens a database that is there, to wait so long for other processes.
     pub(crate) fn open(path: &Path, patience: Duration) -> rusqlite::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -51,7 +51,7 @@ impl Reading {
     /// Refuses what was read from a file that another process wrote to meanwhile. To be called after the last row.
     pub(crate) fn unchanged(&self) -> Result<()> {
         match &self.witness {
-            Some(witness) if witness_of(&self.path).as_ref() != Some(witness) => {
+            Some(witness) if file_stamp(&self.path).as_ref() != Some(witness) => {
                 Err(Error::format(&self.path, "was written to while it was read; read it again"))
             }
             _ => Ok(()),
@@ -60,7 +60,7 @@ impl Reading {
 }
 
 /// The name under which a database in write-ahead mode is read without its log, if it has none.
-fn immutable(path: &Path) -> Option<(String, Witness)> {
+fn immutable(path: &Path) -> Option<(String, FileStamp)> {
     use std::io::Read as _;
     let mut header = [0u8; 20];
     std::fs::File::open(path).ok()?.read_exact(&mut header).ok()?;
@@ -78,10 +78,10 @@ fn immutable(path: &Path) -> Option<(String, Witness)> {
     }
     let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let slash = if escaped.starts_with('/') { "" } else { "/" };
-    Some((format!("file:{slash}{escaped}?immutable=1"), witness_of(path)?))
+    Some((format!("file:{slash}{escaped}?immutable=1"), file_stamp(path)?))
 }
 
-fn witness_of(path: &Path) -> Option<Witness> {
+fn file_stamp(path: &Path) -> Option<FileStamp> {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.len(), meta.modified().ok()))
 }

@@ -347,7 +347,7 @@ fn cells_of_a_sweep_are_there_or_not() {
             };
             expect(there == content, || format!("{} is torn", path.display()))?;
         }
-        // Figures are kept after the codec that they are of.
+        // CellMeasures are kept after the codec that they are of.
         for path in now.keys().filter(|path| path.extension().is_some_and(|e| e == "json")) {
             let codec = path.to_string_lossy().replace("cell-", "codec-").replace(".json", ".safetensors");
             let of_a_cell = path.to_string_lossy().contains("cell-");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::Config;
-use super::place::Place;
+use super::fault::TomlFault;
 use sememe::io::read_bytes_capped;
 use sememe::{Error, Result};
 use sememe_text::dialogues::TemplateSource;
@@ -40,7 +40,7 @@ impl Overrides {
 
 /// A configuration that is ready to run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// All settings, with paths that work from where the program is.
     pub config: Config,
     /// The same with the paths as they were written: what is kept beside a run, so that a moved folder is no change.
@@ -55,7 +55,7 @@ pub struct Loaded {
 /// [`Error::Format`] for a file that is no TOML, with line and column, and for an unknown key or a value of the wrong kind, with the
 /// nearest name that there is; [`Error::Config`] for a value out of range, for an override that cannot be, and as
 /// [`Config::validate`]; if a file cannot be read.
-pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded> {
+pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<LoadedConfig> {
     let path = path.as_ref();
     let bytes = read_bytes_capped(path, MAX_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|e| {
@@ -63,7 +63,7 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded> {
         Error::format(path, format!("line {line} is not UTF-8"))
     })?;
     // By itself first: only here do mistakes have a place.
-    let file: Config = toml::from_str(&text).map_err(|e| Place::new(&text, &e).refused(path))?;
+    let file: Config = toml::from_str(&text).map_err(|e| TomlFault::new(&text, &e).refused(path))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut variables = overrides.environment.clone();
     if let Some(env_file) = &file.env_file {
@@ -72,7 +72,7 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded> {
             variables.entry(name).or_insert(value);
         }
     }
-    let mut value: Value = toml::from_str(&text).map_err(|e| Place::new(&text, &e).refused(path))?;
+    let mut value: Value = toml::from_str(&text).map_err(|e| TomlFault::new(&text, &e).refused(path))?;
     for (name, text) in &variables {
         if let Some(key) = name.strip_prefix(PREFIX) {
             let key = key.to_lowercase().replace("__", ".");
@@ -88,7 +88,7 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded> {
         fits(&value, given)?;
     }
     let written: Config =
-        value.try_into().map_err(|e: toml::de::Error| Error::format(path, Place::new("", &e).problem()))?;
+        value.try_into().map_err(|e: toml::de::Error| Error::format(path, TomlFault::new("", &e).problem()))?;
     let in_file = |root| match root {
         Error::Config { field, problem } => {
             let field = if field.is_empty() { "settings".into() } else { field };
@@ -99,7 +99,7 @@ pub fn load(path: impl AsRef<Path>, overrides: &Overrides) -> Result<Loaded> {
     written.validate().map_err(|e| e.map_root(in_file))?;
     let mut config = written.clone();
     relative_to(&mut config, folder);
-    Ok(Loaded { config, written, variables })
+    Ok(LoadedConfig { config, written, variables })
 }
 
 /// Lays one value over the tree.
@@ -128,7 +128,7 @@ fn set(root: &mut Value, key: &str, text: &str, given: &str) -> Result<()> {
 /// The tree was right before this override.
 fn fits(root: &Value, given: &str) -> Result<()> {
     let config: std::result::Result<Config, toml::de::Error> = root.clone().try_into();
-    config.map(|_| ()).map_err(|e| Error::config("set", format!("`{given}`: {}", Place::new("", &e).problem())))
+    config.map(|_| ()).map_err(|e| Error::config("set", format!("`{given}`: {}", TomlFault::new("", &e).problem())))
 }
 
 /// TOML's spelling of a value, a bare word as text, `none` as nothing.

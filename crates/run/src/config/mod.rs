@@ -3,14 +3,14 @@
 //! [`Config`] is plain data, a struct for each phase; [`load`] reads it from a file, lays environment variables and settings of the
 //! command line over it, and makes its paths relative to the file. [`TEMPLATE`] is a commented file with every default.
 
+mod fault;
 mod load;
-mod place;
 mod sections;
 mod train;
 
-pub use load::{Loaded, Overrides, load};
-pub use sections::{Assign, Clusters, DryRun, Embed, OnChange, Policy, Report, Tokenize};
-pub use train::{OnNewRows, ResumeFrom, Sizes, Train, TrainMethod};
+pub use load::{LoadedConfig, Overrides, load};
+pub use sections::{Assign, Clusters, CollisionPolicy, DryRun, Embed, OnChange, Report, Tokenize};
+pub use train::{CodebookSizes, OnNewRows, ResumeFrom, Train, TrainMethod};
 
 use std::path::PathBuf;
 

@@ -132,7 +132,7 @@ impl Embed {
 /// What becomes of items on the same codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Policy {
+pub enum CollisionPolicy {
     /// They are numbered; the first has no number: `12-5-33`, `12-5-33-1`.
     #[default]
     Suffix,
@@ -160,7 +160,7 @@ pub enum OnChange {
 #[serde(default, deny_unknown_fields)]
 pub struct Assign {
     /// What becomes of items on the same codes.
-    pub policy: Policy,
+    pub policy: CollisionPolicy,
     /// Items an ID at most, for `relocate`.
     pub capacity: usize,
     /// Where IDs are kept: an SQLite file or a `redis://` URL. Without it a file of the codec's own within the output.
@@ -178,7 +178,7 @@ pub struct Assign {
 impl Default for Assign {
     fn default() -> Self {
         Self {
-            policy: Policy::Suffix,
+            policy: CollisionPolicy::Suffix,
             capacity: 1,
             store: None,
             on_change: OnChange::Keep,
@@ -196,10 +196,10 @@ impl Assign {
                 return Err(Error::config(field, "expected at least 1, got 0"));
             }
         }
-        if self.capacity != 1 && self.policy != Policy::Relocate {
+        if self.capacity != 1 && self.policy != CollisionPolicy::Relocate {
             return Err(Error::config("capacity", format!("is of `policy = \"relocate\"`, got {}", self.capacity)));
         }
-        if self.on_change == OnChange::Move && self.policy == Policy::Relocate {
+        if self.on_change == OnChange::Move && self.policy == CollisionPolicy::Relocate {
             let problem = "relocated items are on other codes than their own by design; use `keep`, or another policy";
             return Err(Error::config("on_change", problem));
         }

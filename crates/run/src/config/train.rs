@@ -23,7 +23,7 @@ pub enum TrainMethod {
 /// Codewords a level: one number for all, or one a level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Sizes {
+pub enum CodebookSizes {
     /// The same everywhere.
     All(usize),
     /// `[levels]`.
@@ -87,7 +87,7 @@ pub struct Train {
     /// Levels; without it as many as `codebook_size` lists, or the method's own.
     pub levels: Option<usize>,
     /// Codewords a level; without it the method's own.
-    pub codebook_size: Option<Sizes>,
+    pub codebook_size: Option<CodebookSizes>,
     /// Rows to train on, drawn at random; without it all.
     pub max_training_rows: Option<usize>,
     /// Epochs of an RQ-VAE, in place of its own.
@@ -186,8 +186,8 @@ impl Train {
                 None => Ok(own.to_vec()),
                 Some(levels) => Ok(vec![own.first().copied().unwrap_or(256); levels]),
             },
-            Some(Sizes::All(size)) => Ok(vec![*size; levels.unwrap_or(own.len())]),
-            Some(Sizes::Each(sizes)) => match levels {
+            Some(CodebookSizes::All(size)) => Ok(vec![*size; levels.unwrap_or(own.len())]),
+            Some(CodebookSizes::Each(sizes)) => match levels {
                 Some(levels) if levels != sizes.len() => Err(Error::config(
                     "codebook_size",
                     format!("lists {} levels and `levels` says {levels}", sizes.len()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::tokenize::SEMANTIC_IDS;
-use super::{Context, Done, Phase};
+use super::{Context, Phase, PhaseOutput};
 use sememe::{Error, Result};
 use sememe_text::dialogues::{TemplateSource, compose};
 
@@ -26,16 +26,16 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
     out
 }
 
-pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
+pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
     let Some(dialogues) = context.config.dialogues_over(context.at(SEMANTIC_IDS)) else {
         return Err(Error::config("dialogues", "the configuration has no such section"));
     };
     let composed = compose(&dialogues, context.observer)?;
-    let folder = context.room(Phase::Dialogues)?;
+    let folder = context.phase_folder(Phase::Dialogues)?;
     let report = composed.save(&folder, context.observer)?;
     let outputs = report.files.iter().map(|file| PathBuf::from("dialogues").join(file.name));
     let outputs = outputs.chain(["dialogues/dialogues_summary.json".into()]).collect();
-    let told = format!(
+    let summary = format!(
         "{} examples to train with, {} to validate with, of {} items and {} users",
         report.train.examples,
         report.validation.examples,
@@ -43,5 +43,5 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         report.train.users + report.validation.users
     );
     let facts = json!({ "train": report.train, "validation": report.validation, "without_id": report.without_id });
-    Ok(Done { outputs, facts, told })
+    Ok(PhaseOutput { outputs, facts, summary })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Context, Done, Phase, items};
+use super::{Context, Phase, PhaseOutput, items};
 use sememe::data::{RowSource, first_non_finite};
 use sememe::io::{OpenOptions, RowsWriter, open, read_keys, remove_if_there};
 use sememe::progress::{Event, check};
@@ -54,7 +54,7 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
     out
 }
 
-pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
+pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
     match &context.config.embed.vectors {
         Some(vectors) => gather(context, vectors),
         None => ask(context),
@@ -62,7 +62,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
 }
 
 /// Vectors that are there, put in the order of the items.
-fn gather(context: &Context<'_>, vectors: &PathBuf) -> Result<Done> {
+fn gather(context: &Context<'_>, vectors: &PathBuf) -> Result<PhaseOutput> {
     let embed = &context.config.embed;
     let options = OpenOptions { array: embed.array.clone(), ..OpenOptions::default() };
     let source = open(vectors, &options)?;
@@ -106,20 +106,20 @@ fn gather(context: &Context<'_>, vectors: &PathBuf) -> Result<Done> {
         )));
     }
     let order: Vec<usize> = items.keys.iter().filter_map(|key| row_of.get(key.as_str()).copied()).collect();
-    context.room(Phase::Embed)?;
+    context.phase_folder(Phase::Embed)?;
     let dims = source.dims();
     let zero = copy(context, source.as_ref(), &order)?;
     forget_failed(context)?;
     let unused = keys.len() - order.len();
-    let mut told = format!("{} vectors of {dims} values", order.len());
+    let mut summary = format!("{} vectors of {dims} values", order.len());
     if unused > 0 {
-        told.push_str(&format!(", {unused} rows of other items left out"));
+        summary.push_str(&format!(", {unused} rows of other items left out"));
     }
     if zero > 0 {
-        told.push_str(&format!(", {zero} of them all zero"));
+        summary.push_str(&format!(", {zero} of them all zero"));
     }
     let facts = json!({ "items": order.len(), "dims": dims, "asked": 0, "unused": unused, "zero_vectors": zero });
-    Ok(Done { outputs: vec![ROWS.into()], facts, told })
+    Ok(PhaseOutput { outputs: vec![ROWS.into()], facts, summary })
 }
 
 /// Writes rows of a source in another order, normalised if that is asked for; returns how many of them are all zero.
@@ -232,7 +232,7 @@ fn endpoint(context: &Context<'_>, url: &str, model: &str) -> Result<sememe_text
 
 /// Vectors from a model: asked for where a text is new or changed, and kept by content.
 #[cfg(any(feature = "embed", feature = "embed-http"))]
-fn ask(context: &Context<'_>) -> Result<Done> {
+fn ask(context: &Context<'_>) -> Result<PhaseOutput> {
     use sememe_text::embed::{EmbedOptions, Embedder, Texts, VectorTable, embed, export};
 
     let settings = &context.config.embed;
@@ -250,7 +250,7 @@ fn ask(context: &Context<'_>) -> Result<Done> {
     };
     let items = items::read(context)?;
     let texts = Texts::new(items.keys, items.texts)?;
-    context.room(Phase::Embed)?;
+    context.phase_folder(Phase::Embed)?;
     let table = VectorTable::new(context.at("embed/vectors.sqlite"));
     let options = EmbedOptions {
         batch_items: settings.batch_items,
@@ -281,16 +281,16 @@ fn ask(context: &Context<'_>) -> Result<Done> {
         zero => format!("; {zero} of {} vectors are all zero", report.items),
     };
     let note = embedder.note().map(|note| format!("; {note}")).unwrap_or_default();
-    let told = format!(
+    let summary = format!(
         "{} vectors of {} values: {} asked for in {} calls, {} up to date{note}{zero}{without}",
         report.items, report.dims, report.asked, report.calls, report.kept
     );
     let facts = serde_json::to_value(&report).map_err(|e| Error::Data(e.to_string()))?;
-    Ok(Done { outputs, facts, told })
+    Ok(PhaseOutput { outputs, facts, summary })
 }
 
 #[cfg(not(any(feature = "embed", feature = "embed-http")))]
-fn ask(_: &Context<'_>) -> Result<Done> {
+fn ask(_: &Context<'_>) -> Result<PhaseOutput> {
     Err(no_model())
 }
 

@@ -10,12 +10,12 @@ use super::prep::ITEMS;
 use sememe::io::{each_json_line, is_there, json_row};
 use sememe::{Error, Result};
 
-/// Items whose text cannot be embedded, with the reason; there only if there are some.
+/// PreparedItems whose text cannot be embedded, with the reason; there only if there are some.
 pub(super) const FAILED: &str = "embed/failed.jsonl";
 
-/// Items in the order of their keys' bytes.
+/// PreparedItems in the order of their keys' bytes.
 #[derive(Debug, Default)]
-pub(super) struct Items {
+pub(super) struct PreparedItems {
     pub(super) keys: Vec<String>,
     pub(super) texts: Vec<String>,
     /// Empty if the configuration names no field for titles.
@@ -23,22 +23,22 @@ pub(super) struct Items {
 }
 
 #[derive(Deserialize)]
-struct Failed {
+struct FailedItem {
     key: String,
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct ItemLine {
     id: String,
     text: String,
     title: Option<String>,
 }
 
-pub(super) fn read(context: &Context<'_>) -> Result<Items> {
+pub(super) fn read(context: &Context<'_>) -> Result<PreparedItems> {
     let path = context.at(ITEMS);
-    let mut items = Items::default();
+    let mut items = PreparedItems::default();
     each_json_line(&path, "items are .jsonl", &mut |number, text| {
-        let line: Line = json_row(&path, number, text)?;
+        let line: ItemLine = json_row(&path, number, text)?;
         items.keys.push(line.id);
         items.texts.push(line.text);
         items.titles.extend(line.title);
@@ -51,7 +51,7 @@ pub(super) fn read(context: &Context<'_>) -> Result<Items> {
 }
 
 /// The items that have a vector, in the order of the rows.
-pub(super) fn with_vectors(context: &Context<'_>) -> Result<Items> {
+pub(super) fn with_vectors(context: &Context<'_>) -> Result<PreparedItems> {
     let mut items = read(context)?;
     let path = context.at(FAILED);
     if !is_there(&path)? {
@@ -59,7 +59,7 @@ pub(super) fn with_vectors(context: &Context<'_>) -> Result<Items> {
     }
     let mut failed = HashSet::new();
     each_json_line(&path, "items without a vector are .jsonl", &mut |number, text| {
-        failed.insert(json_row::<Failed>(&path, number, text)?.key);
+        failed.insert(json_row::<FailedItem>(&path, number, text)?.key);
         Ok(())
     })?;
     let keep: Vec<bool> = items.keys.iter().map(|key| !failed.contains(key)).collect();

@@ -4,20 +4,20 @@
 //! is skipped; another one says why it runs. Whatever stops a run, a kill included, what was finished is kept, and the same call goes on
 //! to the same files.
 
-mod assign;
+mod assign_ids;
 mod dialogues;
 mod embed;
 mod items;
+mod observer;
 mod prep;
 mod report;
 mod state;
 mod summary;
 mod tokenize;
-mod track;
 mod train;
 mod verify;
 
-pub use state::{Artifact, Record};
+pub use state::{Artifact, PhaseRecord};
 pub use verify::verify;
 
 use std::collections::BTreeMap;
@@ -28,14 +28,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::config::{Config, Loaded};
+use super::config::{Config, LoadedConfig};
 use crate::tracking::TrackingReport;
+use observer::RunObserver;
 use sememe::eval::Advice;
 use sememe::io::{is_there, remove_leftovers};
 use sememe::progress::{Observer, check};
 use sememe::{Error, Result};
-use state::{Begun, Hashes, State, difference};
-use track::Track;
+use state::{FileHashes, PhaseStart, RunState, difference};
 
 /// A step of a run, in the order in which they go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,13 +96,13 @@ impl Default for RunOptions {
 
 /// What a run tells as it goes.
 #[derive(Clone, Debug)]
-pub enum News<'a> {
+pub enum RunEvent<'a> {
     /// A phase is up to date.
     Skipped(Phase),
     /// A phase begins, and why.
-    Begun(Phase, &'a str),
+    Started(Phase, &'a str),
     /// A phase has ended.
-    Done(&'a PhaseReport),
+    Finished(&'a PhaseReport),
 }
 
 /// What became of a phase.
@@ -117,7 +117,8 @@ pub struct PhaseReport {
     /// How long it took, in this run.
     pub seconds: f64,
     /// What it found, in a line.
-    pub told: String,
+    #[serde(rename = "told")]
+    pub summary: String,
     /// What it found.
     pub facts: Value,
 }
@@ -144,10 +145,10 @@ struct Context<'a> {
     folder: &'a Path,
     /// Hands on to the caller's, and keeps figures.
     observer: &'a dyn Observer,
-    track: &'a Track<'a>,
+    track: &'a RunObserver<'a>,
     advice_text: fn(&Advice) -> String,
-    state: State,
-    hashes: Hashes,
+    state: RunState,
+    hashes: FileHashes,
     /// The model of phase embed, once it was asked for.
     #[cfg(feature = "embed")]
     local: std::cell::OnceCell<sememe_text::embed::LocalEmbedder>,
@@ -156,11 +157,11 @@ struct Context<'a> {
 }
 
 /// What a phase leaves.
-struct Done {
+struct PhaseOutput {
     /// Paths within the folder.
     outputs: Vec<PathBuf>,
     facts: Value,
-    told: String,
+    summary: String,
 }
 
 impl Context<'_> {
@@ -170,7 +171,7 @@ impl Context<'_> {
     }
 
     /// The phase's own folder, made if it is not there.
-    fn room(&self, phase: Phase) -> Result<PathBuf> {
+    fn phase_folder(&self, phase: Phase) -> Result<PathBuf> {
         let folder = self.folder.join(phase.name());
         sememe::io::create_folder(&folder)?;
         Ok(folder)
@@ -181,7 +182,7 @@ impl Context<'_> {
             Phase::Prep => prep::settings(self),
             Phase::Embed => embed::settings(self),
             Phase::Train => train::settings(self),
-            Phase::Assign => assign::settings(self),
+            Phase::Assign => assign_ids::settings(self),
             Phase::Tokenize => tokenize::settings(self),
             Phase::Dialogues => dialogues::settings(self),
             Phase::Report => report::settings(self),
@@ -194,19 +195,19 @@ impl Context<'_> {
             Phase::Prep => prep::inputs(self),
             Phase::Embed => embed::inputs(self),
             Phase::Train => train::inputs(self),
-            Phase::Assign => assign::inputs(self),
+            Phase::Assign => assign_ids::inputs(self),
             Phase::Tokenize => tokenize::inputs(self),
             Phase::Dialogues => dialogues::inputs(self),
             Phase::Report => report::inputs(self),
         }
     }
 
-    fn execute(&mut self, phase: Phase) -> Result<Done> {
+    fn execute(&mut self, phase: Phase) -> Result<PhaseOutput> {
         match phase {
             Phase::Prep => prep::run(self),
             Phase::Embed => embed::run(self),
             Phase::Train => train::run(self),
-            Phase::Assign => assign::run(self),
+            Phase::Assign => assign_ids::run(self),
             Phase::Tokenize => tokenize::run(self),
             Phase::Dialogues => dialogues::run(self),
             Phase::Report => report::run(self),
@@ -218,7 +219,7 @@ impl Context<'_> {
     fn clear(&self, phase: Phase) -> Result<()> {
         match phase {
             Phase::Train => train::clear(self),
-            Phase::Assign => assign::clear(self),
+            Phase::Assign => assign_ids::clear(self),
             _ => Ok(()),
         }
     }
@@ -284,7 +285,7 @@ impl Context<'_> {
             return Ok(Some(format!("{name} is no longer an input")));
         }
         match phase {
-            Phase::Assign => assign::stale(self),
+            Phase::Assign => assign_ids::stale(self),
             Phase::Embed if items::failed(self)?.is_some() => Ok(Some("some texts could not be embedded".into())),
             _ => Ok(None),
         }
@@ -305,10 +306,10 @@ fn now() -> u64 {
 /// [`Error::Config`] for settings that cannot be; [`Error::Data`] for an input that an earlier phase should have written, and for a folder
 /// that another run is working in; what the phases return; [`Error::Interrupted`] if the observer asks.
 pub fn run(
-    loaded: &Loaded,
+    loaded: &LoadedConfig,
     options: &RunOptions,
     observer: &dyn Observer,
-    news: &mut dyn FnMut(News<'_>),
+    on_event: &mut dyn FnMut(RunEvent<'_>),
 ) -> Result<RunReport> {
     let begun = Instant::now();
     let config = &loaded.config;
@@ -319,7 +320,7 @@ pub fn run(
     for room in Phase::ALL.iter().map(|phase| phase.name()).chain(["train/rqvae", "train/rq-kmeans"]) {
         remove_leftovers(&folder.join(room))?;
     }
-    let track = Track::new(observer, &config.tracking, folder.join("tracking"));
+    let track = RunObserver::new(observer, &config.tracking, folder.join("tracking"));
     let mut context = Context {
         config,
         written: &loaded.written,
@@ -329,15 +330,15 @@ pub fn run(
         observer: &track,
         track: &track,
         advice_text: options.advice_text,
-        state: State::load(folder)?,
-        hashes: Hashes::default(),
+        state: RunState::load(folder)?,
+        hashes: FileHashes::default(),
         #[cfg(feature = "embed")]
         local: std::cell::OnceCell::new(),
         continues: false,
     };
-    let outcome = all(&mut context, options, news);
+    let outcome = run_phases(&mut context, options, on_event);
     let tracked = track.finish(outcome.is_ok());
-    let phases = outcome.map_err(goes_on)?;
+    let phases = outcome.map_err(with_resume_hint)?;
     let tracking = tracked?;
     let seconds = begun.elapsed().as_secs_f64();
     let report = RunReport { output: folder.to_owned(), phases, seconds, tracking };
@@ -348,7 +349,7 @@ pub fn run(
 }
 
 /// Refuses a run that would miss a file which no phase writes, before any phase begins.
-fn present(context: &Context<'_>, options: &RunOptions) -> Result<()> {
+fn check_inputs(context: &Context<'_>, options: &RunOptions) -> Result<()> {
     for phase in Phase::ALL.into_iter().filter(|phase| options.phases.contains(phase)) {
         let mut inputs = context.inputs(phase);
         if phase == Phase::Embed {
@@ -366,8 +367,12 @@ fn present(context: &Context<'_>, options: &RunOptions) -> Result<()> {
 }
 
 /// The phases that are asked for, in order.
-fn all(context: &mut Context<'_>, options: &RunOptions, news: &mut dyn FnMut(News<'_>)) -> Result<Vec<PhaseReport>> {
-    present(context, options)?;
+fn run_phases(
+    context: &mut Context<'_>,
+    options: &RunOptions,
+    on_event: &mut dyn FnMut(RunEvent<'_>),
+) -> Result<Vec<PhaseReport>> {
+    check_inputs(context, options)?;
     let mut phases = Vec::new();
     for phase in Phase::ALL {
         if !options.phases.contains(&phase) {
@@ -381,15 +386,16 @@ fn all(context: &mut Context<'_>, options: &RunOptions, news: &mut dyn FnMut(New
             continue;
         }
         check(context.observer)?;
-        let report = one(context, phase, options.rebuild.contains(&phase), news).map_err(|e| e.within(phase.name()))?;
-        news(if report.ran { News::Done(&report) } else { News::Skipped(phase) });
+        let report = run_phase(context, phase, options.rebuild.contains(&phase), on_event)
+            .map_err(|e| e.within(phase.name()))?;
+        on_event(if report.ran { RunEvent::Finished(&report) } else { RunEvent::Skipped(phase) });
         phases.push(report);
     }
     Ok(phases)
 }
 
 /// What was finished is kept.
-fn goes_on(error: Error) -> Error {
+fn with_resume_hint(error: Error) -> Error {
     error.map_root(|root| match root {
         Error::Interrupted(text) => {
             Error::Interrupted(format!("{text}; what was finished is kept, go on with the same command"))
@@ -398,15 +404,20 @@ fn goes_on(error: Error) -> Error {
     })
 }
 
-fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn FnMut(News<'_>)) -> Result<PhaseReport> {
+fn run_phase(
+    context: &mut Context<'_>,
+    phase: Phase,
+    rebuild: bool,
+    on_event: &mut dyn FnMut(RunEvent<'_>),
+) -> Result<PhaseReport> {
     let settings = context.settings(phase)?;
     let inputs = context.hashed(phase)?;
     let Some(why) = context.stale(phase, &settings, &inputs, rebuild)? else {
         let facts = context.state.phases.get(&phase).map_or(Value::Null, |record| record.facts.clone());
-        return Ok(PhaseReport { phase, ran: false, why: None, seconds: 0.0, told: String::new(), facts });
+        return Ok(PhaseReport { phase, ran: false, why: None, seconds: 0.0, summary: String::new(), facts });
     };
-    news(News::Begun(phase, &why));
-    let started = Begun { settings: settings.clone(), inputs: inputs.clone() };
+    on_event(RunEvent::Started(phase, &why));
+    let started = PhaseStart { settings: settings.clone(), inputs: inputs.clone() };
     context.continues = context.state.begun.get(&phase) == Some(&started);
     if !context.continues {
         context.clear(phase)?;
@@ -421,7 +432,7 @@ fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn Fn
     let found = executed.as_ref().map_or(&Value::Null, |done| &done.facts);
     // A figure that could not be kept stopped the phase, and is the reason to tell.
     context.track.end(phase, found, seconds)?;
-    let Done { outputs, facts, told } = executed?;
+    let PhaseOutput { outputs, facts, summary } = executed?;
     let mut written = BTreeMap::new();
     for path in outputs {
         let whole = context.folder.join(&path);
@@ -438,7 +449,7 @@ fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn Fn
             context.hashes.forget(&path);
         }
     }
-    let record = Record {
+    let record = PhaseRecord {
         version: env!("CARGO_PKG_VERSION").into(),
         settings,
         inputs,
@@ -450,7 +461,7 @@ fn one(context: &mut Context<'_>, phase: Phase, rebuild: bool, news: &mut dyn Fn
     context.state.phases.insert(phase, record);
     context.state.begun.remove(&phase);
     context.state.save(context.folder)?;
-    Ok(PhaseReport { phase, ran: true, why: Some(why), seconds, told, facts })
+    Ok(PhaseReport { phase, ran: true, why: Some(why), seconds, summary, facts })
 }
 
 /// One run a folder.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Context, Done, Phase};
+use super::{Context, Phase, PhaseOutput};
 use sememe::{Error, Result};
 use sememe_text::prep::prepare;
 
@@ -24,9 +24,9 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
     vec![("the source", context.config.prep.source.clone())]
 }
 
-pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
+pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
     let prepared = prepare(&context.config.prep, context.observer)?;
-    context.room(Phase::Prep)?;
+    context.phase_folder(Phase::Prep)?;
     prepared.save(context.at(ITEMS), TABLE)?;
     // A database of another schema in its place is not ours to mend.
     let saved = prepared.save(context.at(DATABASE), TABLE)?;
@@ -38,7 +38,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         outputs.push(PARQUET.into());
     }
     let report = &prepared.report;
-    let mut told = format!("{} items of {} rows", report.items, report.rows);
+    let mut summary = format!("{} items of {} rows", report.items, report.rows);
     for (count, what) in [
         (report.without_key, "without a key"),
         (report.without_text, "without a text"),
@@ -48,8 +48,8 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         (report.duplicates, "with another item's text"),
     ] {
         if count > 0 {
-            told.push_str(&format!(", {count} {what}"));
+            summary.push_str(&format!(", {count} {what}"));
         }
     }
-    Ok(Done { outputs, facts: json!({ "prepared": report, "database": saved }), told })
+    Ok(PhaseOutput { outputs, facts: json!({ "prepared": report, "database": saved }), summary })
 }

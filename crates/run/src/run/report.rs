@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::assign::{CHURN, Line, Since};
-use super::tokenize::{RECALL, Spelt, spell};
+use super::assign_ids::{AssignedId, CHURN, RunChanges};
+use super::tokenize::{RECALL, SpelledIds, spell_ids};
 use super::train::CODEC;
-use super::{Context, Done, Phase, assign, embed, items, prep, train};
+use super::{Context, Phase, PhaseOutput, assign_ids, embed, items, prep, train};
 use crate::config::TrainMethod;
 use crate::page::{RunPage, read_epochs, render};
 use sememe::codec::Codec;
@@ -41,7 +41,7 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
         ("the items", context.at(prep::ITEMS)),
         ("the vectors", context.at(embed::ROWS)),
         ("the codec", context.at(CODEC)),
-        ("the IDs", context.at(assign::IDS)),
+        ("the IDs", context.at(assign_ids::IDS)),
     ];
     // What not every run has.
     for (name, path) in [("the churn", CHURN), ("the recall report", RECALL), ("the epochs", train::EPOCHS)] {
@@ -61,15 +61,15 @@ fn optional(context: &Context<'_>, path: &str) -> Result<Option<Value>> {
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::format(&path, e.to_string()))
 }
 
-fn table(lines: &[Line], levels: usize, of: impl Fn(&Line) -> &[u32]) -> Result<Codes> {
+fn table(lines: &[AssignedId], levels: usize, of: impl Fn(&AssignedId) -> &[u32]) -> Result<Codes> {
     Codes::from_vec(lines.len(), levels, lines.iter().flat_map(|line| of(line).to_vec()).collect())
 }
 
-pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
+pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
     let codec = Codec::load(context.at(CODEC))?;
     let sizes = codec.codebook_sizes();
     let items = items::with_vectors(context)?;
-    let lines = assign::read(context)?;
+    let lines = assign_ids::read(context)?;
     let rows = open(context.at(embed::ROWS), &OpenOptions::default())?;
     // What the codec gives, and what the IDs have become of it.
     let encoded = table(&lines, sizes.len(), |line| line.encoded.as_ref().unwrap_or(&line.codes))?;
@@ -77,20 +77,20 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     let before = measure(context, &codec, rows.as_ref(), &encoded)?;
     let after = if given == encoded { None } else { Some(measure(context, &codec, rows.as_ref(), &given)?) };
     let published = after.as_ref().unwrap_or(&before);
-    context.room(Phase::Report)?;
+    context.phase_folder(Phase::Report)?;
     let text = serde_json::to_string_pretty(published).map_err(|e| Error::Data(e.to_string()))?;
     write_bytes_atomic(context.at(EVALUATION), format!("{text}\n").as_bytes())?;
     let mut outputs = vec![PathBuf::from(EVALUATION)];
     let notes: Vec<String> = advice(&before).iter().map(context.advice_text).collect();
     if context.config.report.page {
-        let Spelt { format, codes: ids, .. } = spell(context, &sizes, &lines)?;
+        let SpelledIds { format, codes: ids, .. } = spell_ids(context, &sizes, &lines)?;
         let mut page = RunPage::new(&context.config.name, &items.keys, (&encoded, &sizes), (&ids, &format), &before);
         page.titles = &items.titles;
         page.advice_text = context.advice_text;
         page.sections = went_in(context, &codec, rows.dims())?;
         page.training = Some(&codec.manifest().training);
         page.recall = optional(context, RECALL)?.as_ref().map(recall);
-        let since: Option<Since> = optional(context, CHURN)?
+        let since: Option<RunChanges> = optional(context, CHURN)?
             .map(serde_json::from_value)
             .transpose()
             .map_err(|e| Error::format(context.at(CHURN), e.to_string()))?;
@@ -107,7 +107,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         outputs.push(PAGE.into());
     }
     let r2 = published.reconstruction.map(|full| full.r2);
-    let told = format!(
+    let summary = format!(
         "R² {:.4}, collision rate {:.4}, {} distinct codes{}",
         r2.unwrap_or(f64::NAN),
         published.collision_rate,
@@ -120,7 +120,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         "unique_ids": published.unique_ids,
         "notes": notes,
     });
-    Ok(Done { outputs, facts, told })
+    Ok(PhaseOutput { outputs, facts, summary })
 }
 
 fn measure(context: &Context<'_>, codec: &Codec, rows: &dyn RowSource, codes: &Codes) -> Result<Evaluation> {
@@ -143,7 +143,7 @@ fn recall(report: &Value) -> Recall {
     let k = settings["k"].as_u64().unwrap_or(0) as usize;
     let measures = &report["measures"];
     let number = |name: String| measures[name.as_str()].as_f64();
-    let told = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let facts = settings.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     Recall {
         k,
@@ -151,7 +151,7 @@ fn recall(report: &Value) -> Recall {
         ndcg: number(format!("ndcg_at_{k}")),
         by_chance: number("recall_by_chance".into()),
         items: measures["items"].as_u64().unwrap_or(0) as usize,
-        facts: facts.map(|(name, value)| (name.clone(), told(value))).collect(),
+        facts: facts.map(|(name, value)| (name.clone(), text(value))).collect(),
     }
 }
 
@@ -188,8 +188,8 @@ fn went_in(context: &mut Context<'_>, codec: &Codec, dims: usize) -> Result<Vec<
     ];
     out.push(of("Versions", &versions));
     let files = context.hashed(Phase::Report)?;
-    let told = files.into_iter().map(|(name, artifact)| (name, artifact.sha256)).collect();
-    out.push(FactSection { title: "SHA-256 of".into(), facts: told });
+    let hashes = files.into_iter().map(|(name, artifact)| (name, artifact.sha256)).collect();
+    out.push(FactSection { title: "SHA-256 of".into(), facts: hashes });
     Ok(out)
 }
 

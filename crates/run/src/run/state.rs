@@ -33,7 +33,7 @@ pub struct Artifact {
 
 /// What a phase was made from and what it made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct PhaseRecord {
     /// The program that ran it.
     pub version: String,
     /// The settings that it depends on.
@@ -52,22 +52,22 @@ pub struct Record {
 
 /// All phases of a folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct State {
+pub(super) struct RunState {
     format: u32,
-    pub(super) phases: BTreeMap<Phase, Record>,
+    pub(super) phases: BTreeMap<Phase, PhaseRecord>,
     /// Settings and inputs of a phase that began and has not ended: if they are still the same, it goes on where it was.
     #[serde(default)]
-    pub(super) begun: BTreeMap<Phase, Begun>,
+    pub(super) begun: BTreeMap<Phase, PhaseStart>,
 }
 
 /// What a phase began with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Begun {
+pub(super) struct PhaseStart {
     pub(super) settings: Value,
     pub(super) inputs: BTreeMap<String, Artifact>,
 }
 
-impl State {
+impl RunState {
     /// The folder's state; an empty one if there is none, or one of another format: then every phase runs again.
     ///
     /// # Errors
@@ -86,11 +86,11 @@ impl State {
     }
 }
 
-/// Hashes of files, each read once a run.
+/// FileHashes of files, each read once a run.
 #[derive(Default)]
-pub(super) struct Hashes(HashMap<PathBuf, Artifact>);
+pub(super) struct FileHashes(HashMap<PathBuf, Artifact>);
 
-impl Hashes {
+impl FileHashes {
     /// The file as it is; `None` if it is not there.
     pub(super) fn of(&mut self, path: &Path) -> Result<Option<Artifact>> {
         if let Some(known) = self.0.get(path) {
@@ -108,7 +108,7 @@ impl Hashes {
 }
 
 /// A database that is written ahead has the latest of it in a second file.
-fn ahead(path: &Path) -> PathBuf {
+fn wal_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     PathBuf::from(name)
@@ -118,7 +118,7 @@ fn hash(path: &Path) -> Result<Option<Artifact>> {
     let mut sum = Sha256::new();
     let mut bytes = 0u64;
     let mut buffer = vec![0u8; 1 << 20];
-    let ahead = ahead(path);
+    let ahead = wal_path(path);
     for (at, path) in [path, ahead.as_path()].into_iter().enumerate() {
         let mut file = match File::open(path) {
             Ok(file) => file,

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::assign::{IDS, Line};
-use super::items::Items;
+use super::assign_ids::{AssignedId, IDS};
+use super::items::PreparedItems;
 use super::train::CODEC;
-use super::{Context, Done, Phase, assign, items};
-use crate::config::Policy;
+use super::{Context, Phase, PhaseOutput, assign_ids, items};
+use crate::config::CollisionPolicy;
 use crate::recall::measure_recall;
 use sememe::codec::Codec;
 use sememe::data::Codes;
@@ -51,7 +51,7 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
 }
 
 /// IDs as a spelling has them: the rows, and what their last column is.
-pub(super) struct Spelt {
+pub(super) struct SpelledIds {
     pub(super) format: TextFormat,
     /// `[items, width]`.
     pub(super) codes: Codes,
@@ -60,18 +60,18 @@ pub(super) struct Spelt {
 }
 
 /// The IDs of a policy in the configuration's spelling.
-pub(super) fn spell(context: &Context<'_>, sizes: &[usize], lines: &[Line]) -> Result<Spelt> {
+pub(super) fn spell_ids(context: &Context<'_>, sizes: &[usize], lines: &[AssignedId]) -> Result<SpelledIds> {
     let levels = sizes.len();
     let most_counter = lines.iter().map(|line| line.counter).max().unwrap_or(0);
     let template = context.config.tokenize.spelling();
     let format = match context.config.assign.policy {
-        Policy::ExtraLevel => {
+        CollisionPolicy::ExtraLevel => {
             let mut sizes = sizes.to_vec();
             sizes.push(most_counter as usize + 1);
             TextFormat::new(template, &sizes)?
         }
-        Policy::Error => TextFormat::new(template, sizes)?,
-        Policy::Suffix | Policy::Relocate => TextFormat::new(template, sizes)?.with_counter()?,
+        CollisionPolicy::Error => TextFormat::new(template, sizes)?,
+        CollisionPolicy::Suffix | CollisionPolicy::Relocate => TextFormat::new(template, sizes)?.with_counter()?,
     };
     let mut values = Vec::with_capacity(lines.len() * format.width());
     for line in lines {
@@ -90,7 +90,7 @@ pub(super) fn spell(context: &Context<'_>, sizes: &[usize], lines: &[Line]) -> R
         }
     }
     let codes = Codes::from_vec(lines.len(), format.width(), values)?;
-    Ok(Spelt { format, codes, most_counter })
+    Ok(SpelledIds { format, codes, most_counter })
 }
 
 #[derive(Serialize)]
@@ -103,11 +103,11 @@ struct IdLine<'a> {
     title: Option<&'a str>,
 }
 
-pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
+pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
     let codec = Codec::load(context.at(CODEC))?;
     let sizes = codec.codebook_sizes();
     let items = items::with_vectors(context)?;
-    let lines = assign::read(context)?;
+    let lines = assign_ids::read(context)?;
     if let Some(other) = items.keys.iter().zip(&lines).position(|(key, line)| *key != line.id) {
         return Err(Error::format(
             context.at(IDS),
@@ -118,15 +118,15 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         let problem = format!("has {} items, prep {}; run assign again", lines.len(), items.keys.len());
         return Err(Error::format(context.at(IDS), problem));
     }
-    let Spelt { format, codes, most_counter } = spell(context, &sizes, &lines)?;
-    let spoken = tokens(context, &format, most_counter)?;
+    let SpelledIds { format, codes, most_counter } = spell_ids(context, &sizes, &lines)?;
+    let token_set = tokens(context, &format, most_counter)?;
     let export = Export::new(&format, &codes, &items.keys)?;
-    let trie = match &spoken {
-        Some(Spoken { vocabulary, end: Some(end), .. }) => Some(export.trie(vocabulary, Some(*end))?),
+    let trie = match &token_set {
+        Some(TokenSet { vocabulary, end: Some(end), .. }) => Some(export.trie(vocabulary, Some(*end))?),
         _ => None,
     };
     context.observer.event(Event::Phase { name: "tokenize", total: Some(lines.len() as u64), unit: "items" });
-    context.room(Phase::Tokenize)?;
+    context.phase_folder(Phase::Tokenize)?;
     let mut outputs: Vec<PathBuf> = Vec::new();
     let mut at = |name: &str| {
         let path = PathBuf::from("tokenize").join(name);
@@ -136,7 +136,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     };
     map(context, &format, &codes, &lines, &items, &at("semantic_ids.jsonl"), &at("semantic_lookup.tsv"))?;
     export.items(at("semantic_id_to_item.jsonl"))?;
-    if let Some(Spoken { vocabulary, tokenizer, .. }) = &spoken {
+    if let Some(TokenSet { vocabulary, tokenizer, .. }) = &token_set {
         vocabulary.save(at("semantic_vocab.json"))?;
         vocabulary.save_special_tokens(at("special_tokens.json"))?;
         export.index(at("index.json"))?;
@@ -168,8 +168,8 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         }
         None => None,
     };
-    let vocabulary = spoken.as_ref().map(|spoken| &spoken.vocabulary);
-    let mut told = match vocabulary {
+    let vocabulary = token_set.as_ref().map(|token_set| &token_set.vocabulary);
+    let mut summary = match vocabulary {
         Some(vocabulary) => format!(
             "{} IDs in {} tokens{}; a model's embedding needs {} rows",
             lines.len(),
@@ -181,7 +181,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
     };
     if let Some(report) = &recall {
         let m = &report.measures;
-        told.push_str(&format!(
+        summary.push_str(&format!(
             "; recall@{} {:.4} of {} items, {:.4} by chance",
             m.k, m.recall, m.items, m.recall_by_chance
         ));
@@ -197,11 +197,11 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         "trie": trie.is_some(),
         "example": lines.first().map(|_| format.write(codes.row(0))).transpose()?,
     });
-    Ok(Done { outputs, facts, told })
+    Ok(PhaseOutput { outputs, facts, summary })
 }
 
 /// IDs as tokens.
-struct Spoken {
+struct TokenSet {
     vocabulary: Vocabulary,
     /// The model's tokenizer with these tokens.
     tokenizer: Option<String>,
@@ -210,7 +210,7 @@ struct Spoken {
 }
 
 /// The tokens of a spelling, if it has one of its own for every code, as `12-5-33` has not.
-fn tokens(context: &Context<'_>, format: &TextFormat, most_counter: u32) -> Result<Option<Spoken>> {
+fn tokens(context: &Context<'_>, format: &TextFormat, most_counter: u32) -> Result<Option<TokenSet>> {
     let settings = &context.config.tokenize;
     if let Err(e) = format.vocabulary() {
         let wanted = [
@@ -232,7 +232,7 @@ fn tokens(context: &Context<'_>, format: &TextFormat, most_counter: u32) -> Resu
     let vocabulary = Vocabulary::new(format, most_counter, first, &own)?;
     let end = end(context, tokenizer.as_ref())?.or(vocabulary.end());
     let tokenizer = tokenizer.as_ref().map(|tokenizer| tokenizer.with_tokens(&vocabulary)).transpose()?;
-    Ok(Some(Spoken { vocabulary, tokenizer, end }))
+    Ok(Some(TokenSet { vocabulary, tokenizer, end }))
 }
 
 /// The number of the token that ends an ID, if one is named.
@@ -252,8 +252,8 @@ fn map(
     context: &Context<'_>,
     format: &TextFormat,
     codes: &Codes,
-    lines: &[Line],
-    items: &Items,
+    lines: &[AssignedId],
+    items: &PreparedItems,
     ids: &std::path::Path,
     lookup: &std::path::Path,
 ) -> Result<()> {
@@ -301,7 +301,7 @@ struct Example<'a> {
 }
 
 /// Every prefix with some of its items, level by level, in the order of the codes.
-fn inspect(context: &Context<'_>, lines: &[Line], items: &Items, path: &std::path::Path) -> Result<()> {
+fn inspect(context: &Context<'_>, lines: &[AssignedId], items: &PreparedItems, path: &std::path::Path) -> Result<()> {
     let clusters = &context.config.tokenize.clusters;
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by(|a, b| lines[*a].codes.cmp(&lines[*b].codes));

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use super::{Context, Done, Phase, embed};
+use super::{Context, Phase, PhaseOutput, embed};
 use crate::config::{OnNewRows, ResumeFrom, TrainMethod};
 use crate::track::{EventWriter, MetricsWriter};
-use crate::train::{BEST, LAST, NetworkRun, Resume, checkpoint_steps};
+use crate::train::{BEST, LAST, Resume, RqVaeRun, checkpoint_steps};
 use sememe::codec::Codec;
 use sememe::data::RowSource;
 use sememe::io::{OpenOptions, is_there, open};
@@ -56,12 +56,12 @@ pub(super) fn steps(context: &Context<'_>) -> Result<u64> {
 }
 
 /// Hands events on and keeps what levels looked like.
-struct Watch<'a> {
+struct LevelObserver<'a> {
     inner: &'a dyn Observer,
     levels: Mutex<Vec<LevelSummary>>,
 }
 
-impl Observer for Watch<'_> {
+impl Observer for LevelObserver<'_> {
     fn event(&self, event: Event<'_>) {
         if let Event::Level(summary) = &event {
             self.levels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((*summary).clone());
@@ -73,12 +73,12 @@ impl Observer for Watch<'_> {
     }
 }
 
-pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
+pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
     let rows = open(context.at(embed::ROWS), &OpenOptions::default())?;
     let train = &context.config.train;
-    let folder = context.room(Phase::Train)?;
+    let folder = context.phase_folder(Phase::Train)?;
     let device = context.config.device.open(rows.rows())?;
-    let watch = Watch { inner: context.observer, levels: Mutex::default() };
+    let watch = LevelObserver { inner: context.observer, levels: Mutex::default() };
     let mut outputs = vec![PathBuf::from(CODEC)];
     let (codec, levels) = match train.method {
         TrainMethod::RqKmeans => {
@@ -108,8 +108,9 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         "device": device.info(),
     });
     let sizes: Vec<String> = codec.codebook_sizes().iter().map(ToString::to_string).collect();
-    let told = format!("{} codewords from {} rows, codec {}", sizes.join(" + "), manifest.training.rows, short(&codec));
-    Ok(Done { outputs, facts, told })
+    let summary =
+        format!("{} codewords from {} rows, codec {}", sizes.join(" + "), manifest.training.rows, short(&codec));
+    Ok(PhaseOutput { outputs, facts, summary })
 }
 
 /// Enough of a codec's hash to tell it from others.
@@ -142,7 +143,7 @@ fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device:
     // What is there of a training of other rows or settings is not gone on with, unless it is asked for by name.
     let named = matches!(train.resume, ResumeFrom::File(_));
     let resume = resume.filter(|_| context.continues || named);
-    let run = NetworkRun { config, folder, resume: resume.clone(), start: None };
+    let run = RqVaeRun { config, folder, resume: resume.clone(), start: None };
     match run.train(rows, None, device, context.observer) {
         Err(error) if !train.resume_strict && resume.is_some() => {
             let Error::Config { field, problem } = error.root() else { return Err(error) };
@@ -150,7 +151,7 @@ fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device:
                 return Err(error);
             }
             context.observer.event(Event::Note(&format!("{problem}; the training begins anew")));
-            NetworkRun { resume: None, ..run }.train(rows, None, device, context.observer)
+            RqVaeRun { resume: None, ..run }.train(rows, None, device, context.observer)
         }
         other => other,
     }

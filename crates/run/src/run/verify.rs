@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::state::{Hashes, State};
+use super::state::{FileHashes, RunState};
 use super::train::CODEC;
 use sememe::codec::Codec;
 use sememe::ids::Trie;
@@ -20,8 +20,8 @@ const MAX_BYTES: u64 = 4 << 30;
 /// [`Error::Data`] for one that is missing or not as it was written, and what reading it returns.
 pub fn verify(folder: impl AsRef<Path>) -> Result<Vec<String>> {
     let folder = folder.as_ref();
-    let state = State::load(folder)?;
-    let mut hashes = Hashes::default();
+    let state = RunState::load(folder)?;
+    let mut hashes = FileHashes::default();
     let mut out = Vec::new();
     for record in state.phases.values() {
         for (name, artifact) in &record.outputs {

@@ -4,11 +4,11 @@
 //! stopped goes on where it was. [`SweepReport::mark_front`] marks the cells that no other is better than in collision rate, R² and
 //! tokens at once; [`render_page`] draws them.
 
-mod kept;
+mod cell_file;
 mod page;
 mod run;
 
-pub use kept::{Figures, data_hash};
+pub use cell_file::{CellMeasures, data_hash};
 pub use page::render_page;
 pub use run::{SweepOptions, run};
 
@@ -110,9 +110,9 @@ impl Sweep {
 /// What became of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum CellOutcome {
     /// It was trained and measured, now or before.
-    Done(Figures),
+    Done(CellMeasures),
     /// It was not, and why.
     Failed(String),
 }
@@ -137,7 +137,7 @@ pub struct Cell {
     /// Whether no other cell is as good in all of collision rate, R² and levels, and better in one.
     pub on_front: bool,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: CellOutcome,
 }
 
 impl Cell {
@@ -155,16 +155,16 @@ impl Cell {
             key,
             kept: false,
             on_front: false,
-            outcome: Outcome::Failed("not reached".into()),
+            outcome: CellOutcome::Failed("not reached".into()),
         }
     }
 
     /// Its figures, if it has any.
     #[must_use]
-    pub fn figures(&self) -> Option<&Figures> {
+    pub fn figures(&self) -> Option<&CellMeasures> {
         match &self.outcome {
-            Outcome::Done(figures) => Some(figures),
-            Outcome::Failed(_) => None,
+            CellOutcome::Done(figures) => Some(figures),
+            CellOutcome::Failed(_) => None,
         }
     }
 

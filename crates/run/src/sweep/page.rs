@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cell, Figures, Outcome, SweepReport};
+use super::{Cell, CellMeasures, CellOutcome, SweepReport};
 use sememe::eval::report::html::{escape, percent, plural, short, whole};
 use sememe::eval::report::page_head;
 
@@ -17,7 +17,7 @@ const MARGIN: f64 = 0.08;
 pub fn render_page(title: &str, report: &SweepReport) -> String {
     let name = escape(title, 200);
     let mut out = page_head(&name);
-    let done: Vec<(&Cell, &Figures)> =
+    let done: Vec<(&Cell, &CellMeasures)> =
         report.cells.iter().filter_map(|cell| cell.figures().map(|figures| (cell, figures))).collect();
     let front = done.iter().filter(|(cell, _)| cell.on_front).count();
     let _ = write!(
@@ -41,7 +41,7 @@ pub fn render_page(title: &str, report: &SweepReport) -> String {
     if !failed.is_empty() {
         out.push_str("<section><h2>Without figures</h2><ul>");
         for cell in failed {
-            if let Outcome::Failed(why) = &cell.outcome {
+            if let CellOutcome::Failed(why) = &cell.outcome {
                 let _ = write!(out, "<li><b>{}</b>: {}</li>", cell.name(), escape(why, 400));
             }
         }
@@ -68,7 +68,7 @@ fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (low - room, high + room)
 }
 
-fn plot(report: &SweepReport, done: &[(&Cell, &Figures)]) -> String {
+fn plot(report: &SweepReport, done: &[(&Cell, &CellMeasures)]) -> String {
     let (left, right) = span(done.iter().map(|(_, f)| f.r2));
     let (low, high) = span(done.iter().map(|(_, f)| height(f.collision_rate, report.rows)));
     let across = |r2: f64| 100.0 * (r2 - left) / (right - left);
@@ -93,7 +93,7 @@ fn plot(report: &SweepReport, done: &[(&Cell, &Figures)]) -> String {
         kinds.sort_unstable();
         kinds.dedup();
         for wanted in kinds {
-            let mut line: Vec<&(&Cell, &Figures)> =
+            let mut line: Vec<&(&Cell, &CellMeasures)> =
                 done.iter().filter(|(cell, _)| cell.levels == *level && kind(cell) == wanted).collect();
             line.sort_by_key(|(cell, _)| cell.codebook_size);
             let path: Vec<String> =

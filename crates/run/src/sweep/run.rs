@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::kept::{Figures, Settings, data_hash};
-use super::{Cell, Outcome, Sweep, SweepReport};
+use super::cell_file::{CellMeasures, CellSettings, data_hash};
+use super::{Cell, CellOutcome, Sweep, SweepReport};
 use sememe::codec::{Codec, EncodeOptions};
 use sememe::data::{Codes, RowSource};
 use sememe::device::{Device, DeviceKind};
@@ -29,7 +29,7 @@ pub struct SweepOptions {
 /// changed settings or data are never mistaken for done. `each` is called with every cell as it ends, kept ones first of all.
 ///
 /// A cell that cannot work (fewer rows than codewords; settings that exclude each other; fewer distinct rows than codewords, which
-/// shows in training) becomes [`Outcome::Failed`] with the reason, and the others go on. What is known beforehand is refused before
+/// shows in training) becomes [`CellOutcome::Failed`] with the reason, and the others go on. What is known beforehand is refused before
 /// anything is trained. Failed cells are tried again by the next run.
 ///
 /// # Errors
@@ -53,14 +53,14 @@ pub fn run(
     let mut cells = Vec::with_capacity(configs.len());
     let mut all = Vec::with_capacity(configs.len());
     for config in &configs {
-        let settings = Settings::new(&data, &kind, config, options.queries);
+        let settings = CellSettings::new(&data, &kind, config, options.queries);
         let mut cell = Cell::new(config, settings.key()?);
         // A codec that was not kept is not there, even if its figures are.
         let missing = options.keep_codecs && !sememe::io::is_there(codec_path(folder, &cell))?;
         if let Some(figures) = settings.load(folder)?.filter(|_| !missing) {
-            (cell.outcome, cell.kept) = (Outcome::Done(figures), true);
+            (cell.outcome, cell.kept) = (CellOutcome::Done(figures), true);
         } else if let Err(error) = refuse_early(config, source.rows()) {
-            cell.outcome = Outcome::Failed(error.facts());
+            cell.outcome = CellOutcome::Failed(error.facts());
         } else {
             all.push((cells.len(), settings));
         }
@@ -78,7 +78,7 @@ pub fn run(
         cell.outcome = match outcome {
             Ok(figures) => {
                 settings.save(folder, &figures)?;
-                Outcome::Done(figures)
+                CellOutcome::Done(figures)
             }
             Err(error)
                 if matches!(
@@ -86,7 +86,7 @@ pub fn run(
                     Error::Config { .. } | Error::Data(_) | Error::Codec(_) | Error::OutOfMemory { .. }
                 ) =>
             {
-                Outcome::Failed(error.facts())
+                CellOutcome::Failed(error.facts())
             }
             Err(error) => return Err(error),
         };
@@ -121,7 +121,7 @@ fn one(
     options: &SweepOptions,
     observer: &dyn Observer,
     codec_path: &Path,
-) -> Result<Figures> {
+) -> Result<CellMeasures> {
     let begun = Instant::now();
     let codec = Codec::train(source, config, device, observer)?;
     let train_seconds = begun.elapsed().as_secs_f64();
@@ -140,5 +140,5 @@ fn one(
     if options.keep_codecs {
         codec.save(codec_path)?;
     }
-    Ok(Figures::of(&evaluation, train_seconds, encode_seconds))
+    Ok(CellMeasures::of(&evaluation, train_seconds, encode_seconds))
 }

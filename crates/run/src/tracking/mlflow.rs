@@ -39,15 +39,15 @@ enum Message {
 
 /// What the thread tells.
 #[derive(Default)]
-struct Told {
+struct RemoteStatus {
     run: Option<MlflowRun>,
     notes: Vec<String>,
 }
 
 /// The end that the run holds.
-pub(super) struct Remote {
+pub(super) struct MlflowSender {
     messages: SyncSender<Message>,
-    told: Arc<Mutex<Told>>,
+    status: Arc<Mutex<RemoteStatus>>,
     /// Closed when the thread is done.
     done: Receiver<()>,
     patience: Duration,
@@ -55,21 +55,21 @@ pub(super) struct Remote {
     finished: bool,
 }
 
-impl Remote {
+impl MlflowSender {
     pub(super) fn start(settings: &Mlflow) -> Result<Self> {
         let (messages, inbox) = sync_channel(QUEUE);
         let (alive, done) = sync_channel::<()>(0);
-        let told = Arc::new(Mutex::new(Told::default()));
+        let status = Arc::new(Mutex::new(RemoteStatus::default()));
         let patience = Duration::from_secs(settings.patience_seconds);
-        let client = Client::new(settings)?;
-        let ours = told.clone();
+        let client = MlflowClient::new(settings)?;
+        let ours = status.clone();
         let work = move || {
             // Dropped at the end, which closes `done`.
             let _alive = alive;
-            Worker {
+            MlflowWorker {
                 client,
                 inbox,
-                told: ours,
+                status: ours,
                 metrics: Vec::new(),
                 params: BTreeMap::new(),
                 settled: BTreeSet::new(),
@@ -78,7 +78,7 @@ impl Remote {
         };
         let thread = thread::Builder::new().name("mlflow".into()).spawn(work);
         thread.map_err(|e| Error::Data(format!("no thread for MLflow: {e}")))?;
-        Ok(Self { messages, told, done, patience, dropped: 0, finished: false })
+        Ok(Self { messages, status, done, patience, dropped: 0, finished: false })
     }
 
     pub(super) fn metric(&mut self, name: &str, value: f64, step: u64, unix_seconds: f64) {
@@ -100,8 +100,8 @@ impl Remote {
     /// Ends the run there; what became of it.
     pub(super) fn finish(mut self, ok: bool) -> (Option<MlflowRun>, Vec<String>) {
         let in_time = self.end(ok);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (run, mut notes) = (told.run.take(), std::mem::take(&mut told.notes));
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let (run, mut notes) = (status.run.take(), std::mem::take(&mut status.notes));
         if self.dropped > 0 {
             notes.push(format!("MLflow was too slow for {} figures, which it does not have", self.dropped));
         }
@@ -132,7 +132,7 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
+impl Drop for MlflowSender {
     fn drop(&mut self) {
         if !self.finished {
             self.end(false);
@@ -147,30 +147,30 @@ fn key(name: &str) -> String {
 }
 
 /// The other end.
-struct Worker {
-    client: Client,
+struct MlflowWorker {
+    client: MlflowClient,
     inbox: Receiver<Message>,
-    told: Arc<Mutex<Told>>,
+    status: Arc<Mutex<RemoteStatus>>,
     metrics: Vec<Value>,
     params: BTreeMap<String, String>,
     /// Parameters that the server has: it refuses a batch that changes one.
     settled: BTreeSet<String>,
 }
 
-impl Worker {
+impl MlflowWorker {
     fn run(mut self) {
         if let Err(problem) = self.all() {
             let place = &self.client.settings.uri;
             let note =
                 format!("MLflow at `{place}`: {problem}; the run goes on without it, the files have every figure");
             tracing::warn!("{note}");
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).notes.push(note);
+            self.status.lock().unwrap_or_else(PoisonError::into_inner).notes.push(note);
         }
     }
 
     fn all(&mut self) -> Result<(), String> {
         let run = self.client.open()?;
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).run = Some(run.clone());
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).run = Some(run.clone());
         let status = loop {
             let until = Instant::now() + GATHER;
             let status = self.gather(until);
@@ -221,7 +221,7 @@ impl Worker {
 }
 
 /// Speaks to the server, again and again if need be.
-struct Client {
+struct MlflowClient {
     settings: Mlflow,
     token: Option<String>,
     agent: Agent,
@@ -255,14 +255,14 @@ struct RunInfo {
 }
 
 /// Why a call came to nothing.
-enum Trouble {
+enum CallError {
     /// Another try may help.
     Passing(String),
     /// None will; the server's own word for it, and what it says.
     Lasting { code: String, text: String },
 }
 
-impl Client {
+impl MlflowClient {
     fn new(settings: &Mlflow) -> Result<Self> {
         let agent = Agent::config_builder()
             // Statuses carry a body that says more.
@@ -301,7 +301,7 @@ impl Client {
 
     fn experiment(&self) -> Result<String, String> {
         let name = &self.settings.experiment;
-        let found = || self.insist(|| self.get::<Found>("experiments/get-by-name", &[("experiment_name", name)]));
+        let found = || self.with_retries(|| self.get::<Found>("experiments/get-by-name", &[("experiment_name", name)]));
         let id = |found: Found| match found.experiment.lifecycle_stage.as_str() {
             "deleted" => Err(format!("its experiment `{name}` is deleted; restore it, or name another")),
             _ => Ok(found.experiment.experiment_id),
@@ -311,7 +311,7 @@ impl Client {
             Err((code, _)) if code == "RESOURCE_DOES_NOT_EXIST" => {}
             Err((_, text)) => return Err(text),
         }
-        let made = self.insist(|| self.send::<Experiment>("experiments/create", &json!({ "name": name })));
+        let made = self.with_retries(|| self.send::<Experiment>("experiments/create", &json!({ "name": name })));
         match made {
             Ok(made) => Ok(made.experiment_id),
             // Another run made it in the meantime.
@@ -321,19 +321,19 @@ impl Client {
     }
 
     fn post<T: DeserializeOwned>(&self, method: &str, body: &Value) -> Result<T, String> {
-        self.insist(|| self.send(method, body)).map_err(|(_, text)| text)
+        self.with_retries(|| self.send(method, body)).map_err(|(_, text)| text)
     }
 
     /// Tries until it works, the server refuses, or the patience is over.
-    fn insist<T>(&self, call: impl Fn() -> Result<T, Trouble>) -> Result<T, (String, String)> {
+    fn with_retries<T>(&self, call: impl Fn() -> Result<T, CallError>) -> Result<T, (String, String)> {
         let until = Instant::now() + Duration::from_secs(self.settings.patience_seconds);
         let mut pause = Duration::from_millis(200);
         loop {
             match call() {
                 Ok(answer) => return Ok(answer),
-                Err(Trouble::Lasting { code, text }) => return Err((code, text)),
-                Err(Trouble::Passing(text)) if Instant::now() + pause >= until => return Err((String::new(), text)),
-                Err(Trouble::Passing(text)) => {
+                Err(CallError::Lasting { code, text }) => return Err((code, text)),
+                Err(CallError::Passing(text)) if Instant::now() + pause >= until => return Err((String::new(), text)),
+                Err(CallError::Passing(text)) => {
                     tracing::debug!("MLflow: {text}, again in {} ms", pause.as_millis());
                     thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_secs(10));
@@ -346,7 +346,7 @@ impl Client {
         format!("{}/api/2.0/mlflow/{method}", self.settings.uri)
     }
 
-    fn get<T: DeserializeOwned>(&self, method: &str, query: &[(&str, &str)]) -> Result<T, Trouble> {
+    fn get<T: DeserializeOwned>(&self, method: &str, query: &[(&str, &str)]) -> Result<T, CallError> {
         let mut call = self.agent.get(self.address(method)).header("accept", "application/json");
         for (name, value) in query {
             call = call.query(*name, *value);
@@ -357,7 +357,7 @@ impl Client {
         self.answer(call.call())
     }
 
-    fn send<T: DeserializeOwned>(&self, method: &str, body: &Value) -> Result<T, Trouble> {
+    fn send<T: DeserializeOwned>(&self, method: &str, body: &Value) -> Result<T, CallError> {
         let mut call = self.agent.post(self.address(method)).header("accept", "application/json");
         call = call.header("content-type", "application/json");
         if let Some(token) = &self.token {
@@ -369,29 +369,30 @@ impl Client {
     fn answer<T: DeserializeOwned>(
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<T, Trouble> {
-        let passing = |e: ureq::Error| Trouble::Passing(self.shown(&e.to_string()));
+    ) -> Result<T, CallError> {
+        let passing = |e: ureq::Error| CallError::Passing(self.shown(&e.to_string()));
         let mut answer = answer.map_err(passing)?;
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec().map_err(passing)?;
         if (200..300).contains(&status) {
-            return serde_json::from_slice(&body).map_err(|_| Trouble::Lasting {
+            return serde_json::from_slice(&body).map_err(|_| CallError::Lasting {
                 code: String::new(),
                 text: self
                     .shown(&format!("answers with what no MLflow server says: {}", String::from_utf8_lossy(&body))),
             });
         }
-        let told: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let said = told["message"].as_str().map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
-        let code = told["error_code"].as_str().unwrap_or_default().to_owned();
+        let reply: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let said = reply["message"].as_str().map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+        let code = reply["error_code"].as_str().unwrap_or_default().to_owned();
         let said = if said.trim().is_empty() { String::new() } else { format!(": {said}") };
         let text = self.shown(&format!("answers with status {status}{said}"));
         match status {
-            408 | 429 | 500.. => Err(Trouble::Passing(text)),
-            401 | 403 if self.token.is_none() => {
-                Err(Trouble::Lasting { code, text: format!("{text}; name the variable with its token in `token_env`") })
-            }
-            _ => Err(Trouble::Lasting { code, text }),
+            408 | 429 | 500.. => Err(CallError::Passing(text)),
+            401 | 403 if self.token.is_none() => Err(CallError::Lasting {
+                code,
+                text: format!("{text}; name the variable with its token in `token_env`"),
+            }),
+            _ => Err(CallError::Lasting { code, text }),
         }
     }
 

@@ -6,9 +6,9 @@
 
 #[cfg(feature = "mlflow")]
 mod mlflow;
-mod watch;
+mod observer;
 
-pub use watch::Watch;
+pub use observer::TrackingObserver;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -146,7 +146,7 @@ pub struct MlflowRun {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct MetricLine<'a> {
     phase: &'a str,
     step: u64,
     unix_seconds: f64,
@@ -176,7 +176,7 @@ pub struct Tracker {
     scalars: u64,
     notes: Vec<String>,
     #[cfg(feature = "mlflow")]
-    remote: Option<mlflow::Remote>,
+    remote: Option<mlflow::MlflowSender>,
 }
 
 impl Tracker {
@@ -197,7 +197,7 @@ impl Tracker {
             scalars: 0,
             notes: Vec::new(),
             #[cfg(feature = "mlflow")]
-            remote: tracking.mlflow.as_ref().map(mlflow::Remote::start).transpose()?,
+            remote: tracking.mlflow.as_ref().map(mlflow::MlflowSender::start).transpose()?,
         })
     }
 
@@ -253,7 +253,7 @@ impl Tracker {
             self.begin(phase, 0)?;
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64());
-        self.metrics.line(&Line { phase, step, unix_seconds: now, values: values.iter().copied().collect() })?;
+        self.metrics.line(&MetricLine { phase, step, unix_seconds: now, values: values.iter().copied().collect() })?;
         let narrow: Vec<(&str, f32)> = values.iter().map(|(name, value)| (*name, *value as f32)).collect();
         if let Some(events) = self.phases.get_mut(phase) {
             events.scalar(step, now, &narrow)?;

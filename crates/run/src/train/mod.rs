@@ -1,6 +1,6 @@
 //! Trainings that keep what they make in a folder and are gone on with after a stop.
 
-mod network;
+mod rqvae;
 
-pub(crate) use network::checkpoint_steps;
-pub use network::{BEST, DryRun, LAST, NetworkRun, Resume};
+pub(crate) use rqvae::checkpoint_steps;
+pub use rqvae::{BEST, DryRunReport, LAST, Resume, RqVaeRun};

@@ -5,13 +5,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use sememe::{Error, Result};
-use sememe_run::config::{Config, Loaded, Overrides, Policy, Sizes, TEMPLATE, TrainMethod, load};
+use sememe_run::config::{
+    CodebookSizes, CollisionPolicy, Config, LoadedConfig, Overrides, TEMPLATE, TrainMethod, load,
+};
 
 /// The least that is a configuration.
 pub(crate) const LEAST: &str =
     "[prep]\nsource = \"items.jsonl\"\ntemplate = \"{title}\"\n[embed]\nvectors = \"rows.npy\"\n";
 
-fn read_with(text: &str, set: &[&str], environment: &[(&str, &str)]) -> Result<(Loaded, PathBuf)> {
+fn read_with(text: &str, set: &[&str], environment: &[(&str, &str)]) -> Result<(LoadedConfig, PathBuf)> {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("sememe.toml");
     fs::write(&path, text).expect("written");
@@ -41,7 +43,7 @@ fn the_template_says_the_defaults() {
     expected.prep.template = "{title}[. {description:1000}]".into();
     expected.embed.vectors = Some("embeddings.npy".into());
     expected.train.levels = Some(3);
-    expected.train.codebook_size = Some(Sizes::All(256));
+    expected.train.codebook_size = Some(CodebookSizes::All(256));
     assert_eq!(file, expected);
     file.validate().expect("valid");
 }
@@ -99,7 +101,7 @@ fn later_settings_go_over_earlier_ones() {
         ["seed=7", "train.levels=4", "train.codebook_size=[8, 8, 8, 4]", "assign.policy=relocate", "prep.title=name"];
     let (loaded, _) = read_with(&text, &set, &[("SEMEME__SEED", "6"), ("SEMEME__TRAIN__LEVELS", "2")]).expect("read");
     let config = &loaded.config;
-    assert_eq!((config.seed, config.train.levels, config.assign.policy), (7, Some(4), Policy::Relocate));
+    assert_eq!((config.seed, config.train.levels, config.assign.policy), (7, Some(4), CollisionPolicy::Relocate));
     assert_eq!(config.train.rq_kmeans(config.seed).expect("settings").codebook_sizes, [8, 8, 8, 4]);
     assert_eq!(config.train.rq_kmeans(config.seed).expect("settings").seed, 7);
     assert_eq!(config.prep.title.as_deref(), Some("name"));

@@ -1,7 +1,7 @@
 //! Figures of a run: the files that are always written, and the server that may be told.
 
 use sememe::{Codec, Device, Error, Event, Matrix, Observer, RqKMeans};
-use sememe_run::tracking::{Mlflow, Tracker, Tracking, Watch};
+use sememe_run::tracking::{Mlflow, Tracker, Tracking, TrackingObserver};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -109,7 +109,7 @@ fn what_training_tells_is_kept_and_handed_on() {
     let rows = Matrix::from_vec(60, 3, (0..180).map(|i| (i * i % 101) as f32).collect()).unwrap();
     let config = RqKMeans { codebook_sizes: vec![4, 4], ..RqKMeans::default() };
     let (counts, mut tracker) = (Counts(AtomicUsize::new(0)), Tracker::start(&Tracking::default(), folder).unwrap());
-    let watch = Watch::new(&mut tracker, "train", &counts);
+    let watch = TrackingObserver::new(&mut tracker, "train", &counts);
     let codec = Codec::train(&rows, &config, &Device::cpu(), &watch).unwrap();
     watch.done().unwrap();
     tracker.finish(true).unwrap();
@@ -120,7 +120,7 @@ fn what_training_tells_is_kept_and_handed_on() {
     // A disk that takes nothing more ends the work with the reason.
     let mut tracker = Tracker::start(&Tracking::default(), folder.join("full")).unwrap();
     fs::write(folder.join("full/events"), "in the way").unwrap();
-    let watch = Watch::new(&mut tracker, "train", &());
+    let watch = TrackingObserver::new(&mut tracker, "train", &());
     assert!(matches!(Codec::train(&rows, &config, &Device::cpu(), &watch), Err(Error::Interrupted(_))));
     assert!(matches!(watch.done(), Err(Error::Io { .. })));
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Task, Templates, Turn};
-use crate::prep::{Template, has};
+use crate::prep::{TextTemplate, has};
 use sememe::{Error, Remedy, Result};
 
 /// What a field of a template stands for.
@@ -21,21 +21,21 @@ pub(super) enum Slot {
 
 /// A template that was read, its fields not yet bound to a catalogue.
 #[derive(Clone, Debug)]
-pub(super) struct Parsed {
+pub(super) struct ParsedTurn {
     pub(super) task: Task,
-    pub(super) query: Template,
-    pub(super) answer: Template,
+    pub(super) query: TextTemplate,
+    pub(super) answer: TextTemplate,
     /// As they were written.
     pub(super) texts: [String; 2],
     /// Its place, for messages.
     at: usize,
 }
 
-impl Parsed {
+impl ParsedTurn {
     pub(super) fn new(task: Task, at: usize, turn: &Turn) -> Result<Self> {
         let place = |part: &str| format!("{}[{at}].{part}", task.name());
         let parse = |part: &str, text: &str| {
-            Template::parse(text).map_err(|e| match e {
+            TextTemplate::parse(text).map_err(|e| match e {
                 Error::Config { problem, .. } => Error::config(place(part), format!("{text:?}: {problem}")),
                 e => e,
             })
@@ -88,7 +88,7 @@ impl Parsed {
         Ok(parsed)
     }
 
-    fn slots(&self, template: &Template, there: &[String], read: &mut Vec<String>) -> Result<Vec<Slot>, String> {
+    fn slots(&self, template: &TextTemplate, there: &[String], read: &mut Vec<String>) -> Result<Vec<Slot>, String> {
         let mut bind = |name: &str| {
             if !has(there, name) {
                 return Err(name.to_owned());
@@ -113,8 +113,8 @@ impl Parsed {
 
 /// A template bound to a catalogue.
 #[derive(Clone, Debug)]
-pub(super) struct Bound {
-    pub(super) parsed: Parsed,
+pub(super) struct BoundTurn {
+    pub(super) parsed: ParsedTurn,
     pub(super) query: Vec<Slot>,
     pub(super) answer: Vec<Slot>,
 }
@@ -127,18 +127,18 @@ pub(super) fn bind(
     there: &[String],
     source: &Path,
     lenient: bool,
-) -> Result<(Vec<Bound>, Vec<String>)> {
+) -> Result<(Vec<BoundTurn>, Vec<String>)> {
     let (mut bound, mut read) = (Vec::new(), Vec::new());
     for task in tasks {
         let before = bound.len();
         for (at, turn) in templates.of(*task).iter().enumerate() {
-            let parsed = Parsed::new(*task, at, turn)?;
+            let parsed = ParsedTurn::new(*task, at, turn)?;
             let needed = read.len();
             let slots = parsed
                 .slots(&parsed.query, there, &mut read)
                 .and_then(|query| Ok((query, parsed.slots(&parsed.answer, there, &mut read)?)));
             match slots {
-                Ok((query, answer)) => bound.push(Bound { parsed, query, answer }),
+                Ok((query, answer)) => bound.push(BoundTurn { parsed, query, answer }),
                 Err(_) if lenient => read.truncate(needed),
                 Err(field) => {
                     let place = format!("{}[{}]", task.name(), parsed.at);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::bind::{Bound, bind};
+use super::bind::{BoundTurn, bind};
 use super::ids;
 use super::report::{DialoguesReport, InputHashes, hex};
 use super::{Dialogues, Task, Templates};
@@ -17,7 +17,7 @@ use sememe::progress::{Event, Observer, check};
 use sememe::{Error, Remedy, Result};
 
 /// An item that has an ID.
-pub(super) struct Item {
+pub(super) struct CatalogueItem {
     pub(super) key: String,
     pub(super) id: String,
     /// Cleaned, in the order of the fields that are read.
@@ -25,8 +25,8 @@ pub(super) struct Item {
 }
 
 /// A row of the catalogue.
-enum Row {
-    Item(Item),
+enum RowState {
+    CatalogueItem(CatalogueItem),
     WithoutId(String),
     /// A later one has its key.
     Replaced,
@@ -35,8 +35,8 @@ enum Row {
 /// What examples are made from.
 pub(super) struct Catalogue {
     /// By the bytes of their keys.
-    pub(super) items: Vec<Item>,
-    pub(super) templates: Vec<Bound>,
+    pub(super) items: Vec<CatalogueItem>,
+    pub(super) templates: Vec<BoundTurn>,
     /// Items by their place, with the users' names; none without events.
     pub(super) users: Option<(Sequences, Vec<String>)>,
     /// Counts so far.
@@ -101,7 +101,7 @@ pub(super) fn read(
                     }
                     OnDuplicate::First => return Ok(()),
                     OnDuplicate::Last => {
-                        items[place] = Row::Replaced;
+                        items[place] = RowState::Replaced;
                         entry.insert((row, items.len()));
                     }
                 }
@@ -110,23 +110,23 @@ pub(super) fn read(
         items.push(match ids.of(&key, at) {
             Some(id) => {
                 let values = values[1..].iter().map(|value| cleaning.apply(value)).collect();
-                Row::Item(Item { id: id.to_owned(), key, values })
+                RowState::CatalogueItem(CatalogueItem { id: id.to_owned(), key, values })
             }
-            None => Row::WithoutId(key),
+            None => RowState::WithoutId(key),
         });
         Ok(())
     })?;
     let mut found = Vec::with_capacity(items.len());
     for row in items {
         match row {
-            Row::Item(item) => found.push(item),
-            Row::WithoutId(key) => {
+            RowState::CatalogueItem(item) => found.push(item),
+            RowState::WithoutId(key) => {
                 report.without_id += 1;
                 if report.first_without_id.len() < 5 {
                     report.first_without_id.push(key);
                 }
             }
-            Row::Replaced => {}
+            RowState::Replaced => {}
         }
     }
     let mut items = found;
@@ -191,7 +191,7 @@ fn lenient() -> Remedy {
 fn histories(
     dialogues: &Dialogues,
     path: &Path,
-    items: &[Item],
+    items: &[CatalogueItem],
     report: &mut DialoguesReport,
 ) -> Result<(Sequences, Vec<String>)> {
     // Sorted by key already, but a map spares a search an event.
@@ -220,10 +220,10 @@ fn histories(
 /// Hashes of what the examples are made from: of what was read, so that they do not depend on the format of a file, nor on what else
 /// is in it.
 fn hashes(
-    items: &[Item],
+    items: &[CatalogueItem],
     fields: &[String],
     users: Option<&(Sequences, Vec<String>)>,
-    templates: &[Bound],
+    templates: &[BoundTurn],
 ) -> InputHashes {
     fn add(hash: &mut Sha256, text: &str) {
         // The length first, so that two lists of texts never look like one another.

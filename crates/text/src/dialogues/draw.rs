@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::bind::{Bound, Slot};
-use super::catalogue::{Catalogue, Item};
+use super::bind::{BoundTurn, Slot};
+use super::catalogue::{Catalogue, CatalogueItem};
 use super::report::{SplitReport, TemplateUse};
 use super::{Composed, Dialogues, Task};
 use sememe::progress::{Observer, check};
@@ -21,13 +21,13 @@ pub(super) struct Example {
 }
 
 /// What decides on an item or a user, and on nobody else.
-struct Lot {
+struct KeyDraw {
     validation: bool,
     /// Names its stream of draws.
     stream: u64,
 }
 
-impl Lot {
+impl KeyDraw {
     fn of(key: &str, share: f64) -> Self {
         let digest = Sha256::new().chain_update("sememe dialogues\0").chain_update(key).finalize();
         let number = |at: usize| digest[at..at + 8].iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
@@ -45,7 +45,7 @@ pub(super) fn draw(dialogues: &Dialogues, catalogue: Catalogue, observer: &dyn O
         if at % 4096 == 0 {
             check(observer)?;
         }
-        let lot = Lot::of(&item.key, dialogues.validation);
+        let lot = KeyDraw::of(&item.key, dialogues.validation);
         let side = usize::from(lot.validation);
         splits[side].items += 1;
         let mut stream = rng::stream(dialogues.seed, "dialogues.item", lot.stream);
@@ -70,7 +70,7 @@ pub(super) fn draw(dialogues: &Dialogues, catalogue: Catalogue, observer: &dyn O
         if at % 1024 == 0 {
             check(observer)?;
         }
-        let lot = Lot::of(name, dialogues.validation);
+        let lot = KeyDraw::of(name, dialogues.validation);
         let side = usize::from(lot.validation);
         splits[side].users += 1;
         // An item before, and the next one.
@@ -84,7 +84,7 @@ pub(super) fn draw(dialogues: &Dialogues, catalogue: Catalogue, observer: &dyn O
             let position = pick as usize + 1;
             let before = history(sequence, position, dialogues.max_history);
             let next = &items[sequence[position] as usize];
-            let before: Vec<&Item> = before.iter().map(|item| &items[*item as usize]).collect();
+            let before: Vec<&CatalogueItem> = before.iter().map(|item| &items[*item as usize]).collect();
             let fitting = fitting(&templates, Task::NextItem, next, &before);
             if fitting.is_empty() {
                 *report.without_template.entry(Task::NextItem).or_default() += 1;
@@ -125,7 +125,7 @@ pub(super) fn history(sequence: &[u32], position: usize, most: usize) -> &[u32] 
     &sequence[position.saturating_sub(most)..position]
 }
 
-fn used(template: &Bound) -> TemplateUse {
+fn used(template: &BoundTurn) -> TemplateUse {
     let [query, answer] = template.parsed.texts.clone();
     TemplateUse { task: template.parsed.task, query, answer, train: 0, validation: 0 }
 }
@@ -142,10 +142,10 @@ fn settings(dialogues: &Dialogues) -> serde_json::Value {
 }
 
 /// The templates of a task that an item fills without a hole.
-fn fitting(templates: &[Bound], task: Task, item: &Item, before: &[&Item]) -> Vec<u32> {
-    let fits = |template: &&(u32, &Bound)| {
+fn fitting(templates: &[BoundTurn], task: Task, item: &CatalogueItem, before: &[&CatalogueItem]) -> Vec<u32> {
+    let fits = |template: &&(u32, &BoundTurn)| {
         let bound = template.1;
-        let there = |slots: &[Slot], parsed: &crate::prep::Template| {
+        let there = |slots: &[Slot], parsed: &crate::prep::TextTemplate| {
             let values: Vec<&str> = slots.iter().map(|slot| sample(slot, item, before)).collect();
             parsed.lacks(&values).is_none() && values.iter().any(|value| !value.is_empty())
         };
@@ -156,7 +156,7 @@ fn fitting(templates: &[Bound], task: Task, item: &Item, before: &[&Item]) -> Ve
 }
 
 /// A slot's value, or of a list one that tells whether there is any.
-fn sample<'a>(slot: &Slot, item: &'a Item, before: &[&'a Item]) -> &'a str {
+fn sample<'a>(slot: &Slot, item: &'a CatalogueItem, before: &[&'a CatalogueItem]) -> &'a str {
     match slot {
         Slot::Id => &item.id,
         Slot::Field(at) => &item.values[*at],

@@ -8,27 +8,27 @@ use sememe::io::{CsvRows, JsonObject, JsonValue, each_json_object, text_extensio
 use sememe::{Error, Result};
 
 /// The IDs of a file.
-pub(super) enum Ids {
+pub(super) enum ItemIds {
     /// By the items' keys.
     Keys(HashMap<String, String>),
     /// By the items' row numbers, from 0 on.
     Rows(HashMap<u64, String>),
 }
 
-impl Ids {
+impl ItemIds {
     /// The ID of an item; one that is empty is none.
     pub(super) fn of(&self, key: &str, row: u64) -> Option<&str> {
         let id = match self {
-            Ids::Keys(ids) => ids.get(key),
-            Ids::Rows(ids) => ids.get(&row),
+            ItemIds::Keys(ids) => ids.get(key),
+            ItemIds::Rows(ids) => ids.get(&row),
         };
         id.map(String::as_str).filter(|id| !id.trim().is_empty())
     }
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Ids::Keys(ids) => ids.len(),
-            Ids::Rows(ids) => ids.len(),
+            ItemIds::Keys(ids) => ids.len(),
+            ItemIds::Rows(ids) => ids.len(),
         }
     }
 }
@@ -41,7 +41,7 @@ const FORMS: &str =
 /// - `{"id": key, "semantic_id": text}`;
 /// - `{"row": number, "id": text}`, as `sememe format` writes it;
 /// - `{"id": text, "items": [key, …]}`, as `sememe export` does, in JSON only.
-pub(super) fn read(path: &Path) -> Result<Ids> {
+pub(super) fn read(path: &Path) -> Result<ItemIds> {
     let mut file = File { path, keys: HashMap::new(), rows: HashMap::new() };
     match text_extension(path).as_str() {
         "csv" | "tsv" => from_csv(&mut file)?,
@@ -53,8 +53,8 @@ pub(super) fn read(path: &Path) -> Result<Ids> {
     }
     match (file.keys.is_empty(), file.rows.is_empty()) {
         (true, true) => Err(Error::format(path, "holds no IDs")),
-        (false, true) => Ok(Ids::Keys(file.keys)),
-        (true, false) => Ok(Ids::Rows(file.rows)),
+        (false, true) => Ok(ItemIds::Keys(file.keys)),
+        (true, false) => Ok(ItemIds::Rows(file.rows)),
         (false, false) => Err(Error::format(path, "names some items by `row` and some by key; expected one of them")),
     }
 }

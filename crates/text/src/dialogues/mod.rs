@@ -29,7 +29,7 @@ use sememe::{Error, Result};
 /// How an example is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Form {
+pub enum ExampleFormat {
     /// `{"messages":[{"role":"user","content":"…"},{"role":"assistant","content":"…"}]}`: chats, as most trainers and services read them.
     #[default]
     Messages,
@@ -86,12 +86,12 @@ pub struct Dialogues {
     /// Which tasks; without it all that there are templates and inputs for.
     pub tasks: Option<Vec<Task>>,
     /// How an example is written.
-    pub form: Form,
+    pub form: ExampleFormat,
     /// What the system says first, in every example.
     pub system: Option<String>,
     /// What ends queries that ask for an ID, such as `[REC]`, behind a blank.
     pub query_end: Option<String>,
-    /// What ends a prompt that [`query_end`](Self::query_end) does not end, in [`Form::PromptCompletion`] only, where nothing else parts
+    /// What ends a prompt that [`query_end`](Self::query_end) does not end, in [`ExampleFormat::PromptCompletion`] only, where nothing else parts
     /// it from the completion: a model that may write IDs only begins with the ID, not with a blank before it.
     pub prompt_end: String,
     /// Examples of each item for each of the tasks about single items, each from another template; fewer where an item has fewer
@@ -131,7 +131,7 @@ impl Default for Dialogues {
             event_fields: EventFields::default(),
             templates: TemplateSource::Starter,
             tasks: None,
-            form: Form::Messages,
+            form: ExampleFormat::Messages,
             system: None,
             query_end: None,
             prompt_end: "\n".into(),

@@ -5,11 +5,11 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::bind::{Bound, Slot};
-use super::catalogue::Item;
+use super::bind::{BoundTurn, Slot};
+use super::catalogue::CatalogueItem;
 use super::draw::{Example, history};
 use super::report::{DialoguesReport, FileReport, hex};
-use super::{Dialogues, Form, Task};
+use super::{Dialogues, ExampleFormat, Task};
 use sememe::data::Sequences;
 use sememe::io::{AtomicFile, AtomicFolder, write_bytes_atomic};
 use sememe::progress::{Event, Observer, check};
@@ -22,8 +22,8 @@ const SUMMARY: &str = "dialogues_summary.json";
 /// Examples that were drawn, not yet written.
 pub struct Composed {
     pub(super) dialogues: Dialogues,
-    pub(super) items: Vec<Item>,
-    pub(super) templates: Vec<Bound>,
+    pub(super) items: Vec<CatalogueItem>,
+    pub(super) templates: Vec<BoundTurn>,
     pub(super) users: Option<(Sequences, Vec<String>)>,
     /// For training and for validation, shuffled.
     pub(super) examples: [Vec<Example>; 2],
@@ -38,16 +38,16 @@ struct Message<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Said<'a> {
+enum ExampleText<'a> {
     Messages { messages: Vec<Message<'a>> },
     Text { prompt: String, completion: &'a str },
     Chat { prompt: Vec<Message<'a>>, completion: [Message<'a>; 1] },
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct ExampleLine<'a> {
     #[serde(flatten)]
-    said: Said<'a>,
+    text: ExampleText<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +122,7 @@ impl Composed {
             _ => (example.subject, &[][..], &self.items[example.subject as usize].key),
         };
         let next = &self.items[next as usize];
-        let fill = |template: &crate::prep::Template, slots: &[Slot]| -> Result<String> {
+        let fill = |template: &crate::prep::TextTemplate, slots: &[Slot]| -> Result<String> {
             let values: Vec<String> = slots.iter().map(|slot| self.value(slot, next, before)).collect();
             Ok(template.fill(&values)?.trim().to_owned())
         };
@@ -140,22 +140,24 @@ impl Composed {
         let user = Message { role: "user", content: &query };
         let asked = system.map(|content| Message { role: "system", content }).into_iter().chain([user]);
         let assistant = Message { role: "assistant", content: &answer };
-        let said = match self.dialogues.form {
-            Form::Messages => Said::Messages { messages: asked.chain([assistant]).collect() },
-            Form::ChatPromptCompletion => Said::Chat { prompt: asked.collect(), completion: [assistant] },
-            Form::PromptCompletion => {
+        let text = match self.dialogues.form {
+            ExampleFormat::Messages => ExampleText::Messages { messages: asked.chain([assistant]).collect() },
+            ExampleFormat::ChatPromptCompletion => {
+                ExampleText::Chat { prompt: asked.collect(), completion: [assistant] }
+            }
+            ExampleFormat::PromptCompletion => {
                 let system = system.map_or(String::new(), |text| format!("{text}\n\n"));
                 let end = if ended { "" } else { self.dialogues.prompt_end.as_str() };
-                Said::Text { prompt: format!("{system}{query}{end}"), completion: &answer }
+                ExampleText::Text { prompt: format!("{system}{query}{end}"), completion: &answer }
             }
         };
         let metadata = self.dialogues.metadata;
-        let line = Line { said, task: metadata.then_some(task.name()), key: metadata.then_some(key.as_str()) };
+        let line = ExampleLine { text, task: metadata.then_some(task.name()), key: metadata.then_some(key.as_str()) };
         serde_json::to_string(&line).map_err(|e| Error::Data(format!("an example of `{key}`: {e}")))
     }
 
-    fn value(&self, slot: &Slot, next: &Item, before: &[u32]) -> String {
-        let join = |of: &dyn Fn(&Item) -> String| {
+    fn value(&self, slot: &Slot, next: &CatalogueItem, before: &[u32]) -> String {
+        let join = |of: &dyn Fn(&CatalogueItem) -> String| {
             let texts: Vec<String> = before.iter().map(|item| of(&self.items[*item as usize])).collect();
             let full: Vec<&str> = texts.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
             full.join(&self.dialogues.history_separator)

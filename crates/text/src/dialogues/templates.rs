@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::bind::Parsed;
+use super::bind::ParsedTurn;
 use sememe::io::{extension, read_bytes_capped};
 use sememe::{Error, Result};
 
@@ -41,7 +41,7 @@ impl Task {
     }
 }
 
-/// A question and its answer, each a [`Template`](crate::prep::Template) over the item's fields and `{semantic_id}`.
+/// A question and its answer, each a [`TextTemplate`](crate::prep::TextTemplate) over the item's fields and `{semantic_id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Turn {
@@ -190,7 +190,7 @@ impl Templates {
         let mut count = 0;
         for task in Task::ALL {
             for (at, turn) in self.of(task).iter().enumerate() {
-                Parsed::new(task, at, turn)?;
+                ParsedTurn::new(task, at, turn)?;
                 count += 1;
             }
         }

@@ -15,22 +15,22 @@ const PROBE: &str = "a";
 
 /// A batch's text, and the key of the first item that has it.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'a> {
+pub(super) struct BatchText<'a> {
     pub(super) key: &'a str,
     pub(super) text: &'a str,
 }
 
 /// What came of a batch.
 #[derive(Default)]
-pub(super) struct Answer {
-    /// Vectors, with the texts that they are of.
+pub(super) struct BatchResult {
+    /// CallVectors, with the texts that they are of.
     pub(super) good: Vec<(Range<usize>, Matrix)>,
     /// Texts that cannot be embedded, and why.
     pub(super) refused: Vec<(usize, Error)>,
 }
 
 /// Asks a model for batches, from several threads at once.
-pub(super) struct Asker<'a> {
+pub(super) struct BatchEmbedder<'a> {
     embedder: &'a dyn Embedder,
     options: &'a EmbedOptions,
     stop: &'a AtomicBool,
@@ -42,13 +42,13 @@ pub(super) struct Asker<'a> {
 }
 
 /// The vectors of a call; those of some texts may be none.
-struct Vectors {
+struct CallVectors {
     matrix: Matrix,
     /// Rows that cannot be used.
     bad: Vec<(usize, Error)>,
 }
 
-impl<'a> Asker<'a> {
+impl<'a> BatchEmbedder<'a> {
     pub(super) fn new(embedder: &'a dyn Embedder, options: &'a EmbedOptions, stop: &'a AtomicBool) -> Self {
         Self {
             embedder,
@@ -75,12 +75,12 @@ impl<'a> Asker<'a> {
     ///
     /// # Errors
     /// What no part of the batch would help against.
-    pub(super) fn ask(&self, batch: &[Text<'_>]) -> Result<Answer> {
+    pub(super) fn ask(&self, batch: &[BatchText<'_>]) -> Result<BatchResult> {
         let most = self.most.load(Ordering::Relaxed).min(batch.len()).max(1);
         // The first piece on top.
         let mut pieces: Vec<(Range<usize>, bool)> =
             (0..batch.len()).step_by(most).map(|at| (at..batch.len().min(at + most), false)).rev().collect();
-        let mut answer = Answer::default();
+        let mut answer = BatchResult::default();
         // The first error, which is told if it is that of all texts.
         let mut first: Option<Error> = None;
         let mut healthy = false;
@@ -108,7 +108,7 @@ impl<'a> Asker<'a> {
                     pieces.push((piece.start..middle, true));
                 }
                 Err(EmbedError::Texts(e)) => {
-                    if !healthy && self.call(&[Text { key: PROBE, text: PROBE }], call).is_err() {
+                    if !healthy && self.call(&[BatchText { key: PROBE, text: PROBE }], call).is_err() {
                         return Err(first.unwrap_or(e));
                     }
                     healthy = true;
@@ -128,7 +128,7 @@ impl<'a> Asker<'a> {
     }
 
     /// Refuses texts of a batch that failed whose vectors have another dimension than those that are known, or than most.
-    fn settle_dims(&self, batch: &[Text<'_>], answer: &mut Answer) {
+    fn settle_dims(&self, batch: &[BatchText<'_>], answer: &mut BatchResult) {
         let texts_of = |dims: usize| -> usize {
             answer.good.iter().filter(|(_, vectors)| vectors.dims() == dims).map(|(piece, _)| piece.len()).sum()
         };
@@ -153,7 +153,7 @@ impl<'a> Asker<'a> {
     }
 
     /// One call, its vectors checked and normalised.
-    fn call(&self, texts: &[Text<'_>], call: EmbedCall<'_>) -> Result<Vectors, EmbedError> {
+    fn call(&self, texts: &[BatchText<'_>], call: EmbedCall<'_>) -> Result<CallVectors, EmbedError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let prefix = &self.options.prefix;
         let prefixed: Vec<String>;
@@ -209,11 +209,14 @@ impl<'a> Asker<'a> {
         {
             return Err(fault(problem));
         }
-        Ok(Vectors { matrix, bad: bad.into_iter().map(|(row, problem)| (row, self.embedder.fault(problem))).collect() })
+        Ok(CallVectors {
+            matrix,
+            bad: bad.into_iter().map(|(row, problem)| (row, self.embedder.fault(problem))).collect(),
+        })
     }
 }
 
-/// Vectors without some of their rows, as runs that follow each other; `bad` is sorted.
+/// CallVectors without some of their rows, as runs that follow each other; `bad` is sorted.
 fn runs(piece: &Range<usize>, bad: &[usize], matrix: &Matrix) -> Result<Vec<(Range<usize>, Matrix)>> {
     let ends = bad.iter().copied().chain([matrix.rows()]);
     let mut out = Vec::new();

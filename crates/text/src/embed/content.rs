@@ -6,10 +6,10 @@ use super::embedder::Embedder;
 use super::options::EmbedOptions;
 
 /// SHA-256 of a text and of everything that makes its vector.
-pub(super) type Content = [u8; 32];
+pub(super) type ContentHash = [u8; 32];
 
 /// Hashes contents that share their settings.
-pub(super) struct Hasher(Sha256);
+pub(super) struct ContentHasher(Sha256);
 
 /// Length first, so that no two sequences of parts are the same bytes.
 fn part(hash: &mut Sha256, bytes: &[u8]) {
@@ -17,7 +17,7 @@ fn part(hash: &mut Sha256, bytes: &[u8]) {
     hash.update(bytes);
 }
 
-impl Hasher {
+impl ContentHasher {
     pub(super) fn new(embedder: &dyn Embedder, options: &EmbedOptions) -> Self {
         let mut hash = Sha256::new();
         part(&mut hash, b"sememe embed 1");
@@ -28,7 +28,7 @@ impl Hasher {
         Self(hash)
     }
 
-    pub(super) fn of(&self, text: &str) -> Content {
+    pub(super) fn of(&self, text: &str) -> ContentHash {
         let mut hash = self.0.clone();
         part(&mut hash, text.as_bytes());
         hash.finalize().into()

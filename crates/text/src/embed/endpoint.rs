@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::answer::{out_of_credit, start, vectors, words};
 use super::embedder::{EmbedCall, EmbedError, Embedder};
+use super::response::{out_of_credit, start, vectors, words};
 use super::retry;
 use sememe::data::Matrix;
 use sememe::{Error, Remedy, Result};
@@ -171,7 +171,7 @@ pub struct EndpointEmbedder {
 }
 
 /// Why a try came to nothing.
-enum Trouble {
+enum CallError {
     /// Another try may help, after so long if the server says.
     Passing(String, Option<Duration>),
     /// It takes too long; another try may help, or fewer texts.
@@ -196,7 +196,7 @@ impl EndpointEmbedder {
     }
 
     /// One try; the body of a good answer.
-    fn once(&self, request: &[u8]) -> Result<Vec<u8>, Trouble> {
+    fn once(&self, request: &[u8]) -> Result<Vec<u8>, CallError> {
         let mut call =
             self.agent.post(&self.url).header("content-type", "application/json").header("accept", "application/json");
         if let Some(key) = &self.endpoint.api_key {
@@ -216,42 +216,42 @@ impl EndpointEmbedder {
         let problem = format!("answered HTTP {status}{said}");
         let wait = retry::asked(millis.as_deref(), after.as_deref(), SystemTime::now());
         Err(match status {
-            429 if out_of_credit(&body) => Trouble::Lasting(problem),
-            500 => Trouble::Inner(problem, wait),
-            408 | 429 | 501..=599 => Trouble::Passing(problem, wait),
+            429 if out_of_credit(&body) => CallError::Lasting(problem),
+            500 => CallError::Inner(problem, wait),
+            408 | 429 | 501..=599 => CallError::Passing(problem, wait),
             // A gate in front of it looks into texts.
-            403 if self.answered.load(Ordering::Relaxed) => Trouble::Texts(problem),
+            403 if self.answered.load(Ordering::Relaxed) => CallError::Texts(problem),
             401 | 403 if self.endpoint.api_key.is_none() => {
-                Trouble::Key(problem, Remedy::give("api_key").to("give the key that it may want"))
+                CallError::Key(problem, Remedy::give("api_key").to("give the key that it may want"))
             }
-            401 | 403 => Trouble::Key(problem, Remedy::give("api_key").to("give the right key")),
-            404 => Trouble::Lasting(format!(
+            401 | 403 => CallError::Key(problem, Remedy::give("api_key").to("give the right key")),
+            404 => CallError::Lasting(format!(
                 "{problem}; does it serve the model `{}`, and is its base that of `/v1/embeddings`?",
                 self.endpoint.model
             )),
-            400 | 413 | 422 | 424 => Trouble::Texts(problem),
+            400 | 413 | 422 | 424 => CallError::Texts(problem),
             300..=399 => {
-                Trouble::Lasting(format!("{problem}; give the address that it points to, {}", to.unwrap_or_default()))
+                CallError::Lasting(format!("{problem}; give the address that it points to, {}", to.unwrap_or_default()))
             }
-            _ => Trouble::Lasting(problem),
+            _ => CallError::Lasting(problem),
         })
     }
 
     /// An error without an answer.
-    fn unreached(&self, e: &ureq::Error) -> Trouble {
+    fn unreached(&self, e: &ureq::Error) -> CallError {
         match e {
             ureq::Error::Timeout(_) => {
                 let limit = self.endpoint.timeout.as_secs_f64();
-                Trouble::Late(format!("did not answer within {limit} s"))
+                CallError::Late(format!("did not answer within {limit} s"))
             }
             ureq::Error::Io(_)
             | ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::Protocol(_) => {
-                Trouble::Passing(format!("cannot be reached, or broke off ({e}); is it running?"), None)
+                CallError::Passing(format!("cannot be reached, or broke off ({e}); is it running?"), None)
             }
-            ureq::Error::BodyExceedsLimit(limit) => Trouble::Large(format!("answered with more than {limit} bytes")),
-            other => Trouble::Lasting(format!("cannot be asked: {other}")),
+            ureq::Error::BodyExceedsLimit(limit) => CallError::Large(format!("answered with more than {limit} bytes")),
+            other => CallError::Lasting(format!("cannot be asked: {other}")),
         }
     }
 
@@ -311,17 +311,17 @@ impl Embedder for EndpointEmbedder {
             let mut late = false;
             let (problem, asked, inner) = match self.once(&request) {
                 Ok(body) => break body,
-                Err(Trouble::Lasting(problem)) => return Err(of_all(&problem)),
-                Err(Trouble::Key(problem, key)) => return Err(EmbedError::All(self.refuse(&problem).mend([key]))),
-                Err(Trouble::Large(problem)) => {
+                Err(CallError::Lasting(problem)) => return Err(of_all(&problem)),
+                Err(CallError::Key(problem, key)) => return Err(EmbedError::All(self.refuse(&problem).mend([key]))),
+                Err(CallError::Large(problem)) => {
                     return Err(EmbedError::Texts(self.refuse(&problem).mend([Remedy::lower("batch_items")])));
                 }
-                Err(Trouble::Texts(problem)) => return Err(of_texts(&problem)),
+                Err(CallError::Texts(problem)) => return Err(of_texts(&problem)),
                 // Smaller parts tell more than the same again.
-                Err(Trouble::Inner(problem, _)) if call.is_part() => return Err(of_texts(&problem)),
-                Err(Trouble::Inner(problem, asked)) => (problem, asked, true),
-                Err(Trouble::Passing(problem, asked)) => (problem, asked, false),
-                Err(Trouble::Late(problem)) => {
+                Err(CallError::Inner(problem, _)) if call.is_part() => return Err(of_texts(&problem)),
+                Err(CallError::Inner(problem, asked)) => (problem, asked, true),
+                Err(CallError::Passing(problem, asked)) => (problem, asked, false),
+                Err(CallError::Late(problem)) => {
                     late = true;
                     (problem, None, false)
                 }

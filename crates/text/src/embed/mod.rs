@@ -4,8 +4,6 @@
 //! that lies in a folder), and [`embed`] puts both together over a [`VectorTable`], an SQLite table of vectors in AniMind's layout.
 //! Whatever stops a run, a kill included, the batches that were answered are kept, and the next run asks for the rest.
 
-#[cfg(feature = "embed-http")]
-mod answer;
 #[cfg(feature = "sqlite")]
 mod batches;
 #[cfg(feature = "sqlite")]
@@ -21,6 +19,8 @@ mod input;
 mod local;
 #[cfg(feature = "sqlite")]
 mod options;
+#[cfg(feature = "embed-http")]
+mod response;
 #[cfg(feature = "embed-http")]
 mod retry;
 #[cfg(feature = "sqlite")]

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::batches::{Answer, Asker, Text};
-use super::content::{Content, Hasher};
+use super::batches::{BatchEmbedder, BatchResult, BatchText};
+use super::content::{ContentHash, ContentHasher};
 use super::embedder::Embedder;
 use super::input::Texts;
 use super::options::EmbedOptions;
 use super::survey::{Survey, contents, survey};
-use super::table::{Copied, Fresh, Open, ReadTable, VectorTable};
+use super::table::{NewVector, ReadTable, VectorCopy, VectorTable, WriteTable};
 use sememe::progress::{Event, Observer};
 use sememe::{Error, Remedy, Result};
 
@@ -82,7 +82,7 @@ pub fn embed(
             "would take out the vectors of all items beyond `limit`; leave one of them out",
         ));
     }
-    let contents = contents(texts, &Hasher::new(embedder, options));
+    let contents = contents(texts, &ContentHasher::new(embedder, options));
     let known =
         ReadTable::existing(target, &texts.keys)?.as_ref().map(ReadTable::kept).transpose()?.unwrap_or_default();
     let mut plan = survey(texts, &contents, &known, embedder.model(), options.rebuild);
@@ -107,9 +107,9 @@ pub fn embed(
     if options.dry_run || idle {
         return Ok(report);
     }
-    let mut table = Open::writable(target, &texts.keys, texts.numbers)?;
+    let mut table = WriteTable::writable(target, &texts.keys, texts.numbers)?;
     if options.rebuild && !known.is_empty() {
-        table.distrust()?;
+        table.mark_all_stale()?;
     }
     settle(&mut table, texts, &contents, &plan)?;
     let job = Job { texts, contents: &contents, embedder, options, batches: &batches };
@@ -121,14 +121,19 @@ pub fn embed(
 }
 
 /// What needs no model.
-fn settle(table: &mut Open, texts: &Texts, contents: &[Content], plan: &Survey) -> Result<()> {
+fn settle(table: &mut WriteTable, texts: &Texts, contents: &[ContentHash], plan: &Survey) -> Result<()> {
     let prepared_at = |i: usize| texts.prepared_at[i].as_deref();
     if !plan.copied.is_empty() {
         let copy = |(i, from): &(usize, String)| (*i, from.clone());
         let copies: Vec<(usize, String)> = plan.copied.iter().map(copy).collect();
-        let copies: Vec<Copied<'_>> = copies
+        let copies: Vec<VectorCopy<'_>> = copies
             .iter()
-            .map(|(i, from)| Copied { key: texts.key(*i), from, content: &contents[*i], prepared_at: prepared_at(*i) })
+            .map(|(i, from)| VectorCopy {
+                key: texts.key(*i),
+                from,
+                content: &contents[*i],
+                prepared_at: prepared_at(*i),
+            })
             .collect();
         table.copy(&copies)?;
     }
@@ -143,7 +148,7 @@ fn settle(table: &mut Open, texts: &Texts, contents: &[Content], plan: &Survey) 
 
 struct Job<'a> {
     texts: &'a Texts,
-    contents: &'a [Content],
+    contents: &'a [ContentHash],
     embedder: &'a dyn Embedder,
     options: &'a EmbedOptions,
     /// Groups of items with the same text.
@@ -169,7 +174,7 @@ impl Job<'_> {
     /// Asks for all batches, and adds to the report what came of it.
     fn run(
         &self,
-        table: &mut Open,
+        table: &mut WriteTable,
         target: &VectorTable,
         observer: &dyn Observer,
         report: &mut EmbedReport,
@@ -178,7 +183,7 @@ impl Job<'_> {
         observer.event(Event::Phase { name: "embed", total: Some(total as u64), unit: "texts" });
         let mut progress = Progress { dims: Some(report.dims).filter(|dims| *dims > 0), ..Progress::default() };
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let asker = Asker::new(self.embedder, self.options, &stop);
+        let asker = BatchEmbedder::new(self.embedder, self.options, &stop);
         asker.know_dims(progress.dims);
         let mut interrupted = false;
         std::thread::scope(|scope| {
@@ -263,13 +268,18 @@ impl Job<'_> {
         }
     }
 
-    fn texts_of(&self, batch: &[Vec<usize>]) -> Vec<Text<'_>> {
-        let text = |group: &Vec<usize>| Text { key: self.texts.key(group[0]), text: &self.texts.texts[group[0]] };
+    fn texts_of(&self, batch: &[Vec<usize>]) -> Vec<BatchText<'_>> {
+        let text = |group: &Vec<usize>| BatchText { key: self.texts.key(group[0]), text: &self.texts.texts[group[0]] };
         batch.iter().map(text).collect()
     }
 
     /// Keeps what came, in one transaction; what is wrong with it is noted.
-    fn keep(&self, table: &mut Open, ready: Vec<(usize, Result<Answer>)>, progress: &mut Progress) -> Result<()> {
+    fn keep(
+        &self,
+        table: &mut WriteTable,
+        ready: Vec<(usize, Result<BatchResult>)>,
+        progress: &mut Progress,
+    ) -> Result<()> {
         let mut good = Vec::with_capacity(ready.len());
         for (at, answer) in ready {
             let batch = self.batches[at];
@@ -309,7 +319,7 @@ impl Job<'_> {
                 if vector.iter().all(|value| *value == 0.0) {
                     progress.zero_vectors += group.len();
                 }
-                fresh.extend(group.iter().map(|i| Fresh {
+                fresh.extend(group.iter().map(|i| NewVector {
                     key: self.texts.key(*i),
                     content: &self.contents[*i],
                     prepared_at: self.texts.prepared_at[*i].as_deref(),

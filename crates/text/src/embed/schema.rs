@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::sqlite::Reading;
+use crate::sqlite::ReadOnlyDatabase;
 pub(super) use crate::sqlite::quoted;
 use sememe::{Error, Remedy, Result};
 
@@ -45,8 +45,8 @@ pub(super) fn is_database(path: &Path) -> Result<bool> {
 }
 
 /// Opens a database that is there, to read.
-pub(super) fn open_to_read(path: &Path, patience: Duration) -> Result<Reading> {
-    Reading::open(path, patience).map_err(|e| failed(path, &e))
+pub(super) fn open_to_read(path: &Path, patience: Duration) -> Result<ReadOnlyDatabase> {
+    ReadOnlyDatabase::open(path, patience).map_err(|e| failed(path, &e))
 }
 
 /// Opens a database to write, and makes it if it is not there.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::content::{Content, Hasher};
+use super::content::{ContentHash, ContentHasher};
 use super::input::Texts;
-use super::table::Kept;
+use super::table::StoredVector;
 
 /// What is to be done about every item; indices into the items.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Survey {
     pub(super) copied: Vec<(usize, String)>,
     /// Items without a vector of their content, by content.
     pub(super) missing: Vec<Vec<usize>>,
-    /// Kept, but prepared at another time than the table says.
+    /// StoredVector, but prepared at another time than the table says.
     pub(super) touched: Vec<usize>,
     /// Keys of the table that no item has, sorted.
     pub(super) gone: Vec<String>,
@@ -28,15 +28,15 @@ pub(super) struct Survey {
 /// Holds items against what a table has. `known` may be empty; `fresh` takes nothing of it for up to date.
 pub(super) fn survey(
     texts: &Texts,
-    contents: &[Content],
-    known: &HashMap<String, Kept>,
+    contents: &[ContentHash],
+    known: &HashMap<String, StoredVector>,
     model: &str,
     fresh: bool,
 ) -> Survey {
     let mut out = Survey::default();
     // By content, the first of the keys, so that the outcome does not depend on the map's order.
     let mut donors: HashMap<&[u8], &str> = HashMap::new();
-    let current = |i: usize| -> Option<(&Kept, bool)> {
+    let current = |i: usize| -> Option<(&StoredVector, bool)> {
         let kept = known.get(&texts.keys[i]).filter(|_| !fresh)?;
         kept.dims?;
         match &kept.content {
@@ -57,7 +57,7 @@ pub(super) fn survey(
         }
     }
     // The first item that is up to date says how wide vectors are; one of another width is asked for again.
-    let mut groups: HashMap<&Content, usize> = HashMap::new();
+    let mut groups: HashMap<&ContentHash, usize> = HashMap::new();
     for (i, content) in contents.iter().enumerate() {
         if let Some((kept, adopt)) = current(i)
             && *out.dims.get_or_insert(kept.dims.unwrap_or(0)) == kept.dims.unwrap_or(0)
@@ -87,6 +87,6 @@ pub(super) fn survey(
 }
 
 /// The content of every item.
-pub(super) fn contents(texts: &Texts, hasher: &Hasher) -> Vec<Content> {
+pub(super) fn contents(texts: &Texts, hasher: &ContentHasher) -> Vec<ContentHash> {
     texts.texts.iter().map(|text| hasher.of(text)).collect()
 }

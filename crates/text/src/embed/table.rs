@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::content::Content;
+use super::content::ContentHash;
 use super::schema::{Column, columns, failed, has, is_database, listed, open_to_read, open_to_write, quoted};
-use crate::sqlite::Reading;
+use crate::sqlite::ReadOnlyDatabase;
 use sememe::{Error, Remedy, Result};
 
 /// Where vectors are kept: a table of an SQLite file, made if it is not there.
@@ -57,7 +57,7 @@ const BESIDE: &str =
 const NOW: &str = "SELECT strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')";
 
 /// What the table says of an item.
-pub(super) struct Kept {
+pub(super) struct StoredVector {
     /// Values of its vector; `None` if the row is damaged.
     pub(super) dims: Option<usize>,
     pub(super) model: Option<String>,
@@ -68,29 +68,29 @@ pub(super) struct Kept {
 
 /// A table that is read.
 pub(super) struct ReadTable {
-    db: Reading,
+    db: ReadOnlyDatabase,
     spec: VectorTable,
 }
 
 /// A table that is written.
-pub(super) struct Open {
+pub(super) struct WriteTable {
     db: Connection,
     spec: VectorTable,
 }
 
 /// A vector to keep.
-pub(super) struct Fresh<'a> {
+pub(super) struct NewVector<'a> {
     pub(super) key: &'a str,
-    pub(super) content: &'a Content,
+    pub(super) content: &'a ContentHash,
     pub(super) prepared_at: Option<&'a str>,
     pub(super) vector: &'a [f32],
 }
 
 /// An item whose vector another item has.
-pub(super) struct Copied<'a> {
+pub(super) struct VectorCopy<'a> {
     pub(super) key: &'a str,
     pub(super) from: &'a str,
-    pub(super) content: &'a Content,
+    pub(super) content: &'a ContentHash,
     pub(super) prepared_at: Option<&'a str>,
 }
 
@@ -145,7 +145,7 @@ impl ReadTable {
     }
 
     /// Everything the table holds, by key, less the vectors themselves.
-    pub(super) fn kept(&self) -> Result<HashMap<String, Kept>> {
+    pub(super) fn kept(&self) -> Result<HashMap<String, StoredVector>> {
         let (table, key) = (quoted(&self.spec.table), quoted(&self.spec.key));
         let known = !columns(&self.db, "sememe_embedded").map_err(|e| self.bad(&e))?.is_empty();
         let (content, beside) = if known {
@@ -159,11 +159,11 @@ impl ReadTable {
                  AND t.embedding_dim > 0 AND length(t.embedding) = 4 * t.embedding_dim THEN t.embedding_dim END,
                  CAST(t.model_name AS TEXT), CAST(t.source_prepared_at AS TEXT), {content} FROM {table} AS t {beside}"
         );
-        let read = || -> rusqlite::Result<HashMap<String, Kept>> {
+        let read = || -> rusqlite::Result<HashMap<String, StoredVector>> {
             let mut statement = self.db.prepare(&sql)?;
             let rows = statement.query_map([&self.spec.table], |row| {
                 let dims = row.get::<_, Option<i64>>(1)?.and_then(|dims| usize::try_from(dims).ok());
-                let kept = Kept { dims, model: row.get(2)?, prepared_at: row.get(3)?, content: row.get(4)? };
+                let kept = StoredVector { dims, model: row.get(2)?, prepared_at: row.get(3)?, content: row.get(4)? };
                 Ok((row.get::<_, Option<String>>(0)?.unwrap_or_default(), kept))
             })?;
             rows.collect()
@@ -190,7 +190,7 @@ impl ReadTable {
     }
 }
 
-impl Open {
+impl WriteTable {
     /// Opens the table to write, and makes it if there is none.
     pub(super) fn writable(spec: &VectorTable, keys: &[String], numbers: bool) -> Result<Self> {
         ReadTable::existing(spec, keys)?;
@@ -223,7 +223,7 @@ impl Open {
     }
 
     /// Keeps vectors, all or none.
-    pub(super) fn put(&mut self, model: &str, fresh: &[Fresh<'_>]) -> Result<()> {
+    pub(super) fn put(&mut self, model: &str, fresh: &[NewVector<'_>]) -> Result<()> {
         let (table, key) = (quoted(&self.spec.table), quoted(&self.spec.key));
         let name = self.spec.table.clone();
         let sql = format!(
@@ -246,7 +246,7 @@ impl Open {
     }
 
     /// Gives items the vectors of others, as they were before any of these was given. All or none.
-    pub(super) fn copy(&mut self, copies: &[Copied<'_>]) -> Result<()> {
+    pub(super) fn copy(&mut self, copies: &[VectorCopy<'_>]) -> Result<()> {
         let (table, key) = (quoted(&self.spec.table), quoted(&self.spec.key));
         let name = self.spec.table.clone();
         self.write(|transaction, _| {
@@ -278,7 +278,7 @@ impl Open {
     }
 
     /// Notes what vectors that are there were made from.
-    pub(super) fn adopt(&mut self, items: &[(&str, &Content)]) -> Result<()> {
+    pub(super) fn adopt(&mut self, items: &[(&str, &ContentHash)]) -> Result<()> {
         let sql = format!(
             "INSERT OR REPLACE INTO sememe_embedded SELECT ?1, ?2, ?3, embedded_at FROM {} WHERE {} = ?2",
             quoted(&self.spec.table),
@@ -323,7 +323,7 @@ impl Open {
     }
 
     /// Marks every vector as made from something else, so that none is taken for up to date.
-    pub(super) fn distrust(&mut self) -> Result<()> {
+    pub(super) fn mark_all_stale(&mut self) -> Result<()> {
         let (table, key) = (quoted(&self.spec.table), quoted(&self.spec.key));
         let sql = format!(
             "INSERT OR REPLACE INTO sememe_embedded SELECT ?1, CAST({key} AS TEXT), x'', CAST(embedded_at AS TEXT) FROM {table}"

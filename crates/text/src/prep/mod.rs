@@ -22,8 +22,8 @@ mod template;
 pub use clean::{Cleaning, Unicode};
 pub(crate) use fields::has;
 pub use report::{Duplicate, PrepReport};
-pub use saved::Saved;
-pub use template::Template;
+pub use saved::SaveReport;
+pub use template::TextTemplate;
 
 use std::path::PathBuf;
 
@@ -58,7 +58,7 @@ pub struct Prep {
     pub key: String,
     /// A field that is kept beside the text, for people.
     pub title: Option<String>,
-    /// How fields become a text, see [`Template`].
+    /// How fields become a text, see [`TextTemplate`].
     pub template: String,
     /// Whether HTML in fields becomes text.
     pub html: bool,
@@ -145,13 +145,13 @@ impl Prep {
                 return Err(Error::config(name, "expected at least 1, got 0"));
             }
         }
-        Template::parse(&self.template).map(|_| ())
+        TextTemplate::parse(&self.template).map(|_| ())
     }
 }
 
 /// An item, ready to be embedded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
+pub struct PreparedItem {
     /// Its key.
     pub id: String,
     /// One line of text, never empty.
@@ -164,16 +164,16 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// By the bytes of their keys.
-    pub items: Vec<Item>,
+    pub items: Vec<PreparedItem>,
     /// Counts.
     pub report: PrepReport,
 }
 
 /// An item while it is read: its row is told if its key is there twice.
-struct Found {
+struct RowItem {
     row: u64,
     shortened: bool,
-    item: Item,
+    item: PreparedItem,
 }
 
 /// Reads all rows, joins and cleans their fields, and sorts the items by the bytes of their keys. All texts are held in memory.
@@ -188,7 +188,7 @@ struct Found {
 /// [`Error::Interrupted`] if the observer asks.
 pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
     prep.validate()?;
-    let template = Template::parse(&prep.template)?;
+    let template = TextTemplate::parse(&prep.template)?;
     let cleaning = Cleaning { html: prep.html, unicode: prep.unicode };
     // The key, then what the template takes, then the title.
     let mut wanted = vec![prep.key.as_str()];
@@ -222,7 +222,7 @@ pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
             return Ok(());
         }
         let title = prep.title.is_some().then(|| values.last().cloned().unwrap_or_default());
-        found.push(Found { row, shortened, item: Item { id, text: short.to_owned(), title } });
+        found.push(RowItem { row, shortened, item: PreparedItem { id, text: short.to_owned(), title } });
         Ok(())
     })?;
     let place = prep.source.display();
@@ -277,7 +277,7 @@ pub fn prepare(prep: &Prep, observer: &dyn Observer) -> Result<Prepared> {
     report.over_limit = found.len() - kept;
     found.truncate(kept);
     report.shortened = found.iter().filter(|found| found.shortened).count();
-    let items: Vec<Item> = found.into_iter().map(|found| found.item).collect();
+    let items: Vec<PreparedItem> = found.into_iter().map(|found| found.item).collect();
     report.describe(&items);
     Ok(Prepared { items, report })
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::saved::Saved;
-use super::{Item, Prepared};
+use super::saved::SaveReport;
+use super::{Prepared, PreparedItem};
 use sememe::io::{AtomicFile, extension};
 use sememe::{Error, Remedy, Result};
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct TextLine<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'a str>,
@@ -31,24 +31,24 @@ impl Prepared {
     /// # Errors
     /// [`Error::Config`] for another extension, [`Error::Format`] for a table of another schema, a database that stays locked or
     /// that is none, and if the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>, table: &str) -> Result<Saved> {
+    pub fn save(&self, path: impl AsRef<Path>, table: &str) -> Result<SaveReport> {
         let path = path.as_ref();
         match writable(path)? {
-            Form::Sqlite => database(path, table, &self.items),
-            Form::Parquet => {
+            OutputFormat::Sqlite => database(path, table, &self.items),
+            OutputFormat::Parquet => {
                 parquet(path, &self.items)?;
-                Ok(Saved { added: self.items.len(), ..Saved::default() })
+                Ok(SaveReport { added: self.items.len(), ..SaveReport::default() })
             }
-            Form::Jsonl => {
+            OutputFormat::Jsonl => {
                 let mut file = AtomicFile::create(path)?;
-                for Item { id, text, title } in &self.items {
-                    let line = Line { id, title: title.as_deref(), text };
+                for PreparedItem { id, text, title } in &self.items {
+                    let line = TextLine { id, title: title.as_deref(), text };
                     let mut bytes = serde_json::to_vec(&line).map_err(|e| file.failed(e.into()))?;
                     bytes.push(b'\n');
                     file.put(&bytes)?;
                 }
                 file.commit()?;
-                Ok(Saved { added: self.items.len(), ..Saved::default() })
+                Ok(SaveReport { added: self.items.len(), ..SaveReport::default() })
             }
         }
     }
@@ -63,23 +63,23 @@ impl Prepared {
 }
 
 #[derive(Clone, Copy)]
-enum Form {
+enum OutputFormat {
     Sqlite,
     Parquet,
     Jsonl,
 }
 
-fn writable(path: &Path) -> Result<Form> {
+fn writable(path: &Path) -> Result<OutputFormat> {
     let missing = |feature: &'static str| {
         let problem = format!("`{}` cannot be written by this build", path.display());
         Err(Error::config("output", problem).mend([Remedy::build(feature)]))
     };
     match extension(path).as_str() {
         "sqlite" | "sqlite3" | "db" | "db3" if !cfg!(feature = "sqlite") => missing("sqlite"),
-        "sqlite" | "sqlite3" | "db" | "db3" => Ok(Form::Sqlite),
+        "sqlite" | "sqlite3" | "db" | "db3" => Ok(OutputFormat::Sqlite),
         "parquet" if !cfg!(feature = "parquet") => missing("parquet"),
-        "parquet" => Ok(Form::Parquet),
-        "jsonl" => Ok(Form::Jsonl),
+        "parquet" => Ok(OutputFormat::Parquet),
+        "jsonl" => Ok(OutputFormat::Jsonl),
         other => {
             let problem = format!("prepared items are written as .sqlite, .db, .parquet or .jsonl, got `.{other}`");
             Err(Error::config("output", problem))
@@ -88,26 +88,26 @@ fn writable(path: &Path) -> Result<Form> {
 }
 
 #[cfg(feature = "sqlite")]
-fn database(path: &Path, table: &str, items: &[Item]) -> Result<Saved> {
+fn database(path: &Path, table: &str, items: &[PreparedItem]) -> Result<SaveReport> {
     super::sqlite_table::save(path, table, items)
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn database(path: &Path, _: &str, _: &[Item]) -> Result<Saved> {
-    writable(path).map(|_| Saved::default())
+fn database(path: &Path, _: &str, _: &[PreparedItem]) -> Result<SaveReport> {
+    writable(path).map(|_| SaveReport::default())
 }
 
 #[cfg(feature = "parquet")]
-fn parquet(path: &Path, items: &[Item]) -> Result<()> {
+fn parquet(path: &Path, items: &[PreparedItem]) -> Result<()> {
     let mut writer = sememe::io::ParquetTexts::create(path, &["id", "text"], &["title"])?;
     for batch in items.chunks(1 << 14) {
-        let column = |of: fn(&Item) -> Option<&str>| batch.iter().map(of).collect::<Vec<_>>();
+        let column = |of: fn(&PreparedItem) -> Option<&str>| batch.iter().map(of).collect::<Vec<_>>();
         writer.put(&[column(|i| Some(&i.id)), column(|i| Some(&i.text)), column(|i| i.title.as_deref())])?;
     }
     writer.finish()
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet(path: &Path, _: &[Item]) -> Result<()> {
+fn parquet(path: &Path, _: &[PreparedItem]) -> Result<()> {
     writable(path).map(|_| ())
 }

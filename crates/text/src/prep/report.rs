@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::Item;
 #[cfg(doc)]
 use super::Prep;
+use super::PreparedItem;
 
 /// What became of the rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -48,7 +48,7 @@ pub struct Duplicate {
 
 impl PrepReport {
     /// Counts what is in the items.
-    pub(super) fn describe(&mut self, items: &[Item]) {
+    pub(super) fn describe(&mut self, items: &[PreparedItem]) {
         self.items = items.len();
         let mut by_text: HashMap<&str, Vec<&str>> = HashMap::with_capacity(items.len());
         for item in items {

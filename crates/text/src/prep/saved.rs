@@ -7,7 +7,7 @@ use super::Prepared;
 
 /// What [`Prepared::save`] changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Saved {
+pub struct SaveReport {
     /// Items that were not there.
     pub added: usize,
     /// Items whose text or title is another.

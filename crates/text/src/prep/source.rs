@@ -11,18 +11,18 @@ use sememe::{Error, Result};
 
 /// What holds the rows.
 #[derive(Clone, Copy)]
-enum Form {
+enum SourceFormat {
     Sqlite,
     Json,
     Csv,
     Parquet,
 }
 
-fn form(prep: &Prep) -> Result<Form> {
+fn form(prep: &Prep) -> Result<SourceFormat> {
     let path = prep.source.as_path();
     let extension = extension(path);
     if matches!(extension.as_str(), "sqlite" | "sqlite3" | "db" | "db3") || starts_as_sqlite(path)? {
-        return Ok(Form::Sqlite);
+        return Ok(SourceFormat::Sqlite);
     }
     for (name, value) in [("table", &prep.table), ("query", &prep.query)] {
         if value.is_some() {
@@ -30,9 +30,9 @@ fn form(prep: &Prep) -> Result<Form> {
         }
     }
     match text_extension(path).as_str() {
-        "jsonl" | "ndjson" => Ok(Form::Json),
-        "csv" | "tsv" => Ok(Form::Csv),
-        "parquet" => Ok(Form::Parquet),
+        "jsonl" | "ndjson" => Ok(SourceFormat::Json),
+        "csv" | "tsv" => Ok(SourceFormat::Csv),
+        "parquet" => Ok(SourceFormat::Parquet),
         other => Err(Error::format(
             path,
             format!(
@@ -45,20 +45,20 @@ fn form(prep: &Prep) -> Result<Form> {
 /// Calls `row` with every row; a field that a row does not have is empty. Returns what rows are counted in.
 pub fn each(prep: &Prep, wanted: &[&str], row: Row<'_>) -> Result<&'static str> {
     match form(prep)? {
-        Form::Sqlite => database(prep, wanted, row),
-        Form::Json => from_json(prep, wanted, row),
-        Form::Csv => from_csv(&prep.source, wanted, row),
-        Form::Parquet => from_parquet(prep, wanted, row),
+        SourceFormat::Sqlite => database(prep, wanted, row),
+        SourceFormat::Json => from_json(prep, wanted, row),
+        SourceFormat::Csv => from_csv(&prep.source, wanted, row),
+        SourceFormat::Parquet => from_parquet(prep, wanted, row),
     }
 }
 
 /// The fields that rows have; of JSON every field that any line has.
 pub(crate) fn fields(prep: &Prep) -> Result<Vec<String>> {
     match form(prep)? {
-        Form::Sqlite => database_fields(prep),
-        Form::Json => json_fields(&prep.source),
-        Form::Csv => Ok(CsvRows::open(&prep.source)?.headers().to_vec()),
-        Form::Parquet => parquet_fields(&prep.source),
+        SourceFormat::Sqlite => database_fields(prep),
+        SourceFormat::Json => json_fields(&prep.source),
+        SourceFormat::Csv => Ok(CsvRows::open(&prep.source)?.headers().to_vec()),
+        SourceFormat::Parquet => parquet_fields(&prep.source),
     }
 }
 

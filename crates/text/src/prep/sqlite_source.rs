@@ -6,7 +6,7 @@ use rusqlite::{Connection, Statement};
 use super::Prep;
 use super::fields::{Row, columns, no_field};
 use super::sqlite_error::{PATIENCE, failed};
-use crate::sqlite::{Reading, quoted};
+use crate::sqlite::{ReadOnlyDatabase, quoted};
 use sememe::{Error, Result};
 
 fn tables(db: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -39,11 +39,11 @@ fn selection(prep: &Prep, db: &Connection) -> Result<String> {
 }
 
 /// Opens the database for reading, and says what is selected.
-fn open(prep: &Prep) -> Result<(Reading, String)> {
+fn open(prep: &Prep) -> Result<(ReadOnlyDatabase, String)> {
     let path = prep.source.as_path();
     let bad = |e: rusqlite::Error| failed(path, &e);
     std::fs::metadata(path).map_err(|e| Error::io("open", path, e))?;
-    let db = Reading::open(path, PATIENCE).map_err(bad)?;
+    let db = ReadOnlyDatabase::open(path, PATIENCE).map_err(bad)?;
     let text = selection(prep, &db)?;
     Ok((db, text))
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::Item;
-use super::saved::Saved;
+use super::PreparedItem;
+use super::saved::SaveReport;
 use super::sqlite_error::{PATIENCE, failed};
 use crate::sqlite::quoted;
 use sememe::{Error, Result};
@@ -13,7 +13,7 @@ use sememe::{Error, Result};
 const COLUMNS: [&str; 4] = ["id", "text", "title", "prepared_at"];
 
 /// Brings a table to hold exactly these items, in one transaction. `items` are sorted by the bytes of their keys.
-pub(super) fn save(path: &Path, table: &str, items: &[Item]) -> Result<Saved> {
+pub(super) fn save(path: &Path, table: &str, items: &[PreparedItem]) -> Result<SaveReport> {
     let fresh = !sememe::io::is_there(path)?;
     let done = Connection::open(path).map_err(|e| failed(path, &e)).and_then(|mut db| {
         db.busy_timeout(PATIENCE).map_err(|e| failed(path, &e))?;
@@ -54,11 +54,11 @@ fn check_schema(db: &Transaction<'_>, path: &Path, table: &str) -> Result<()> {
     ))
 }
 
-fn update(db: &Transaction<'_>, table: &str, items: &[Item]) -> rusqlite::Result<(Saved, bool)> {
+fn update(db: &Transaction<'_>, table: &str, items: &[PreparedItem]) -> rusqlite::Result<(SaveReport, bool)> {
     let name = quoted(table);
     let there: i64 =
         db.query_row("SELECT count(*) FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE", [table], |row| row.get(0))?;
-    let mut saved = Saved::default();
+    let mut saved = SaveReport::default();
     db.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS {name} (id TEXT NOT NULL PRIMARY KEY, text TEXT NOT NULL, title TEXT, prepared_at TEXT NOT NULL)"
     ))?;

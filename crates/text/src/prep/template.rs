@@ -8,15 +8,15 @@ use sememe::{Error, Result};
 /// fields is empty; such parts do not nest. A brace or bracket that is meant is written twice. Everything else is taken as it is.
 ///
 /// ```
-/// use sememe_text::prep::Template;
-/// let template = Template::parse("{title}[ by {author}]")?;
+/// use sememe_text::prep::TextTemplate;
+/// let template = TextTemplate::parse("{title}[ by {author}]")?;
 /// assert_eq!(template.fields(), ["title", "author"]);
 /// assert_eq!(template.fill(&["Nano", "C. Allegretta"])?, "Nano by C. Allegretta");
 /// assert_eq!(template.fill(&["Nano", ""])?, "Nano");
 /// # Ok::<(), sememe::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
+pub struct TextTemplate {
     pieces: Vec<Piece>,
     fields: Vec<String>,
 }
@@ -28,7 +28,7 @@ enum Piece {
     Optional(Vec<Piece>),
 }
 
-impl Template {
+impl TextTemplate {
     /// Reads a template.
     ///
     /// # Errors
@@ -102,8 +102,8 @@ impl Template {
     /// [`fields`](Self::fields), values past the end are empty.
     ///
     /// ```
-    /// use sememe_text::prep::Template;
-    /// let template = Template::parse("{title}[ by {author}]")?;
+    /// use sememe_text::prep::TextTemplate;
+    /// let template = TextTemplate::parse("{title}[ by {author}]")?;
     /// assert_eq!(template.lacks(&["Nano", ""]), None);
     /// assert_eq!(template.lacks(&["", "C. Allegretta"]), Some("title"));
     /// # Ok::<(), sememe::Error>(())

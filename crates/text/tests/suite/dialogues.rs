@@ -4,7 +4,7 @@
 
 use sememe::Error;
 use sememe_testkit::text::{CATALOGUE, IDS};
-use sememe_text::dialogues::{Dialogues, Form, Task, TemplateSource, Templates, Turn, compose};
+use sememe_text::dialogues::{Dialogues, ExampleFormat, Task, TemplateSource, Templates, Turn, compose};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -139,7 +139,7 @@ Find Pico by UW [REC] -> <L1_7> <L2_2>
 #[test]
 fn forms_end_prompts_where_the_answer_begins() {
     let folder = Folder::new();
-    let mut dialogues = Dialogues { form: Form::PromptCompletion, ..given(&folder) };
+    let mut dialogues = Dialogues { form: ExampleFormat::PromptCompletion, ..given(&folder) };
     let told = |dialogues: &Dialogues| {
         let lines = compose(dialogues, &()).unwrap().first_lines(100).unwrap();
         lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
@@ -161,7 +161,7 @@ fn forms_end_prompts_where_the_answer_begins() {
         ends.insert(asks);
     }
     assert_eq!(ends.len(), 2, "uninformative");
-    dialogues.form = Form::ChatPromptCompletion;
+    dialogues.form = ExampleFormat::ChatPromptCompletion;
     dialogues.metadata = true;
     for line in told(&dialogues) {
         let roles: Vec<&str> = line["prompt"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();

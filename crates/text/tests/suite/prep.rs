@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sememe::Error;
 use sememe_testkit::text::{ROWS, TEMPLATE};
-use sememe_text::prep::{Cleaning, OnBad, OnDuplicate, Prep, Prepared, Template, Unicode, prepare};
+use sememe_text::prep::{Cleaning, OnBad, OnDuplicate, Prep, Prepared, TextTemplate, Unicode, prepare};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -52,7 +52,7 @@ fn fails(prep: &Prep, parts: &[&str]) {
 
 #[test]
 fn templates_join_drop_and_cap() {
-    let fill = |template: &str, values: &[&str]| Template::parse(template).unwrap().fill(values).unwrap();
+    let fill = |template: &str, values: &[&str]| TextTemplate::parse(template).unwrap().fill(values).unwrap();
     assert_eq!(fill("{a}", &["x"]), "x");
     assert_eq!(fill("{a} {a} {b}", &["x", "y"]), "x x y");
     assert_eq!(fill("{a}[ by {b}][ ({c}, {b})]", &["x", "y", ""]), "x by y");
@@ -64,7 +64,7 @@ fn templates_join_drop_and_cap() {
     // Whole letters only: the accent stays with its letter or goes with it.
     assert_eq!(fill("{a:2}", &["ae\u{301}x"]), "a");
     assert_eq!(fill("{12:01}", &["x"]).len(), 1);
-    assert_eq!(Template::parse("{at:noon}").unwrap().fields(), ["at:noon"]);
+    assert_eq!(TextTemplate::parse("{at:noon}").unwrap().fields(), ["at:noon"]);
     for (text, part) in [
         ("", "names no field"),
         ("plain", "names no field"),
@@ -78,7 +78,7 @@ fn templates_join_drop_and_cap() {
         ("{a:0}", "at least 1"),
         ("{a:99999999999999999999999}", "at least 1"),
     ] {
-        let error = Template::parse(text).expect_err(text);
+        let error = TextTemplate::parse(text).expect_err(text);
         assert!(matches!(error, Error::Config { .. }) && error.to_string().contains(part), "{text}: {error}");
     }
 }
@@ -169,14 +169,14 @@ proptest! {
     #[test]
     fn a_template_says_what_its_fields_say(text in any::<String>(), values in proptest::collection::vec(wild(), 3)) {
         let twice = |text: &str| text.chars().flat_map(|c| vec![c; if "{}[]".contains(c) { 2 } else { 1 }]).collect::<String>();
-        let template = Template::parse(&format!("{}{{a}}{}{{b}}[{{c}}!]", twice(&text), twice(&text))).unwrap();
+        let template = TextTemplate::parse(&format!("{}{{a}}{}{{b}}[{{c}}!]", twice(&text), twice(&text))).unwrap();
         let last = if values[2].trim().is_empty() { String::new() } else { format!("{}!", values[2]) };
         prop_assert_eq!(template.fill(&values).unwrap(), format!("{text}{}{text}{}{last}", values[0], values[1]));
     }
 
     #[test]
     fn any_template_is_read_or_refused(text in "[{}\\[\\]:a0 ]{0,16}") {
-        if let Ok(template) = Template::parse(&text) {
+        if let Ok(template) = TextTemplate::parse(&text) {
             let values = vec!["é e\u{301} words"; template.fields().len()];
             template.fill(&values).unwrap();
         }

@@ -17,7 +17,7 @@ use sememe::ids::{Style, TextFormat, Trie};
 use sememe::io::RowsWriter;
 use sememe::{Codec, Result};
 use sememe_run::config::{Overrides, load};
-use sememe_run::run::{News, Phase, RunOptions, RunReport, run, verify};
+use sememe_run::run::{Phase, RunEvent, RunOptions, RunReport, run, verify};
 use serde_json::Value;
 
 use sememe_testkit::catalogue::{CONFIG, Catalogue, DIMS, content, files};
@@ -43,7 +43,7 @@ impl Place {
     fn run_with(&self, set: &[&str], options: &RunOptions) -> Result<RunReport> {
         let set = set.iter().map(|s| (*s).to_owned()).collect();
         let loaded = load(self.path("sememe.toml"), &Overrides { set, ..Overrides::default() })?;
-        run(&loaded, options, &(), &mut |_: News<'_>| {})
+        run(&loaded, options, &(), &mut |_: RunEvent<'_>| {})
     }
 
     fn run(&self, set: &[&str]) -> RunReport {
@@ -486,7 +486,7 @@ fn recall_is_a_report_where_it_is_configured() {
     assert_eq!(recall["read"]["below_score"], 60);
     let page = fs::read_to_string(place.out("report/report.html")).expect("read");
     assert!(page.contains("recall@5") || page.to_lowercase().contains("recall"), "the page shows it");
-    assert!(report.phases[4].told.contains("recall@5"), "{}", report.phases[4].told);
+    assert!(report.phases[4].summary.contains("recall@5"), "{}", report.phases[4].summary);
     let report = place.run(&["recall.k=6"]);
     assert_eq!(ran(&report), ["tokenize", "report"]);
     // Without the section the report goes.

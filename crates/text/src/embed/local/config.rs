@@ -92,7 +92,7 @@ impl Fields {
 
 /// How an encoder's tensors are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub(super) enum TensorNames {
     Bert,
     DistilBert,
     Mpnet,
@@ -101,7 +101,7 @@ pub(super) enum Names {
 /// The sizes of a BERT and its kin.
 #[derive(Clone, Debug)]
 pub(super) struct EncoderConfig {
-    pub(super) names: Names,
+    pub(super) names: TensorNames,
     pub(super) vocabulary: usize,
     pub(super) hidden: usize,
     pub(super) inner: usize,
@@ -198,7 +198,7 @@ impl Architecture {
         }
     }
 
-    /// Tokens a text at most.
+    /// TextTokenizer a text at most.
     pub(super) fn positions(&self) -> usize {
         match self {
             Self::Encoder(config) => config.positions - config.first_position,
@@ -235,9 +235,9 @@ fn encoder(fields: &Fields, kind: &str) -> Result<EncoderConfig> {
     }
     Ok(EncoderConfig {
         names: match kind {
-            "distilbert" => Names::DistilBert,
-            "mpnet" => Names::Mpnet,
-            _ => Names::Bert,
+            "distilbert" => TensorNames::DistilBert,
+            "mpnet" => TensorNames::Mpnet,
+            _ => TensorNames::Bert,
         },
         vocabulary: fields.size("vocab_size", None)?,
         hidden,

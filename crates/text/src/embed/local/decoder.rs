@@ -8,11 +8,11 @@ use candle_core::{Device, Result as Made, Tensor};
 use candle_nn::rotary_emb::rope;
 
 use super::config::{DecoderConfig, Rope};
-use super::layers::{Attention, Linear, RmsNorm, Sight, add, by_rows, split};
+use super::layers::{Attention, AttentionMask, Linear, RmsNorm, add, by_rows, split};
 use super::weights::Loader;
 use sememe::Result;
 
-struct Layer {
+struct DecoderLayer {
     before_attention: RmsNorm,
     query: Linear,
     key: Linear,
@@ -33,7 +33,7 @@ struct Layer {
 pub(super) struct Decoder {
     config: DecoderConfig,
     words: Tensor,
-    layers: Vec<Layer>,
+    layers: Vec<DecoderLayer>,
     norm: RmsNorm,
 }
 
@@ -43,7 +43,7 @@ pub(super) const WORDS: &str = "embed_tokens.weight";
 impl Decoder {
     pub(super) fn load(config: &DecoderConfig, from: &Loader<'_>) -> Result<Self> {
         let DecoderConfig { gemma, hidden, inner, heads, groups, head, bias, eps, .. } = *config;
-        let layer = |i: usize| -> Result<Layer> {
+        let layer = |i: usize| -> Result<DecoderLayer> {
             let here = from.part(&format!("layers.{i}"));
             let attention = here.part("self_attn");
             let linear = |name: &str, inputs, outputs| Linear::load(&attention.part(name), inputs, outputs, bias);
@@ -61,7 +61,7 @@ impl Decoder {
             } else {
                 (norm("post_attention_layernorm")?, None, None)
             };
-            Ok(Layer {
+            Ok(DecoderLayer {
                 before_attention: norm("input_layernorm")?,
                 query: linear("q_proj", hidden, heads * head)?,
                 key: linear("k_proj", hidden, groups * head)?,
@@ -93,12 +93,12 @@ impl Decoder {
             x = (x * (config.hidden as f64).sqrt())?;
         }
         let turns = [
-            Turn::new(config.rope[0], config.head, tokens.len())?,
-            Turn::new(config.rope[1], config.head, tokens.len())?,
+            RotaryEmbedding::new(config.rope[0], config.head, tokens.len())?,
+            RotaryEmbedding::new(config.rope[1], config.head, tokens.len())?,
         ];
         for (layer, windowed) in self.layers.iter().zip(&config.windowed) {
             let turn = &turns[usize::from(*windowed)];
-            let sight = Sight { causal: config.causal, window: windowed.then_some(config.window) };
+            let sight = AttentionMask { causal: config.causal, window: windowed.then_some(config.window) };
             let attention = Attention { scale: config.scale, sight, bias: None, cap: config.cap };
             let input = layer.before_attention.apply(&x)?;
             let query = turn.apply(&layer.query_norm.apply(&split(&layer.query.apply(&input)?, config.heads)?)?)?;
@@ -120,12 +120,12 @@ fn behind(norm: Option<&RmsNorm>, x: Tensor) -> Made<Tensor> {
 }
 
 /// Cosines and sines of rotary positions, `[tokens, head / 2]`.
-struct Turn {
+struct RotaryEmbedding {
     cos: Tensor,
     sin: Tensor,
 }
 
-impl Turn {
+impl RotaryEmbedding {
     /// Frequencies and angles are rounded to `f32`, as they were in training.
     fn new(rope: Rope, head: usize, tokens: usize) -> Made<Self> {
         let half = head / 2;

@@ -6,23 +6,23 @@
 use candle_core::{Device, Result as Made, Tensor};
 
 use super::broken;
-use super::config::{EncoderConfig, Names};
-use super::layers::{Activation, Attention, Linear, Norm, Sight, add, split};
+use super::config::{EncoderConfig, TensorNames};
+use super::layers::{Activation, Attention, AttentionMask, LayerNorm, Linear, add, split};
 use super::weights::Loader;
 use sememe::Result;
 
-struct Layer {
+struct EncoderLayer {
     query: Linear,
     key: Linear,
     value: Linear,
     out: Linear,
-    attention_norm: Norm,
+    attention_norm: LayerNorm,
     up: Linear,
     down: Linear,
-    norm: Norm,
+    norm: LayerNorm,
 }
 
-/// Names of a layer's parts: query, key, value, out, norm, up, down, norm.
+/// TensorNames of a layer's parts: query, key, value, out, norm, up, down, norm.
 const BERT: [&str; 8] = [
     "attention.self.query",
     "attention.self.key",
@@ -59,8 +59,8 @@ pub(super) struct Encoder {
     positions: Tensor,
     /// The type of every token, as a text alone is of one type.
     kind: Option<Tensor>,
-    norm: Norm,
-    layers: Vec<Layer>,
+    norm: LayerNorm,
+    layers: Vec<EncoderLayer>,
     /// `[buckets, heads]`.
     relative: Option<Tensor>,
     heads: usize,
@@ -77,16 +77,16 @@ impl Encoder {
     pub(super) fn load(config: &EncoderConfig, from: &Loader<'_>) -> Result<Self> {
         let (hidden, inner) = (config.hidden, config.inner);
         let (names, layers) = match config.names {
-            Names::Bert => (BERT, "encoder.layer"),
-            Names::Mpnet => (MPNET, "encoder.layer"),
-            Names::DistilBert => (DISTILBERT, "transformer.layer"),
+            TensorNames::Bert => (BERT, "encoder.layer"),
+            TensorNames::Mpnet => (MPNET, "encoder.layer"),
+            TensorNames::DistilBert => (DISTILBERT, "transformer.layer"),
         };
         let embeddings = from.part("embeddings");
-        let layer = |i: usize| -> Result<Layer> {
+        let layer = |i: usize| -> Result<EncoderLayer> {
             let here = from.part(&format!("{layers}.{i}"));
             let linear = |at: usize, inputs, outputs| Linear::load(&here.part(names[at]), inputs, outputs, true);
-            let norm = |at: usize| Norm::load(&here.part(names[at]), hidden, config.eps);
-            Ok(Layer {
+            let norm = |at: usize| LayerNorm::load(&here.part(names[at]), hidden, config.eps);
+            Ok(EncoderLayer {
                 query: linear(0, hidden, hidden)?,
                 key: linear(1, hidden, hidden)?,
                 value: linear(2, hidden, hidden)?,
@@ -112,7 +112,7 @@ impl Encoder {
             words: embeddings.tensor("word_embeddings.weight", &[config.vocabulary, hidden])?,
             positions: embeddings.tensor("position_embeddings.weight", &[config.positions, hidden])?,
             kind,
-            norm: Norm::load(&embeddings.part("LayerNorm"), hidden, config.eps)?,
+            norm: LayerNorm::load(&embeddings.part("LayerNorm"), hidden, config.eps)?,
             layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
             relative,
             heads: config.heads,
@@ -132,7 +132,7 @@ impl Encoder {
         }
         x = self.norm.apply(&(x + self.positions.narrow(0, self.first_position, tokens.len())?)?)?;
         let bias = self.relative.as_ref().map(|table| self.relative_bias(table, tokens.len())).transpose()?;
-        let attention = Attention { scale: self.scale, sight: Sight::ALL, bias: bias.as_ref(), cap: None };
+        let attention = Attention { scale: self.scale, sight: AttentionMask::ALL, bias: bias.as_ref(), cap: None };
         for layer in &self.layers {
             let part = |linear: &Linear| split(&linear.apply(&x)?, self.heads);
             let seen = attention.apply(&part(&layer.query)?, &part(&layer.key)?, &part(&layer.value)?)?;

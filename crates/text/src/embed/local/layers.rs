@@ -56,13 +56,13 @@ impl Linear {
 }
 
 /// Layer norm over the values of a token.
-pub(super) struct Norm {
+pub(super) struct LayerNorm {
     gain: Tensor,
     bias: Tensor,
     eps: f32,
 }
 
-impl Norm {
+impl LayerNorm {
     pub(super) fn load(from: &Loader<'_>, size: usize, eps: f64) -> Result<Self> {
         // Checkpoints from TensorFlow kept its names.
         let names = if from.has("gamma") { ("gamma", "beta") } else { ("weight", "bias") };
@@ -140,15 +140,15 @@ pub(super) fn split(x: &Tensor, heads: usize) -> Made<Tensor> {
 
 /// Which keys a query sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(super) struct AttentionMask {
     /// Only what came before, and itself.
     pub(super) causal: bool,
     /// Only what is nearer than so many tokens.
     pub(super) window: Option<usize>,
 }
 
-impl Sight {
-    pub(super) const ALL: Sight = Sight { causal: false, window: None };
+impl AttentionMask {
+    pub(super) const ALL: AttentionMask = AttentionMask { causal: false, window: None };
 
     fn sees(self, query: usize, key: usize) -> bool {
         (!self.causal || key <= query) && self.window.is_none_or(|window| query.abs_diff(key) < window)
@@ -171,7 +171,7 @@ impl Sight {
 /// How scores become weights.
 pub(super) struct Attention<'a> {
     pub(super) scale: f64,
-    pub(super) sight: Sight,
+    pub(super) sight: AttentionMask,
     /// Added to the scores, `[heads, tokens, tokens]`.
     pub(super) bias: Option<&'a Tensor>,
     /// Scores are kept within ± this by tanh.

@@ -33,7 +33,7 @@ use self::decoder::Decoder;
 use self::encoder::Encoder;
 use self::layers::{Activation, Linear};
 use self::modules::Modules;
-use self::tokens::Tokens;
+use self::tokens::TextTokenizer;
 use self::weights::{Loader, Weights, hash_file};
 use super::{EmbedCall, EmbedError, Embedder, Pooling};
 use sememe::data::Matrix;
@@ -57,7 +57,7 @@ pub struct LocalModel {
     pub name: Option<String>,
     /// How tokens become one vector; without it and `1_Pooling/`, the mean for encoders and the last token for decoders.
     pub pooling: Option<Pooling>,
-    /// Tokens a text at most, what the tokenizer adds included; longer texts are cut.
+    /// TextTokenizer a text at most, what the tokenizer adds included; longer texts are cut.
     pub max_tokens: Option<usize>,
     /// The first so many values of a vector only, for models that were trained for it.
     pub dimensions: Option<usize>,
@@ -107,8 +107,9 @@ impl LocalModel {
             let problem = "the model pools without the tokens of its prompt, which is not supported; leave it out with an empty name";
             return Err(Error::config("prompt", problem));
         }
-        let mut tokens = Tokens::open(&modules.network, modules.lower_case, prompt.clone(), architecture.vocabulary())?;
-        let (habit, from_left) = tokens::habits(&modules.network)?;
+        let mut tokens =
+            TextTokenizer::open(&modules.network, modules.lower_case, prompt.clone(), architecture.vocabulary())?;
+        let (habit, from_left) = tokens::truncation(&modules.network)?;
         let most = architecture.positions();
         let least = tokens.added() + 1;
         if least > most {
@@ -200,13 +201,14 @@ enum Network {
 }
 
 impl Model {
-    fn load(architecture: &Architecture, weights: &Weights, modules: &Modules, hollow: bool) -> Result<Self> {
-        let from = |ending: &str| -> Result<Loader<'_>> { Ok(Loader::new(weights, weights.prefix(ending)?, hollow)) };
+    fn load(architecture: &Architecture, weights: &Weights, modules: &Modules, shapes_only: bool) -> Result<Self> {
+        let from =
+            |ending: &str| -> Result<Loader<'_>> { Ok(Loader::new(weights, weights.prefix(ending)?, shapes_only)) };
         let network = match architecture {
             Architecture::Encoder(config) => Network::Encoder(Encoder::load(config, &from(encoder::WORDS)?)?),
             Architecture::Decoder(config) => Network::Decoder(Decoder::load(config, &from(decoder::WORDS)?)?),
         };
-        Ok(Self { network, head: modules.head(architecture.hidden(), hollow)?.0 })
+        Ok(Self { network, head: modules.head(architecture.hidden(), shapes_only)?.0 })
     }
 
     /// One vector.
@@ -232,7 +234,7 @@ pub struct LocalEmbedder {
     architecture: Architecture,
     weights: Weights,
     modules: Modules,
-    tokens: Tokens,
+    tokens: TextTokenizer,
     pooling: Pooling,
     max_tokens: usize,
     dims: usize,
@@ -269,7 +271,7 @@ impl LocalEmbedder {
         self.pooling
     }
 
-    /// Tokens a text at most.
+    /// TextTokenizer a text at most.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         self.max_tokens

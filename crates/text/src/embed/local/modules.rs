@@ -42,7 +42,7 @@ pub(super) struct Modules {
     pub(super) pools_prompt: bool,
     dense: Vec<Dense>,
     pub(super) normalize: bool,
-    /// Tokens a text at most.
+    /// TextTokenizer a text at most.
     pub(super) max_tokens: Option<usize>,
     pub(super) lower_case: bool,
 }
@@ -195,7 +195,7 @@ impl Modules {
     }
 
     /// The layers, and how many values come out of them.
-    pub(super) fn head(&self, hidden: usize, hollow: bool) -> Result<(Vec<(Linear, Activation)>, usize)> {
+    pub(super) fn head(&self, hidden: usize, shapes_only: bool) -> Result<(Vec<(Linear, Activation)>, usize)> {
         let (mut layers, mut values) = (Vec::new(), hidden);
         for dense in &self.dense {
             if dense.inputs != values {
@@ -203,7 +203,7 @@ impl Modules {
                 return Err(Error::format(&dense.folder, problem));
             }
             let weights = Weights::open(&dense.folder)?;
-            let from = Loader::new(&weights, "linear.".into(), hollow);
+            let from = Loader::new(&weights, "linear.".into(), shapes_only);
             layers.push((Linear::load(&from, dense.inputs, dense.outputs, dense.bias)?, dense.activation));
             values = dense.outputs;
         }

@@ -11,7 +11,7 @@ use sememe::{Error, Result};
 /// The largest that are in use have some forty million bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
-pub(super) struct Tokens {
+pub(super) struct TextTokenizer {
     tokenizer: Tokenizer,
     lower_case: bool,
     /// Before every text.
@@ -19,8 +19,8 @@ pub(super) struct Tokens {
     vocabulary: usize,
 }
 
-impl Tokens {
-    /// Reads the tokenizer; texts are of any length until [`Tokens::cut`].
+impl TextTokenizer {
+    /// Reads the tokenizer; texts are of any length until [`TextTokenizer::cut`].
     pub(super) fn open(folder: &Path, lower_case: bool, prompt: String, vocabulary: usize) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         if !path.exists() {
@@ -39,7 +39,7 @@ impl Tokens {
         Ok(Self { tokenizer, lower_case, prompt, vocabulary })
     }
 
-    /// Tokens that are added to every text.
+    /// TextTokenizer that are added to every text.
     pub(super) fn added(&self) -> usize {
         self.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
@@ -83,7 +83,7 @@ impl Tokens {
 }
 
 /// What `tokenizer_config.json` says: tokens a text at most, and whether the beginning of longer ones is cut off.
-pub(super) fn habits(folder: &Path) -> Result<(Option<usize>, bool)> {
+pub(super) fn truncation(folder: &Path) -> Result<(Option<usize>, bool)> {
     let Some(fields) = Fields::read(&folder.join("tokenizer_config.json"))? else { return Ok((None, false)) };
     // A tokenizer without a limit has one of 10³⁰.
     let longest =

@@ -18,7 +18,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 
 #[derive(Deserialize)]
-struct Index {
+struct ShardIndex {
     weight_map: BTreeMap<String, String>,
 }
 
@@ -108,7 +108,7 @@ pub(super) fn hash_file(path: &Path, hash: &mut Sha256) -> Result<()> {
 
 fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
     let bytes = read_bytes_capped(index, MAX_INDEX_BYTES)?;
-    let parsed: Index =
+    let parsed: ShardIndex =
         serde_json::from_slice(&bytes).map_err(|e| Error::format(index, format!("is no index of weights: {e}")))?;
     let names: BTreeSet<&String> = parsed.weight_map.values().collect();
     if names.is_empty() {
@@ -134,17 +134,17 @@ pub(super) struct Loader<'a> {
     weights: &'a Weights,
     prefix: String,
     /// Tensors without values of their own: all names and shapes are checked, and nothing is read.
-    hollow: bool,
+    shapes_only: bool,
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(weights: &'a Weights, prefix: String, hollow: bool) -> Self {
-        Self { weights, prefix, hollow }
+    pub(super) fn new(weights: &'a Weights, prefix: String, shapes_only: bool) -> Self {
+        Self { weights, prefix, shapes_only }
     }
 
     /// The part under `name` and a dot.
     pub(super) fn part(&self, name: &str) -> Self {
-        Self { weights: self.weights, prefix: format!("{}{name}.", self.prefix), hollow: self.hollow }
+        Self { weights: self.weights, prefix: format!("{}{name}.", self.prefix), shapes_only: self.shapes_only }
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -154,7 +154,7 @@ impl<'a> Loader<'a> {
     /// A matrix of this shape with its axes exchanged, laid out so.
     pub(super) fn turned(&self, name: &str, shape: &[usize; 2]) -> Result<Tensor> {
         let view = self.tensor(name, shape)?.t();
-        if self.hollow { view } else { view.and_then(|view| view.contiguous()) }.map_err(|e| broken(&e))
+        if self.shapes_only { view } else { view.and_then(|view| view.contiguous()) }.map_err(|e| broken(&e))
     }
 
     /// A tensor of this shape, in `f32`.
@@ -164,7 +164,7 @@ impl<'a> Loader<'a> {
             return Err(Error::format(&self.weights.folder, format!("its weights have no tensor `{name}`")));
         };
         let file = &self.weights.files[*at].1;
-        let tensor = if self.hollow {
+        let tensor = if self.shapes_only {
             file.check(&name, shape)?;
             Tensor::zeros(vec![1; shape.len()], DType::F32, &Device::Cpu).and_then(|zero| zero.broadcast_as(shape))
         } else {

@@ -43,7 +43,7 @@ pub enum Resume {
 /// A training of an RQ-VAE that keeps its checkpoints and curves in a folder: `last.safetensors`, `best.safetensors`, `metrics.jsonl`,
 /// TensorBoard event files, `code_usage.csv` and `config.json`.
 #[derive(Clone, Debug)]
-pub struct NetworkRun {
+pub struct RqVaeRun {
     /// Settings.
     pub config: RqVae,
     /// Folder of checkpoints and curves, made if it is not there.
@@ -56,7 +56,7 @@ pub struct NetworkRun {
 
 /// What a dry run made and looked at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DryRun {
+pub struct DryRunReport {
     /// Rows that it trained on at most.
     pub rows: usize,
     /// Epochs.
@@ -70,7 +70,7 @@ pub struct DryRun {
 }
 
 /// Whoever keeps what the training tells.
-struct Artifacts {
+struct FolderRecorder {
     folder: PathBuf,
     metrics: MetricsWriter,
     events: EventWriter,
@@ -80,7 +80,7 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
-impl Artifacts {
+impl FolderRecorder {
     /// Opens the files of a run: anew, or as they were at the state that the training goes on from.
     fn open(folder: &Path, trainer: &RqVaeTrainer, resumed: bool) -> Result<Self> {
         sememe::io::create_folder(folder)?;
@@ -114,7 +114,7 @@ fn line(kind: &str, report: &impl Serialize) -> Result<Value> {
     Ok(value)
 }
 
-impl Recorder for Artifacts {
+impl Recorder for FolderRecorder {
     fn step(&mut self, report: &StepReport) -> Result<()> {
         self.metrics.line(&line("step", report)?)?;
         self.scalars(report.step, &report.scalars())
@@ -156,7 +156,7 @@ fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-impl NetworkRun {
+impl RqVaeRun {
     /// The trainer to run: new, from a codec, or from a checkpoint; and whether it goes on.
     fn trainer(&self, observer: &dyn Observer) -> Result<(RqVaeTrainer, bool)> {
         let path = match &self.resume {
@@ -213,7 +213,7 @@ impl NetworkRun {
         observer: &dyn Observer,
     ) -> Result<Codec> {
         let (mut trainer, resumed) = self.trainer(observer)?;
-        let mut artifacts = Artifacts::open(&self.folder, &trainer, resumed)?;
+        let mut artifacts = FolderRecorder::open(&self.folder, &trainer, resumed)?;
         match trainer.run(rows, aligned, device, observer, &mut artifacts) {
             Ok(()) => Codec::from_trainer(&trainer),
             Err(Error::Interrupted(_)) => {
@@ -240,7 +240,7 @@ impl NetworkRun {
         aligned: Option<&dyn RowSource>,
         device: &Device,
         observer: &dyn Observer,
-    ) -> Result<DryRun> {
+    ) -> Result<DryRunReport> {
         let config = &self.config;
         let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
         let used = rows.rows().min(DRY_ROWS.max(2 * most));
@@ -253,7 +253,7 @@ impl NetworkRun {
             start: self.start.clone(),
         };
         let (mut trainer, _) = small.trainer(observer)?;
-        let mut artifacts = Artifacts::open(&folder, &trainer, false)?;
+        let mut artifacts = FolderRecorder::open(&folder, &trainer, false)?;
         trainer.run(rows, aligned, device, observer, &mut artifacts)?;
         let events = artifacts.events.path().to_owned();
         drop(artifacts);
@@ -261,7 +261,7 @@ impl NetworkRun {
         let path = folder.join(name);
         codec.save(&path)?;
         let artifacts = check(&folder, &path, &events, &codec, &trainer, rows)?;
-        Ok(DryRun { rows: used, epochs, steps: trainer.steps(), folder, artifacts })
+        Ok(DryRunReport { rows: used, epochs, steps: trainer.steps(), folder, artifacts })
     }
 }
 

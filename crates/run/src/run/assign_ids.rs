@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::train::CODEC;
-use super::{Context, Done, Phase, embed, items};
-use crate::config::{OnChange, Policy};
+use super::{Context, Phase, PhaseOutput, embed, items};
+use crate::config::{CollisionPolicy, OnChange};
 use sememe::codec::{Codec, EncodeOptions};
 use sememe::data::Codes;
 use sememe::eval::{Churn, measure_churn};
@@ -31,7 +31,7 @@ pub(super) const CHURN: &str = "assign/churn.json";
 
 /// An item's ID, as `assign/ids.jsonl` has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Line {
+pub(super) struct AssignedId {
     pub(super) id: String,
     pub(super) codes: Vec<u32>,
     pub(super) counter: u32,
@@ -64,8 +64,8 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
 fn place(context: &Context<'_>, codec: &Codec) -> PathBuf {
     let settings = &context.config.assign;
     let how = match settings.policy {
-        Policy::Relocate => format!("-relocate-{}", settings.capacity),
-        Policy::Suffix | Policy::ExtraLevel | Policy::Error => String::new(),
+        CollisionPolicy::Relocate => format!("-relocate-{}", settings.capacity),
+        CollisionPolicy::Suffix | CollisionPolicy::ExtraLevel | CollisionPolicy::Error => String::new(),
     };
     match &settings.store {
         Some(store) => store.into(),
@@ -80,11 +80,11 @@ fn store(context: &Context<'_>, codec: &Codec) -> Result<Box<dyn Store>> {
 }
 
 /// What the phase wrote, in order.
-pub(super) fn read(context: &Context<'_>) -> Result<Vec<Line>> {
+pub(super) fn read(context: &Context<'_>) -> Result<Vec<AssignedId>> {
     read_lines(&context.at(IDS))
 }
 
-pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
+pub(super) fn read_lines(path: &Path) -> Result<Vec<AssignedId>> {
     let mut lines = Vec::new();
     each_json_line(path, "IDs are .jsonl", &mut |number, text| {
         lines.push(json_row(path, number, text)?);
@@ -114,7 +114,7 @@ pub(super) fn stale(context: &Context<'_>) -> Result<Option<String>> {
     Ok(None)
 }
 
-pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
+pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
     let settings = &context.config.assign;
     let codec = Codec::load(context.at(CODEC))?;
     let items = items::with_vectors(context)?;
@@ -131,7 +131,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         ))
         .mend([sememe::Remedy::set("rebuild", "train").to("train again, if vectors are of another model now,")]));
     }
-    context.room(Phase::Assign)?;
+    context.phase_folder(Phase::Assign)?;
     let previous = previous(context)?;
     // Opened before the work, so that another codec's store is refused at once.
     let mut store = store(context, &codec)?;
@@ -147,26 +147,26 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         Ok(())
     })?;
     let (asked, cost) = match settings.policy {
-        Policy::Suffix | Policy::ExtraLevel => (None, resolve::number(&items.keys, &encoded)?.cost),
-        Policy::Error => (None, resolve::refuse(&items.keys, &encoded)?.cost),
-        Policy::Relocate => {
+        CollisionPolicy::Suffix | CollisionPolicy::ExtraLevel => (None, resolve::number(&items.keys, &encoded)?.cost),
+        CollisionPolicy::Error => (None, resolve::refuse(&items.keys, &encoded)?.cost),
+        CollisionPolicy::Relocate => {
             let prices = CodecAlternatives::new(&codec, rows.as_ref(), None)?;
             let resolved = resolve::relocate(&items.keys, &encoded, settings.capacity, &prices)?;
             (Some(resolved.codes), resolved.cost)
         }
     };
     let asked = asked.as_ref().unwrap_or(&encoded);
-    let given = give(context, store.as_mut(), &items.keys, asked)?;
+    let given = ask_store(context, store.as_mut(), &items.keys, asked)?;
     write(context, &items.keys, &given.ids, &encoded)?;
     let in_store = store.count()?;
-    let mut told = told(&given, &cost, in_store);
-    let since = previous.map(|before| since(&before, &items.keys, &given.ids)).transpose()?.flatten();
+    let mut summary = summarise(&given, &cost, in_store);
+    let changes = previous.map(|before| changes_since(&before, &items.keys, &given.ids)).transpose()?.flatten();
     let mut outputs = vec![PathBuf::from(IDS)];
-    if let Some(Since { churn, .. }) = &since {
-        let text = serde_json::to_string_pretty(&since).map_err(|e| Error::Data(e.to_string()))?;
+    if let Some(RunChanges { churn, .. }) = &changes {
+        let text = serde_json::to_string_pretty(&changes).map_err(|e| Error::Data(e.to_string()))?;
         write_bytes_atomic(context.at(CHURN), format!("{text}\n").as_bytes())?;
         outputs.push(CHURN.into());
-        told.push_str(&format!("; {} of {} items have other codes than before", churn.changed_ids, churn.rows));
+        summary.push_str(&format!("; {} of {} items have other codes than before", churn.changed_ids, churn.rows));
     }
     let facts = json!({
         "items": items.keys.len(),
@@ -179,9 +179,9 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<Done> {
         "codec": codec.content_hash(),
         "policy": settings.policy,
         "cost": cost,
-        "since": since,
+        "since": changes,
     });
-    Ok(Done { outputs, facts, told })
+    Ok(PhaseOutput { outputs, facts, summary })
 }
 
 /// Keeps the IDs of the run before aside, before this one counts as begun: a run that is stopped and goes on compares with the same ones.
@@ -196,14 +196,14 @@ pub(super) fn clear(context: &Context<'_>) -> Result<()> {
 }
 
 /// The IDs of the run before, if there was one.
-fn previous(context: &Context<'_>) -> Result<Option<Vec<Line>>> {
+fn previous(context: &Context<'_>) -> Result<Option<Vec<AssignedId>>> {
     let before = context.at(PREVIOUS);
     if is_there(&before)? { read_lines(&before).map(Some) } else { Ok(None) }
 }
 
 /// What changed against the run before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Since {
+pub(super) struct RunChanges {
     /// Items that only this run has.
     pub(super) added: usize,
     /// Items that only that run had.
@@ -214,7 +214,7 @@ pub(super) struct Since {
 }
 
 /// Compares with the run before; nothing if no item is in both.
-fn since(before: &[Line], keys: &[String], now: &[(Vec<u32>, u32)]) -> Result<Option<Since>> {
+fn changes_since(before: &[AssignedId], keys: &[String], now: &[(Vec<u32>, u32)]) -> Result<Option<RunChanges>> {
     let old: HashMap<&str, &[u32]> = before.iter().map(|line| (line.id.as_str(), line.codes.as_slice())).collect();
     let both: Vec<(&[u32], &[u32])> = keys
         .iter()
@@ -226,12 +226,12 @@ fn since(before: &[Line], keys: &[String], now: &[(Vec<u32>, u32)]) -> Result<Op
     let old = Codes::from_vec(both.len(), old_levels, both.iter().flat_map(|(a, _)| a.iter().copied()).collect())?;
     let new = Codes::from_vec(both.len(), new_levels, both.iter().flat_map(|(_, b)| b.iter().copied()).collect())?;
     let (added, gone) = (keys.len() - both.len(), before.len() - both.len());
-    Ok(Some(Since { added, gone, churn: measure_churn(&old, &new)? }))
+    Ok(Some(RunChanges { added, gone, churn: measure_churn(&old, &new)? }))
 }
 
-fn told(given: &Given, cost: &Cost, in_store: u64) -> String {
+fn summarise(given: &StoreIds, cost: &Cost, in_store: u64) -> String {
     let items = given.ids.len();
-    let mut told = format!(
+    let mut summary = format!(
         "{} new IDs, {} known; {} different codes for {items} items, at most {} on one",
         given.new,
         items - given.new - given.moved,
@@ -239,21 +239,21 @@ fn told(given: &Given, cost: &Cost, in_store: u64) -> String {
         cost.largest_before
     );
     if let Some(added) = cost.added_share() {
-        told.push_str(&format!("; {} items relocated, squared L2 {:+.2} %", cost.moved, 100.0 * added));
+        summary.push_str(&format!("; {} items relocated, squared L2 {:+.2} %", cost.moved, 100.0 * added));
     }
     if given.drifted > 0 {
-        told.push_str(&format!("; {} changed and kept their ID", given.drifted));
+        summary.push_str(&format!("; {} changed and kept their ID", given.drifted));
     }
     if given.moved > 0 {
-        told.push_str(&format!("; {} changed and got a new ID", given.moved));
+        summary.push_str(&format!("; {} changed and got a new ID", given.moved));
     }
     if in_store > items as u64 {
-        told.push_str(&format!("; {} IDs of items that are not there any more stay taken", in_store - items as u64));
+        summary.push_str(&format!("; {} IDs of items that are not there any more stay taken", in_store - items as u64));
     }
-    told
+    summary
 }
 
-struct Given {
+struct StoreIds {
     /// `[items]` codes and counter.
     ids: Vec<(Vec<u32>, u32)>,
     new: usize,
@@ -262,11 +262,11 @@ struct Given {
 }
 
 /// Asks the store, a transaction a batch, in the order of the keys: so counters do not depend on batches.
-fn give(context: &Context<'_>, store: &mut dyn Store, keys: &[String], codes: &Codes) -> Result<Given> {
+fn ask_store(context: &Context<'_>, store: &mut dyn Store, keys: &[String], codes: &Codes) -> Result<StoreIds> {
     let settings = &context.config.assign;
     let reuse = if settings.reuse_deleted { Reuse::Deleted } else { Reuse::Never };
     context.observer.event(Event::Phase { name: "assign", total: Some(keys.len() as u64), unit: "items" });
-    let mut out = Given { ids: Vec::with_capacity(keys.len()), new: 0, drifted: 0, moved: 0 };
+    let mut out = StoreIds { ids: Vec::with_capacity(keys.len()), new: 0, drifted: 0, moved: 0 };
     let all: Vec<(&str, &[u32])> = keys.iter().enumerate().map(|(i, key)| (key.as_str(), codes.row(i))).collect();
     for batch in all.chunks(settings.batch_items) {
         check(context.observer)?;
@@ -281,7 +281,7 @@ fn give(context: &Context<'_>, store: &mut dyn Store, keys: &[String], codes: &C
                 given[*i].new = false;
             }
             out.moved += drifted.len();
-        } else if settings.policy != Policy::Relocate {
+        } else if settings.policy != CollisionPolicy::Relocate {
             // Relocation may choose otherwise as items come; that is no change of the item.
             out.drifted += drifted.len();
         }
@@ -297,7 +297,7 @@ fn write(context: &Context<'_>, keys: &[String], ids: &[(Vec<u32>, u32)], encode
     let mut file = AtomicFile::create(context.at(IDS))?;
     for (i, (key, (codes, counter))) in keys.iter().zip(ids).enumerate() {
         let now = encoded.row(i);
-        let line = Line {
+        let line = AssignedId {
             id: key.clone(),
             codes: codes.clone(),
             counter: *counter,

@@ -5,12 +5,12 @@ use std::path::Path;
 use sememe::Error;
 
 /// A mistake that TOML's reader found.
-pub(super) struct Place<'a> {
+pub(super) struct TomlFault<'a> {
     text: &'a str,
     error: &'a toml::de::Error,
 }
 
-impl<'a> Place<'a> {
+impl<'a> TomlFault<'a> {
     pub(super) fn new(text: &'a str, error: &'a toml::de::Error) -> Self {
         Self { text, error }
     }

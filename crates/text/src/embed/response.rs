@@ -6,12 +6,12 @@ use serde_json::Value;
 use sememe::data::Matrix;
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Vec<Datum>,
+struct EmbeddingResponse {
+    data: Vec<EmbeddingDatum>,
 }
 
 #[derive(Deserialize)]
-struct Datum {
+struct EmbeddingDatum {
     /// Which text it is of; servers that leave it out keep the order.
     index: Option<usize>,
     embedding: Vec<f32>,
@@ -19,7 +19,7 @@ struct Datum {
 
 /// Vectors `[texts, dims]` in the order of the texts, or what is wrong with the answer.
 pub(super) fn vectors(body: &[u8], texts: usize) -> Result<Matrix, String> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|e| match words(body) {
+    let answer: EmbeddingResponse = serde_json::from_slice(body).map_err(|e| match words(body) {
         Some(said) => format!("answered without vectors: {said}"),
         None if overflowed(body, &e) => format!(
             "answered with values that are no finite numbers ({e}); a model that runs in half precision may need float32: {}",

@@ -6,31 +6,31 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::Phase;
-use crate::tracking::{Tracker, Tracking, TrackingReport, Watch};
+use crate::tracking::{Tracker, Tracking, TrackingObserver, TrackingReport};
 use sememe::progress::{Event, Observer};
 use sememe::{Error, Result};
 
 /// Hands events on, and keeps their figures once a phase is at work: a run in which nothing is to be done opens no file and no server.
-pub(super) struct Track<'a> {
+pub(super) struct RunObserver<'a> {
     inner: &'a dyn Observer,
     tracking: &'a Tracking,
     folder: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<ObserverState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ObserverState {
     tracker: Option<Tracker>,
     phase: Option<Phase>,
     failed: Option<Error>,
 }
 
-impl<'a> Track<'a> {
+impl<'a> RunObserver<'a> {
     pub(super) fn new(inner: &'a dyn Observer, tracking: &'a Tracking, folder: PathBuf) -> Self {
         Self { inner, tracking, folder, state: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ObserverState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -88,13 +88,13 @@ fn each_leaf(path: &str, value: &Value, each: &mut dyn FnMut(&str, &Value)) {
     }
 }
 
-impl Observer for Track<'_> {
+impl Observer for RunObserver<'_> {
     fn event(&self, event: Event<'_>) {
         let mut state = self.state();
-        let State { tracker, phase, failed } = &mut *state;
+        let ObserverState { tracker, phase, failed } = &mut *state;
         match (tracker, phase, &failed) {
             (Some(tracker), Some(phase), None) => {
-                let watch = Watch::new(tracker, phase.name(), self.inner);
+                let watch = TrackingObserver::new(tracker, phase.name(), self.inner);
                 watch.event(event);
                 *failed = watch.done().err();
             }

@@ -14,7 +14,7 @@ use sememe::{Error, Result};
 
 /// What is kept about a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Figures {
+pub struct CellMeasures {
     /// 1 − U/N.
     pub collision_rate: f64,
     /// Share of rows whose ID another row has too.
@@ -41,7 +41,7 @@ pub struct Figures {
     pub encode_seconds: f64,
 }
 
-impl Figures {
+impl CellMeasures {
     pub(super) fn of(e: &Evaluation, train_seconds: f64, encode_seconds: f64) -> Self {
         let full = e.reconstruction;
         Self {
@@ -63,7 +63,7 @@ impl Figures {
 
 /// Everything that a cell's figures depend on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Settings {
+pub(super) struct CellSettings {
     /// Of this file.
     format: u32,
     /// Of the program, as another release may train otherwise.
@@ -78,9 +78,9 @@ pub(super) struct Settings {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record {
-    settings: Settings,
-    figures: Figures,
+struct CellRecord {
+    settings: CellSettings,
+    figures: CellMeasures,
 }
 
 const FORMAT: u32 = 1;
@@ -88,7 +88,7 @@ const FORMAT: u32 = 1;
 /// A record is a few kilobytes; whatever is larger is none.
 const MAX_BYTES: u64 = 1 << 20;
 
-impl Settings {
+impl CellSettings {
     pub(super) fn new(data: &str, device: &str, config: &RqKMeans, queries: usize) -> Self {
         Self {
             format: FORMAT,
@@ -108,16 +108,16 @@ impl Settings {
 
     /// The figures that an earlier run kept for exactly these settings. A file that is torn, foreign or of other
     /// settings counts as not there: the cell is trained again and the file replaced.
-    pub(super) fn load(&self, folder: &Path) -> Result<Option<Figures>> {
+    pub(super) fn load(&self, folder: &Path) -> Result<Option<CellMeasures>> {
         let path = self.path(folder)?;
         let Some(bytes) = read_if_there(&path, MAX_BYTES)? else { return Ok(None) };
-        let record: Option<Record> = serde_json::from_slice(&bytes).ok();
+        let record: Option<CellRecord> = serde_json::from_slice(&bytes).ok();
         Ok(record.filter(|record| record.settings == *self).map(|record| record.figures))
     }
 
     /// Keeps figures, whole or not at all.
-    pub(super) fn save(&self, folder: &Path, figures: &Figures) -> Result<()> {
-        let record = Record { settings: self.clone(), figures: figures.clone() };
+    pub(super) fn save(&self, folder: &Path, figures: &CellMeasures) -> Result<()> {
+        let record = CellRecord { settings: self.clone(), figures: figures.clone() };
         let text = serde_json::to_vec_pretty(&record).map_err(|e| Error::Data(format!("figures: {e}")))?;
         write_bytes_atomic(self.path(folder)?, &text)
     }

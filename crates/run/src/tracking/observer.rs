@@ -10,33 +10,33 @@ use sememe::{Error, Result};
 /// refinement, epochs of networks.
 ///
 /// ```
-/// use sememe_run::tracking::{Tracker, Tracking, Watch};
+/// use sememe_run::tracking::{Tracker, Tracking, TrackingObserver};
 /// use sememe::{Codec, Device, Matrix, RqKMeans};
 /// # let folder = tempfile::tempdir()?;
 /// let mut tracker = Tracker::start(&Tracking::default(), folder.path())?;
 /// let rows = Matrix::from_vec(8, 2, (0..16).map(|i| (i * i % 7) as f32).collect())?;
-/// let watch = Watch::new(&mut tracker, "train", &());
+/// let watch = TrackingObserver::new(&mut tracker, "train", &());
 /// Codec::train(&rows, &RqKMeans { codebook_sizes: vec![2, 2], ..RqKMeans::default() }, &Device::cpu(), &watch)?;
 /// watch.done()?;
 /// assert!(tracker.finish(true)?.scalars > 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Watch<'a> {
+pub struct TrackingObserver<'a> {
     phase: &'a str,
     inner: &'a dyn Observer,
-    state: Mutex<State<'a>>,
+    state: Mutex<ObserverState<'a>>,
 }
 
-struct State<'a> {
+struct ObserverState<'a> {
     tracker: &'a mut Tracker,
     /// The first error of a file: an observer cannot fail, so the work is asked to stop.
     failed: Option<Error>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> TrackingObserver<'a> {
     /// Watches a phase.
     pub fn new(tracker: &'a mut Tracker, phase: &'a str, inner: &'a dyn Observer) -> Self {
-        Self { phase, inner, state: Mutex::new(State { tracker, failed: None }) }
+        Self { phase, inner, state: Mutex::new(ObserverState { tracker, failed: None }) }
     }
 
     /// Says whether all figures were kept: where one could not be, the work was asked to stop, and this is why.
@@ -57,7 +57,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-impl Observer for Watch<'_> {
+impl Observer for TrackingObserver<'_> {
     fn event(&self, event: Event<'_>) {
         let named = |values: &[(&str, f64)]| values.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect::<Vec<_>>();
         match &event {
