@@ -5,7 +5,7 @@
 //!
 //! Run it with `cargo run --example json_store`.
 
-use sememe::ids::store::{Assigned, MemoryStore, Reuse, Store, StoredId};
+use sememe::ids::store::{AssignedId, MemoryStore, Reuse, Store, StoredId};
 use sememe::io::{read_bytes_capped, write_bytes_atomic};
 use sememe::{Error, Result};
 use std::fs::File;
@@ -78,7 +78,7 @@ impl Store for JsonStore {
         self.ids.levels()
     }
 
-    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<Assigned>> {
+    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<AssignedId>> {
         self.change(|ids| ids.assign_with(items, reuse))
     }
 

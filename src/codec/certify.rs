@@ -6,7 +6,7 @@ use crate::compute::{LevelCodes, Metric};
 
 /// Norms of the model that bounds need, in f64 and rounded up.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct NormBounds {
     /// Largest codeword norm of each level.
     codewords: Vec<f64>,
     /// Largest price of each level, either way; 0 without prices.
@@ -23,7 +23,7 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
     values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt() * (1.0 + 1e-12)
 }
 
-impl Limits {
+impl NormBounds {
     /// Derives the norms. O(Σk·p + p·d).
     #[must_use]
     pub fn new(chain: &Chain) -> Self {

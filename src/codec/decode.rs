@@ -1,6 +1,6 @@
 //! Codes back to rows.
 
-use super::parts::Parts;
+use super::parts::CodecParts;
 use crate::compute::Storage as _;
 use crate::compute::cpu::Cpu;
 use crate::compute::cpu::dots::matmul_nt;
@@ -14,7 +14,7 @@ const BLOCK: usize = 256;
 const BLOCK_BYTES: usize = 16 << 20;
 
 /// `[n, d]` rows; the codes may have fewer columns than the codec has levels.
-pub fn decode(codec: &Parts, codes: &Codes) -> Result<Matrix> {
+pub fn decode(codec: &CodecParts, codes: &Codes) -> Result<Matrix> {
     let chain = &codec.chain;
     let (depth, sizes, p, d) = (codes.levels(), chain.codebook_sizes(), chain.inner_dims(), chain.dims);
     let e = chain.code_dims();

@@ -1,7 +1,7 @@
 //! Encoding on a device: the fast path, its proof, and the reference for what the proof does not cover.
 
-use super::measure::{Measured, shapes};
-use super::parts::Parts;
+use super::measure::{MeasuredError, shapes};
+use super::parts::CodecParts;
 use crate::compute::bound::Arithmetic;
 use crate::compute::cpu::Cpu;
 use crate::compute::network::ResidentMlp;
@@ -35,30 +35,30 @@ pub struct Encoded {
 
 /// A codec on a device. `Send + Sync`; calls may come from many threads at once.
 pub struct Encoder {
-    parts: Arc<Parts>,
-    engine: Box<dyn Engine>,
+    parts: Arc<CodecParts>,
+    engine: Box<dyn EncoderEngine>,
     /// Takes over, with the same codes, once the device is lost or out of memory.
-    fallback: Option<Box<dyn Engine>>,
+    fallback: Option<Box<dyn EncoderEngine>>,
     failed: AtomicBool,
     beam: usize,
     batch_rows: usize,
 }
 
 /// One device's side of encoding.
-trait Engine: Send + Sync {
+trait EncoderEngine: Send + Sync {
     /// Writes codes of rows and returns how many rows the reference decided.
-    fn encode(&self, parts: &Parts, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64>;
+    fn encode(&self, parts: &CodecParts, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64>;
     /// e of the network, if there is one.
     fn network_error(&self) -> Option<f64>;
 }
 
-struct Resident<B: TensorBackend> {
+struct ResidentEncoder<B: TensorBackend> {
     backend: Arc<B>,
     codebooks: Vec<B::Codebook>,
     gram: Vec<Vec<f32>>,
     arithmetic: Arithmetic,
     /// The encoder's network with how far it is off here.
-    network: Option<(ResidentMlp<B>, Measured)>,
+    network: Option<(ResidentMlp<B>, MeasuredError)>,
     cpu: bool,
 }
 
@@ -72,8 +72,8 @@ fn steps(chain: &Chain) -> Steps<'_> {
     }
 }
 
-impl<B: TensorBackend> Resident<B> {
-    fn new(backend: Arc<B>, parts: &Parts, beam: usize) -> Result<Self> {
+impl<B: TensorBackend> ResidentEncoder<B> {
+    fn new(backend: Arc<B>, parts: &CodecParts, beam: usize) -> Result<Self> {
         let chain = &parts.chain;
         let codebooks = chain
             .codebooks
@@ -109,8 +109,8 @@ impl<B: TensorBackend> Resident<B> {
     }
 
     /// Takes the probes through the fast path, in every shape of batch.
-    fn measure(&self, parts: &Parts, network: &ResidentMlp<B>) -> Result<Measured> {
-        let (mut measured, e) = (Measured::new(parts), parts.chain.code_dims());
+    fn measure(&self, parts: &CodecParts, network: &ResidentMlp<B>) -> Result<MeasuredError> {
+        let (mut measured, e) = (MeasuredError::new(parts), parts.chain.code_dims());
         for (size, count) in shapes(parts.probes.rows(), self.cpu) {
             for start in (0..count).step_by(size) {
                 let end = (start + size).min(count);
@@ -132,7 +132,7 @@ impl<B: TensorBackend> Resident<B> {
     }
 
     /// Rows as they enter the first level, and their norms before `normalize_rows`.
-    fn enter(&self, parts: &Parts, rows: MatrixView<'_>) -> Result<(B::Rows, Vec<f32>)> {
+    fn enter(&self, parts: &CodecParts, rows: MatrixView<'_>) -> Result<(B::Rows, Vec<f32>)> {
         let (prepared, norms) = self.backend.prepare(rows, &steps(&parts.chain))?;
         match &self.network {
             Some((network, _)) => Ok((network.forward(&*self.backend, &prepared)?, norms)),
@@ -140,7 +140,7 @@ impl<B: TensorBackend> Resident<B> {
         }
     }
 
-    fn greedy(&self, parts: &Parts, rows: MatrixView<'_>) -> Result<LevelCodes> {
+    fn greedy(&self, parts: &CodecParts, rows: MatrixView<'_>) -> Result<LevelCodes> {
         let chain = &parts.chain;
         if self.network.is_none() {
             return self.backend.encode_rows(rows, &steps(chain), &self.codebooks);
@@ -160,7 +160,7 @@ impl<B: TensorBackend> Resident<B> {
     }
 
     /// δ of row `i` at the first level: proven without a network, measured with one (`z_norm` is the norm of its z̃ then).
-    fn delta(&self, parts: &Parts, x: &[f32], prepared_norm: Option<f32>, z_norm: f32) -> f64 {
+    fn delta(&self, parts: &CodecParts, x: &[f32], prepared_norm: Option<f32>, z_norm: f32) -> f64 {
         let (chain, limits, a) = (&parts.chain, &parts.limits, &self.arithmetic);
         match &self.network {
             Some((_, measured)) => measured.delta(limits, chain, a, x, prepared_norm, z_norm),
@@ -169,8 +169,8 @@ impl<B: TensorBackend> Resident<B> {
     }
 }
 
-impl<B: TensorBackend> Engine for Resident<B> {
-    fn encode(&self, parts: &Parts, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64> {
+impl<B: TensorBackend> EncoderEngine for ResidentEncoder<B> {
+    fn encode(&self, parts: &CodecParts, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64> {
         let (chain, a, limits) = (&parts.chain, &self.arithmetic, &parts.limits);
         let levels = parts.levels();
         let greedy: LevelCodes;
@@ -225,20 +225,20 @@ impl<B: TensorBackend> Engine for Resident<B> {
 }
 
 impl Encoder {
-    pub(super) fn new(parts: &Arc<Parts>, device: &Device, options: &EncodeOptions) -> Result<Self> {
+    pub(super) fn new(parts: &Arc<CodecParts>, device: &Device, options: &EncodeOptions) -> Result<Self> {
         let beam = options.beam.unwrap_or(parts.manifest.beam);
         parts.check_beam(beam)?;
         if options.batch_rows == Some(0) {
             return Err(Error::config("batch_rows", "expected at least 1, got 0"));
         }
-        let engine: Box<dyn Engine> = match device {
-            Device::Cpu(cpu) => Box::new(Resident::new(Arc::new(cpu.clone()), parts, beam)?),
+        let engine: Box<dyn EncoderEngine> = match device {
+            Device::Cpu(cpu) => Box::new(ResidentEncoder::new(Arc::new(cpu.clone()), parts, beam)?),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => Box::new(Resident::new(gpu.clone(), parts, beam)?),
+            Device::Gpu(gpu) => Box::new(ResidentEncoder::new(gpu.clone(), parts, beam)?),
         };
         let cpu = matches!(device, Device::Cpu(_));
-        let fallback: Option<Box<dyn Engine>> =
-            if cpu { None } else { Some(Box::new(Resident::new(Arc::new(Cpu::new()), parts, beam)?)) };
+        let fallback: Option<Box<dyn EncoderEngine>> =
+            if cpu { None } else { Some(Box::new(ResidentEncoder::new(Arc::new(Cpu::new()), parts, beam)?)) };
         // About 32 MiB of rows at a time, 128 MiB for a GPU, which wants more to do per submit.
         let target = if cpu { 32 << 20 } else { 128 << 20 };
         let widest = parts.chain.dims.max(parts.chain.inner_dims()).max(parts.chain.code_dims());

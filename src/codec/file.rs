@@ -5,9 +5,9 @@
 //! `.norm.gain`, `.norm.bias` `[o]`, the same under `decoder`, and `probe.rows` `[m, d]`; all f32, little endian. Loading parses and
 //! checks; it never runs anything.
 
-use super::parts::Parts;
-use super::tensors::{Stored, Tensors, damaged, finite};
-use super::{Codec, FORMAT_VERSION, Manifest, network};
+use super::parts::CodecParts;
+use super::tensors::{StoredTensor, Tensors, damaged, finite};
+use super::{Codec, FORMAT_VERSION, Manifest, network_tensors};
 use crate::compute::network::Mlp;
 use crate::compute::reference::Chain;
 use crate::data::Matrix;
@@ -30,25 +30,25 @@ const MAX_SHARED_LEVELS: usize = 64;
 const MAX_PROBES: usize = 64;
 
 /// All tensors of a codec.
-fn tensors(parts: &Parts) -> Tensors {
+fn tensors(parts: &CodecParts) -> Tensors {
     let chain = &parts.chain;
     let mut out = Tensors::new();
     if parts.manifest.shared_codebook {
         let book = &chain.codebooks[0];
-        out.insert("codebook.shared".into(), Stored::new(vec![book.rows(), book.dims()], book.as_slice()));
+        out.insert("codebook.shared".into(), StoredTensor::new(vec![book.rows(), book.dims()], book.as_slice()));
     } else {
         for (level, book) in chain.codebooks.iter().enumerate() {
-            let stored = Stored::new(vec![book.rows(), book.dims()], book.as_slice());
+            let stored = StoredTensor::new(vec![book.rows(), book.dims()], book.as_slice());
             out.insert(format!("codebook.{level}"), stored);
         }
     }
     for level in &parts.manifest.priced_levels {
         let prices = chain.prices(*level);
-        out.insert(format!("prices.{level}"), Stored::new(vec![prices.len()], prices));
+        out.insert(format!("prices.{level}"), StoredTensor::new(vec![prices.len()], prices));
     }
     let mut optional = |name: &str, shape: Vec<usize>, values: &[f32]| {
         if !values.is_empty() {
-            out.insert(name.to_owned(), Stored::new(shape, values));
+            out.insert(name.to_owned(), StoredTensor::new(shape, values));
         }
     };
     optional("preprocess.mean", vec![chain.mean.len()], &chain.mean);
@@ -56,15 +56,15 @@ fn tensors(parts: &Parts) -> Tensors {
     optional("preprocess.scales", vec![chain.scales.len()], &chain.scales);
     optional("residual_norms", vec![parts.residual_norms.len()], &parts.residual_norms);
     optional("probe.rows", vec![parts.probes.rows(), parts.probes.dims()], parts.probes.as_slice());
-    network::store("encoder", chain.encoder.as_ref(), &mut out);
-    network::store("decoder", chain.decoder.as_ref(), &mut out);
+    network_tensors::store("encoder", chain.encoder.as_ref(), &mut out);
+    network_tensors::store("decoder", chain.decoder.as_ref(), &mut out);
     out
 }
 
 fn digest(manifest_without_hash: &str, tensors: &Tensors) -> String {
     let mut hash = PartDigest::new();
     hash.part(manifest_without_hash.as_bytes());
-    for (name, Stored { shape, bytes }) in tensors {
+    for (name, StoredTensor { shape, bytes }) in tensors {
         hash.part(name.as_bytes());
         hash.part(format!("{shape:?}").as_bytes());
         hash.part(bytes);
@@ -73,7 +73,7 @@ fn digest(manifest_without_hash: &str, tensors: &Tensors) -> String {
 }
 
 /// Names a codec by its content: hash and text of a manifest that has none yet.
-pub(super) fn seal(parts: &mut Parts) -> Result<()> {
+pub(super) fn seal(parts: &mut CodecParts) -> Result<()> {
     parts.manifest.content_hash = String::new();
     let text = serde_json::to_string(&parts.manifest).map_err(damaged)?;
     // JSON has no NaN or infinity: a manifest with one would be written and could never be read.
@@ -199,8 +199,8 @@ fn validate_networks(chain: &Chain, manifest: &Manifest, probes: &Matrix) -> Res
         return Err(damaged("format version 1 has neither networks nor a shared codebook"));
     }
     let outputs = chain.encoder.as_ref().map_or(p, Mlp::outputs);
-    network::validate("encoder", chain.encoder.as_ref(), manifest.encoder.as_ref(), (p, outputs))?;
-    network::validate("decoder", chain.decoder.as_ref(), manifest.decoder.as_ref(), (outputs, p))?;
+    network_tensors::validate("encoder", chain.encoder.as_ref(), manifest.encoder.as_ref(), (p, outputs))?;
+    network_tensors::validate("decoder", chain.decoder.as_ref(), manifest.decoder.as_ref(), (outputs, p))?;
     if chain.decoder.is_none() && outputs != p {
         return Err(damaged(format!("an encoder from {p} to {outputs} values needs a decoder")));
     }
@@ -275,7 +275,7 @@ impl Codec {
         let tensors = tensors(parts);
         let views: Vec<(&str, TensorView<'_>)> = tensors
             .iter()
-            .map(|(name, Stored { shape, bytes })| {
+            .map(|(name, StoredTensor { shape, bytes })| {
                 Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(damaged)?))
             })
             .collect::<Result<_>>()?;
@@ -319,7 +319,7 @@ impl Codec {
             if view.dtype() != Dtype::F32 {
                 return Err(damaged(format!("expected f32, got {:?} in `{name}`", view.dtype())));
             }
-            found.insert(name, Stored { shape: view.shape().to_vec(), bytes: view.data().to_vec() });
+            found.insert(name, StoredTensor { shape: view.shape().to_vec(), bytes: view.data().to_vec() });
         }
         let blank = text.replacen(&manifest.content_hash, "", 1);
         let hash = digest(&blank, &found);
@@ -330,10 +330,10 @@ impl Codec {
             )));
         }
         let codebooks = codebooks(&manifest, &mut found)?;
-        let encoder = network::load("encoder", manifest.encoder.as_ref(), &mut found)?;
-        let decoder = network::load("decoder", manifest.decoder.as_ref(), &mut found)?;
+        let encoder = network_tensors::load("encoder", manifest.encoder.as_ref(), &mut found)?;
+        let decoder = network_tensors::load("decoder", manifest.decoder.as_ref(), &mut found)?;
         let prices = prices(&manifest, &mut found)?;
-        let mut take = |name: &str, rank: usize| -> Result<Option<Stored>> {
+        let mut take = |name: &str, rank: usize| -> Result<Option<StoredTensor>> {
             let Some(stored) = found.remove(name) else { return Ok(None) };
             agree("axes", rank, stored.shape.len(), name)?;
             Ok(Some(stored))

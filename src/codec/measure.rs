@@ -28,8 +28,8 @@
 //! devices on near-ties, never anything worse. Where measuring fails (NaN, infinity, probes that all lead to 0) nothing is
 //! certified and the reference decides every row.
 
-use super::certify::Limits;
-use super::parts::Parts;
+use super::certify::NormBounds;
+use super::parts::CodecParts;
 use crate::compute::bound::Arithmetic;
 use crate::compute::cpu::dots::row_dots;
 use crate::compute::network::FEW_ROWS;
@@ -47,7 +47,7 @@ pub fn shapes(probes: usize, cpu: bool) -> [(usize, usize); 3] {
 }
 
 /// What was measured on one device.
-pub struct Measured {
+pub struct MeasuredError {
     error: f64,
     /// ζ.
     typical: f64,
@@ -71,9 +71,9 @@ fn entry_norm(chain: &Chain, x: &[f32]) -> f64 {
     f64::from(square[0]).sqrt()
 }
 
-impl Measured {
+impl MeasuredError {
     /// Starts with e = 0; [`add`](Self::add) brings the probes.
-    pub fn new(parts: &Parts) -> Self {
+    pub fn new(parts: &CodecParts) -> Self {
         let exact = parts.exact_probes();
         let typical = exact.iter().map(|z| norm(z.iter().copied())).sum::<f64>() / exact.len().max(1) as f64;
         let error = if typical > 0.0 && typical.is_finite() { 0.0 } else { f64::INFINITY };
@@ -81,7 +81,7 @@ impl Measured {
     }
 
     /// Takes in what the device made of probe `i`: `z` `[e]`, and the norm before `normalize_rows`, if any.
-    pub fn add(&mut self, parts: &Parts, a: &Arithmetic, i: usize, z: &[f32], prepared_norm: Option<f32>) {
+    pub fn add(&mut self, parts: &CodecParts, a: &Arithmetic, i: usize, z: &[f32], prepared_norm: Option<f32>) {
         let exact = &parts.exact_probes()[i];
         let off = norm(z.iter().zip(exact).map(|(z, e)| f64::from(*z) - e));
         let relative = off / (norm(exact.iter().copied()) + self.typical);
@@ -103,7 +103,7 @@ impl Measured {
     /// δ of a row whose z̃ has norm `z_norm`.
     pub fn delta(
         &self,
-        limits: &Limits,
+        limits: &NormBounds,
         chain: &Chain,
         a: &Arithmetic,
         x: &[f32],

@@ -6,7 +6,7 @@ mod encoder;
 mod file;
 mod manifest;
 mod measure;
-mod network;
+mod network_tensors;
 mod parts;
 mod permute;
 mod settings;
@@ -14,7 +14,7 @@ mod tensors;
 
 pub use encoder::{EncodeOptions, Encoded, Encoder};
 pub use manifest::{FORMAT_VERSION, Manifest};
-pub use network::{LayerShape, NetworkShape};
+pub use network_tensors::{LayerShape, NetworkShape};
 pub use settings::TrainedBy;
 
 use crate::compute::Metric;
@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::fit::{Fitted, RqKMeans};
 use crate::progress::Observer;
 use crate::{Device, Error};
-use parts::Parts;
+use parts::CodecParts;
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
@@ -50,7 +50,7 @@ use std::sync::{Arc, OnceLock};
 pub struct Codec(Arc<Inner>);
 
 struct Inner {
-    parts: Arc<Parts>,
+    parts: Arc<CodecParts>,
     serial: OnceLock<Encoder>,
 }
 
@@ -165,14 +165,14 @@ impl Codec {
         probes: Matrix,
     ) -> Result<Self> {
         file::validate(&chain, &manifest, &residual_norms, &probes)?;
-        let mut parts = Parts::new(chain, manifest, text, residual_norms, probes);
+        let mut parts = CodecParts::new(chain, manifest, text, residual_norms, probes);
         if parts.text.is_empty() {
             file::seal(&mut parts)?;
         }
         Ok(Self(Arc::new(Inner { parts: Arc::new(parts), serial: OnceLock::new() })))
     }
 
-    fn parts(&self) -> &Parts {
+    fn parts(&self) -> &CodecParts {
         &self.0.parts
     }
 

@@ -1,6 +1,6 @@
 //! What a codec is made of, apart from its encoders: one allocation that codecs and encoders share.
 
-use super::certify::Limits;
+use super::certify::NormBounds;
 use super::manifest::Manifest;
 use crate::compute::Metric;
 use crate::compute::cpu::Cpu;
@@ -27,7 +27,7 @@ fn products(sizes: &[usize]) -> u64 {
 }
 
 /// The parts. Encoders hold these rather than the codec, so that a codec can keep an encoder of its own.
-pub struct Parts {
+pub struct CodecParts {
     pub chain: Chain,
     pub manifest: Manifest,
     /// The manifest as the file has it: what a newer release wrote there and this one does not know is saved again as it was.
@@ -36,15 +36,15 @@ pub struct Parts {
     /// `[m, d]` rows that devices measure their encoder on; none without an encoder.
     pub probes: Matrix,
     pub reference: Reference,
-    pub limits: Limits,
+    pub limits: NormBounds,
     gram: OnceLock<Vec<Vec<f64>>>,
     exact: OnceLock<Vec<Vec<f64>>>,
     decoder: OnceLock<ResidentMlp<Cpu>>,
 }
 
-impl Parts {
+impl CodecParts {
     pub fn new(chain: Chain, manifest: Manifest, text: String, residual_norms: Vec<f32>, probes: Matrix) -> Self {
-        let (reference, limits) = (Reference::new(&chain), Limits::new(&chain));
+        let (reference, limits) = (Reference::new(&chain), NormBounds::new(&chain));
         let (gram, exact, decoder) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Self { chain, manifest, text, residual_norms, probes, reference, limits, gram, exact, decoder }
     }

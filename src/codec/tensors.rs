@@ -4,16 +4,16 @@ use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
 /// A tensor as a file has it.
-pub(super) struct Stored {
+pub(super) struct StoredTensor {
     pub shape: Vec<usize>,
     /// Little endian.
     pub bytes: Vec<u8>,
 }
 
 /// Tensors by name, in a fixed order.
-pub(super) type Tensors = BTreeMap<String, Stored>;
+pub(super) type Tensors = BTreeMap<String, StoredTensor>;
 
-impl Stored {
+impl StoredTensor {
     pub fn new(shape: Vec<usize>, values: &[f32]) -> Self {
         Self { shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() }
     }

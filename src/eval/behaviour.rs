@@ -95,7 +95,7 @@ pub(super) fn next_prefix(prefixes: &Prefixes, codes: &Codes, sequences: &Sequen
 }
 
 /// An item that was measured.
-struct Measured {
+struct MeasuredItem {
     item: usize,
     wanted: usize,
     hits: f64,
@@ -198,7 +198,7 @@ pub(super) fn co_interaction(
         return Err(Error::config("behaviour.queries", "0 items cannot be measured; give at least 1"));
     }
     let rows = codes.rows();
-    let both = Incidence::new(rows, sequences.iter());
+    let both = Interactions::new(rows, sequences.iter());
     let mut order: Vec<usize> =
         (0..rows).filter(|item| both.degree(*item) >= min_item_users.max(min_support)).collect();
     if queries.is_some() {
@@ -215,13 +215,13 @@ pub(super) fn co_interaction(
         let (hits, gain) = expected(&relevance, &totals_by_prefix(codes, &prefixes.order, item), k, wanted);
         // The same neighbours among candidates that all tie.
         let (_, by_chance) = expected(&[wanted as f64], &[rows as u64 - 1], k, wanted);
-        Some(Measured { item, wanted, hits, gain, by_chance })
+        Some(MeasuredItem { item, wanted, hits, gain, by_chance })
     };
     let most = queries.unwrap_or(usize::MAX);
     let mut measured = Vec::new();
     // Whether an item has a neighbour is known only when it is measured; past a whole group no more are than asked for.
     for group in order.chunks(if queries.is_some() { QUERY_GROUP } else { usize::MAX }) {
-        let found: Vec<Option<Measured>> = group
+        let found: Vec<Option<MeasuredItem>> = group
             .par_iter()
             .map_init(|| (vec![0u32; rows], Vec::new()), |(counts, touched), item| measure(*item, counts, touched))
             .collect();
@@ -233,7 +233,7 @@ pub(super) fn co_interaction(
     }
     // One order of the sums, whatever the draw.
     measured.sort_unstable_by_key(|one| one.item);
-    let sum = |of: fn(&Measured) -> f64| measured.iter().map(of).sum::<f64>();
+    let sum = |of: fn(&MeasuredItem) -> f64| measured.iter().map(of).sum::<f64>();
     if measured.is_empty() {
         return Err(Error::Data(format!(
             "no two items have {min_support} users in common, so there are no neighbours to find"
@@ -270,14 +270,14 @@ fn relevance_by_prefix(near: &[(f64, u32)], codes: &Codes, item: usize, k: usize
 }
 
 /// Who took what, both ways; an item that a user took twice is there once.
-pub(super) struct Incidence {
+pub(super) struct Interactions {
     user_starts: Vec<usize>,
     items: Vec<u32>,
     item_starts: Vec<usize>,
     users: Vec<u32>,
 }
 
-impl Incidence {
+impl Interactions {
     pub(super) fn new<'a>(rows: usize, sequences: impl Iterator<Item = &'a [u32]>) -> Self {
         let (mut user_starts, mut items) = (vec![0], Vec::new());
         for sequence in sequences {

@@ -38,9 +38,9 @@ pub use labels::{LabelDepth, LabelMeasures, Labels, measure_labels};
 pub use neighbours::{NeighbourMeasures, NeighbourOptions, measure_neighbours};
 pub use next_item::{NextItemMeasures, NextItemOptions, Ranking, measure_next_item};
 pub use reconstruction::{DepthError, Reconstruction, ReconstructionMeasures};
-pub use report::{FactSection, Recall, ReportInput, Since, Spelling, TokenSpelling, render_html};
+pub use report::{FactSection, PreviousRun, RecallFigures, ReportInput, Spelling, TokenSpelling, render_html};
 pub use subject::{Subject, evaluate, judge};
-pub use table::{CodeTable, Reading, interpret_codes};
+pub use table::{CodeAdjustment, CodeTable, interpret_codes};
 pub use text::{render_comparison, render_text};
 
 use serde::Serialize;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::behaviour::Incidence;
+use super::behaviour::Interactions;
 use super::nearest::{dots, rounding};
 use super::prefixes::Prefixes;
 use super::rank::of_one;
@@ -154,7 +154,7 @@ pub(super) fn next_item(
         let mut at = 0..;
         questions.retain(|_| keep[at.next().unwrap_or(0)]);
     }
-    let learned = Incidence::new(
+    let learned = Interactions::new(
         codes.rows(),
         sequences.iter().map(|items| &items[..items.len().saturating_sub(1 + options.validation)]),
     );
@@ -182,12 +182,12 @@ fn summed(by: &'static str, places: &[(usize, usize)]) -> Ranking {
 
 /// Counts how the scores of candidates compare with the target's.
 #[derive(Default)]
-struct Place {
+struct TargetRank {
     better: usize,
     tied: usize,
 }
 
-impl Place {
+impl TargetRank {
     fn see(&mut self, score: f64, target: f64) {
         self.better += usize::from(score > target);
         self.tied += usize::from(score == target);
@@ -211,7 +211,7 @@ fn by_codes(questions: &[Question<'_>], prefixes: &Prefixes, decay: f64) -> Vec<
         let mut firsts: Vec<u32> = question.history.iter().map(|&item| prefixes.of_row[0][item as usize]).collect();
         firsts.sort_unstable();
         firsts.dedup();
-        let (mut place, mut seen) = (Place::default(), 0usize);
+        let (mut place, mut seen) = (TargetRank::default(), 0usize);
         for &first in &firsts {
             let range = prefixes.starts[0][first as usize]..prefixes.starts[0][first as usize + 1];
             for &item in &prefixes.order[range] {
@@ -242,7 +242,7 @@ fn taken_once(history: &[u32]) -> usize {
     set.len()
 }
 
-fn by_popularity(questions: &[Question<'_>], learned: &Incidence, rows: usize) -> Vec<(usize, usize)> {
+fn by_popularity(questions: &[Question<'_>], learned: &Interactions, rows: usize) -> Vec<(usize, usize)> {
     let mut sorted: Vec<usize> = (0..rows).map(|item| learned.degree(item)).collect();
     sorted.sort_unstable();
     let place = |question: &Question<'_>| {
@@ -251,7 +251,7 @@ fn by_popularity(questions: &[Question<'_>], learned: &Incidence, rows: usize) -
         let mut history = question.history.to_vec();
         history.sort_unstable();
         history.dedup();
-        let mut taken = Place::default();
+        let mut taken = TargetRank::default();
         history.iter().for_each(|&item| taken.see(learned.degree(item as usize) as f64, target as f64));
         (rows - to - taken.better, to - from - taken.tied)
     };
@@ -260,7 +260,7 @@ fn by_popularity(questions: &[Question<'_>], learned: &Incidence, rows: usize) -
 
 fn by_item_knn(
     questions: &[Question<'_>],
-    learned: &Incidence,
+    learned: &Interactions,
     rows: usize,
     options: &NextItemOptions,
 ) -> Vec<(usize, usize)> {
@@ -295,7 +295,7 @@ fn by_item_knn(
             }
         }
         let target = scores[question.target];
-        let (mut place, mut history) = (Place::default(), question.history.to_vec());
+        let (mut place, mut history) = (TargetRank::default(), question.history.to_vec());
         history.sort_unstable();
         history.dedup();
         let taken_and_seen = history.iter().filter(|&&item| scores[item as usize] > 0.0).count();
@@ -349,7 +349,7 @@ fn by_vectors(questions: &[Question<'_>], source: &dyn RowSource, decay: f64) ->
             out.iter_mut().zip(&mean).for_each(|(o, m)| *o = (m / norm) as f32);
             targets.push(wide_dot(out, units.row(question.target)));
         }
-        let mut places: Vec<Place> = part.iter().map(|_| Place::default()).collect();
+        let mut places: Vec<TargetRank> = part.iter().map(|_| TargetRank::default()).collect();
         let mut scores = vec![0.0f32; part.len() * ITEMS.min(rows)];
         // Every vector is of length 0 or 1, within rounding.
         let slack = rounding(1.0 + 1e-6, 1.0 + 1e-6, dims);
@@ -375,7 +375,7 @@ fn by_vectors(questions: &[Question<'_>], source: &dyn RowSource, decay: f64) ->
             let mut history = question.history.to_vec();
             history.sort_unstable();
             history.dedup();
-            let mut taken = Place::default();
+            let mut taken = TargetRank::default();
             for &item in &history {
                 taken.see(wide_dot(&wanted[at * dims..(at + 1) * dims], units.row(item as usize)), targets[at]);
             }

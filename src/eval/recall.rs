@@ -14,22 +14,22 @@ use crate::error::{Error, Result, check_shape};
 use crate::progress::{Event, Observer, check};
 
 /// Takes a row's number and its values, which it may change.
-pub type Row<'a> = &'a mut dyn FnMut(u64, &mut [String]) -> Result<()>;
+pub type OnRow<'a> = &'a mut dyn FnMut(u64, &mut [String]) -> Result<()>;
 
-/// Reads interactions: calls a [`Row`] with every row, its values in the order of the fields that are named.
-pub type Rows<'a> = &'a mut dyn FnMut(&[&str], Row<'_>) -> Result<()>;
+/// Reads interactions: calls an [`OnRow`] with every row, its values in the order of the fields that are named.
+pub type ReadRows<'a> = &'a mut dyn FnMut(&[&str], OnRow<'_>) -> Result<()>;
 
 /// Which interactions count, and how they are compared with IDs.
 ///
 /// ```
-/// use sememe::{Codes, eval::recall::{Recall, measure_recall}};
+/// use sememe::{Codes, eval::recall::{RecallOptions, measure_recall}};
 /// let watched = [["1", "a", "9"], ["1", "b", "8"], ["2", "a", "7"], ["2", "b", "10"], ["2", "c", "2"]];
-/// let recall = Recall {
+/// let recall = RecallOptions {
 ///     source: "watched.csv".into(),
 ///     score: Some("score".into()),
 ///     positive_score: Some(7.0),
 ///     k: 1,
-///     ..Recall::default()
+///     ..RecallOptions::default()
 /// };
 /// let keys = ["a", "b", "c"].map(str::to_owned);
 /// let codes = Codes::from_vec(3, 2, vec![4, 1, 4, 2, 5, 1])?;
@@ -42,7 +42,7 @@ pub type Rows<'a> = &'a mut dyn FnMut(&[&str], Row<'_>) -> Result<()>;
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Recall {
+pub struct RecallOptions {
     /// What holds the interactions, one a row: a database or a file, as far as whoever reads it can.
     pub source: PathBuf,
     /// The table or view of an SQLite database; without it and `query` its only one.
@@ -75,7 +75,7 @@ pub struct Recall {
     pub seed: u64,
 }
 
-impl Default for Recall {
+impl Default for RecallOptions {
     fn default() -> Self {
         Self {
             source: PathBuf::new(),
@@ -97,7 +97,7 @@ impl Default for Recall {
     }
 }
 
-impl Recall {
+impl RecallOptions {
     /// Checks what can be known before a row is read.
     ///
     /// # Errors
@@ -177,27 +177,27 @@ pub struct RowsRead {
     pub without_key: usize,
     /// Rows whose item has no ID.
     pub unknown_items: usize,
-    /// Rows of another status than [`Recall::completed`].
+    /// Rows of another status than [`RecallOptions::completed`].
     pub not_completed: usize,
-    /// Rows whose score is below [`Recall::positive_score`], or missing.
+    /// Rows whose score is below [`RecallOptions::positive_score`], or missing.
     pub below_score: usize,
-    /// Rows left out by [`Recall::max_rows`].
+    /// Rows left out by [`RecallOptions::max_rows`].
     pub over_max_rows: usize,
 }
 
 /// Compares each item's nearest IDs with the items that the same users took. `keys[i]` has the codes `codes[i]`.
 ///
-/// Interactions are held in memory, at most [`Recall::max_rows`]. Deterministic, and independent of the order of the rows.
+/// Interactions are held in memory, at most [`RecallOptions::max_rows`]. Deterministic, and independent of the order of the rows.
 ///
 /// # Errors
-/// [`Error::Config`] as [`Recall::validate`] says; [`Error::Shape`] if there is not a key a row of codes; whatever `rows` fails
+/// [`Error::Config`] as [`RecallOptions::validate`] says; [`Error::Shape`] if there is not a key a row of codes; whatever `rows` fails
 /// with; [`Error::Format`] for a score that is no number; [`Error::Data`] for keys that are empty or there twice, if no row counts (with the reasons), or no two items have enough users in common;
 /// [`Error::Interrupted`] if the observer asks.
 pub fn measure_recall(
-    recall: &Recall,
+    recall: &RecallOptions,
     keys: &[String],
     codes: &Codes,
-    rows: Rows<'_>,
+    rows: ReadRows<'_>,
     observer: &dyn Observer,
 ) -> Result<RecallReport> {
     recall.validate()?;
@@ -220,7 +220,7 @@ pub fn measure_recall(
     Ok(RecallReport { read, items: keys.len(), measures, lift, settings: settings(recall) })
 }
 
-fn settings(recall: &Recall) -> serde_json::Value {
+fn settings(recall: &RecallOptions) -> serde_json::Value {
     let mut value = serde_json::to_value(recall).unwrap_or_default();
     if let Some(map) = value.as_object_mut() {
         map.remove("source");
@@ -229,11 +229,11 @@ fn settings(recall: &Recall) -> serde_json::Value {
 }
 
 fn read(
-    recall: &Recall,
+    recall: &RecallOptions,
     row_of: &HashMap<&str, u32>,
-    rows: Rows<'_>,
+    rows: ReadRows<'_>,
     observer: &dyn Observer,
-) -> Result<(Kept, RowsRead)> {
+) -> Result<(UserSample, RowsRead)> {
     let mut wanted = vec![recall.user.as_str(), recall.item.as_str()];
     let places = [&recall.score, &recall.status].map(|name| {
         wanted.extend(name.as_deref());
@@ -241,7 +241,7 @@ fn read(
     });
     let [score, status] = places;
     let mut read = RowsRead::default();
-    let mut kept = Kept::new(recall.max_rows.unwrap_or(usize::MAX), recall.seed);
+    let mut kept = UserSample::new(recall.max_rows.unwrap_or(usize::MAX), recall.seed);
     // What statuses there are, for when none of them counts.
     let mut statuses: BTreeMap<String, usize> = BTreeMap::new();
     observer.event(Event::Phase { name: "recall", total: None, unit: "rows" });
@@ -302,7 +302,7 @@ fn read(
 
 /// The interactions of the users with the smallest hashes, as many users as fit whole: which they are depends on all rows and the seed,
 /// not on the order of the rows.
-struct Kept {
+struct UserSample {
     most: usize,
     seed: u64,
     rows: usize,
@@ -314,7 +314,7 @@ struct Kept {
     bound: Option<(u64, String)>,
 }
 
-impl Kept {
+impl UserSample {
     fn new(most: usize, seed: u64) -> Self {
         Self { most, seed, rows: 0, left_out: 0, users: HashMap::new(), by_hash: BinaryHeap::new(), bound: None }
     }

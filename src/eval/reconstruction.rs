@@ -55,14 +55,14 @@ pub struct ReconstructionMeasures {
 #[derive(Clone, Debug)]
 pub struct Reconstruction {
     dims: usize,
-    sums: Sums,
+    sums: BlockSums,
 }
 
 /// Rows a block.
 const BLOCK: usize = 256;
 
 #[derive(Clone, Debug)]
-struct Sums {
+struct BlockSums {
     rows: usize,
     zero_rows: usize,
     /// `[d]` mean of the rows.
@@ -81,7 +81,7 @@ impl Reconstruction {
     /// Nothing gathered yet, for `[·, dims]` rows and `depths` reconstructions of each.
     #[must_use]
     pub fn new(dims: usize, depths: usize) -> Self {
-        Self { dims, sums: Sums::empty(dims, depths) }
+        Self { dims, sums: BlockSums::empty(dims, depths) }
     }
 
     /// Adds `[n, d]` rows with their `[n, d]` reconstruction at each depth, shortest prefix first.
@@ -107,11 +107,11 @@ impl Reconstruction {
                 )));
             }
         }
-        let blocks: Vec<Sums> = (0..rows.rows().div_ceil(BLOCK))
+        let blocks: Vec<BlockSums> = (0..rows.rows().div_ceil(BLOCK))
             .into_par_iter()
             .map(|block| {
                 let end = ((block + 1) * BLOCK).min(rows.rows());
-                Sums::of(rows.slice(block * BLOCK, end), block * BLOCK, reconstructions)
+                BlockSums::of(rows.slice(block * BLOCK, end), block * BLOCK, reconstructions)
             })
             .collect();
         blocks.iter().for_each(|block| self.sums.merge(block));
@@ -152,7 +152,7 @@ impl Reconstruction {
     }
 }
 
-impl Sums {
+impl BlockSums {
     fn empty(dims: usize, depths: usize) -> Self {
         Self {
             rows: 0,
@@ -179,11 +179,11 @@ impl Sums {
         for i in 0..n {
             let row = block.row(i);
             sums.deviation += deviation(row, &sums.mean);
-            let norm = compared(row, row).dot.sqrt();
+            let norm = pair_sums(row, row).dot.sqrt();
             norms.push(norm);
             sums.zero_rows += usize::from(norm == 0.0);
             for (depth, back) in reconstructions.iter().enumerate() {
-                let both = compared(row, back.row(at + i));
+                let both = pair_sums(row, back.row(at + i));
                 sums.error[depth] += both.squared_l2;
                 let lengths = norm * both.squared_norm.sqrt();
                 if lengths > 0.0 {
@@ -218,7 +218,7 @@ impl Sums {
 }
 
 /// Sums over the values of a row and of what came back for it.
-struct Compared {
+struct PairSums {
     /// Σ (a − b)².
     squared_l2: f64,
     /// Σ a·b.
@@ -230,7 +230,7 @@ struct Compared {
 /// Partial sums, added up in a fixed order at the end: one running sum would wait for every addition before the next.
 const LANES: usize = 8;
 
-fn compared(a: &[f32], b: &[f32]) -> Compared {
+fn pair_sums(a: &[f32], b: &[f32]) -> PairSums {
     let (mut error, mut dot, mut norm) = ([0.0f64; LANES], [0.0f64; LANES], [0.0f64; LANES]);
     let mut add = |lane: usize, x: f32, y: f32| {
         let (x, y) = (f64::from(x), f64::from(y));
@@ -243,7 +243,7 @@ fn compared(a: &[f32], b: &[f32]) -> Compared {
         (0..LANES).for_each(|lane| add(lane, x[lane], y[lane]));
     }
     x_rest.iter().zip(y_rest).enumerate().for_each(|(lane, (&x, &y))| add(lane, x, y));
-    Compared { squared_l2: error.iter().sum(), dot: dot.iter().sum(), squared_norm: norm.iter().sum() }
+    PairSums { squared_l2: error.iter().sum(), dot: dot.iter().sum(), squared_norm: norm.iter().sum() }
 }
 
 /// Σ (x − mean)².

@@ -90,7 +90,8 @@ pub fn judge(subject: &Subject<'_>, options: &EvalOptions) -> Result<Evaluation>
         for column in subject.labels {
             by_label.push(labels::measure(prefixes, codes.levels(), column, options.seed)?);
         }
-        behaviour = subject.sequences.map(|sequences| behave(subject, sequences, prefixes, options)).transpose()?;
+        behaviour =
+            subject.sequences.map(|sequences| measure_behaviour(subject, sequences, prefixes, options)).transpose()?;
     }
     let full = error.as_ref().and_then(|e| e.depths.last().map(|full| (e, full))).map(|(e, full)| FullError {
         dims: subject.rows.map_or(0, RowSource::dims),
@@ -131,7 +132,7 @@ fn shared_utilisation(codes: &Codes, codebook_sizes: &[usize]) -> f64 {
 }
 
 /// The measures of behaviour; what the events are too few for is left out.
-fn behave(
+fn measure_behaviour(
     subject: &Subject<'_>,
     sequences: &Sequences,
     prefixes: &Prefixes,

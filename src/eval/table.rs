@@ -14,12 +14,12 @@ pub struct CodeTable {
     /// `[levels]` codewords of each level.
     pub codebook_sizes: Vec<usize>,
     /// How the table had to be read, in the order in which it was done; empty if as it stands.
-    pub readings: Vec<Reading>,
+    pub readings: Vec<CodeAdjustment>,
 }
 
 /// Something that a code table did not say itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum CodeAdjustment {
     /// It was `[levels, rows]`, as GRID writes it, often with a last level that tells colliding items apart.
     Transposed,
     /// Codes were counted on from level to level, as TorchEasyRec writes them; sizes of earlier levels were subtracted.
@@ -38,10 +38,10 @@ pub enum Reading {
 /// earlier levels leave them are counted from there.
 ///
 /// ```
-/// use sememe::{Codes, eval::{Reading, interpret_codes}};
+/// use sememe::{Codes, eval::{CodeAdjustment, interpret_codes}};
 /// let table = interpret_codes(Codes::from_vec(2, 2, vec![0, 5, 3, 4])?, Some(&[4]), None)?;
 /// assert_eq!(table.codes.row(0), [0, 1]);
-/// assert_eq!(table.readings, [Reading::Offset]);
+/// assert_eq!(table.readings, [CodeAdjustment::Offset]);
 /// # Ok::<(), sememe::Error>(())
 /// ```
 ///
@@ -56,7 +56,7 @@ pub fn interpret_codes(codes: Codes, codebook_sizes: Option<&[usize]>, rows: Opt
         None => by_shape,
     };
     let mut codes = if turn {
-        readings.push(Reading::Transposed);
+        readings.push(CodeAdjustment::Transposed);
         transposed(&codes)
     } else {
         codes
@@ -88,7 +88,7 @@ pub fn interpret_codes(codes: Codes, codebook_sizes: Option<&[usize]>, rows: Opt
                 ))
                 .mend([crate::Remedy::give("codebook_sizes").to("make it certain")]));
             }
-            readings.push(Reading::SizesGuessed);
+            readings.push(CodeAdjustment::SizesGuessed);
             ranges.iter().map(|(_, high)| *high as usize + 1).collect()
         }
     };
@@ -104,7 +104,7 @@ pub fn interpret_codes(codes: Codes, codebook_sizes: Option<&[usize]>, rows: Opt
         ranges.iter().zip(starts.iter().zip(&sizes)).all(within)
     };
     if !fits && counted_on() {
-        readings.push(Reading::Offset);
+        readings.push(CodeAdjustment::Offset);
         for id in codes.as_mut_slice().chunks_exact_mut(levels) {
             id.iter_mut().zip(&starts).for_each(|(code, start)| *code -= *start as u32);
         }

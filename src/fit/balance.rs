@@ -7,8 +7,8 @@
 //! iteration to the next, so one pass over the rows does for both. With bounds in place of equal shares, a price is only as far from 0 as its bound
 //! asks (Benamou et al. 2015). Exact loads are made of that by [`capacity`](super::capacity).
 
-use super::capacity::{Level, narrow};
-use super::kmeans::{self, Outcome, Settings};
+use super::capacity::{BoundedLevel, narrow};
+use super::kmeans::{self, LevelFit, LevelSettings};
 use crate::compute::{Backend, Metric};
 use crate::error::{Error, Result};
 use crate::progress::{Event, LevelBalance, Observer, check};
@@ -29,7 +29,7 @@ const MOST_EXACT: usize = 1 << 14;
 /// What is asked of the loads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Loads {
+pub enum LoadTarget {
     /// As even as Sinkhorn's prices make them.
     #[default]
     Even,
@@ -61,7 +61,7 @@ pub enum Loads {
 #[serde(deny_unknown_fields, default)]
 pub struct Balance {
     /// What is asked of the loads.
-    pub loads: Loads,
+    pub loads: LoadTarget,
     /// Levels from 0 that are balanced; `None` is all of them.
     pub levels: Option<Vec<usize>>,
     /// ε: rows are spread by `exp(−L/(ε·D))`, L their squared L2 to a codeword plus its price, D the level's mean squared L2 to the
@@ -75,7 +75,7 @@ pub struct Balance {
 
 impl Default for Balance {
     fn default() -> Self {
-        Self { loads: Loads::Even, levels: None, epsilon: 0.045, iterations: 30, tolerance: 0.01 }
+        Self { loads: LoadTarget::Even, levels: None, epsilon: 0.045, iterations: 30, tolerance: 0.01 }
     }
 }
 
@@ -89,7 +89,7 @@ impl Balance {
     /// Exactly n/k rows a codeword, rounded down or up.
     #[must_use]
     pub fn capacity() -> Self {
-        Self { loads: Loads::Capacity { minimum: None, maximum: None }, ..Self::default() }
+        Self { loads: LoadTarget::Capacity { minimum: None, maximum: None }, ..Self::default() }
     }
 
     /// Refuses settings that cannot be used with codebooks of these sizes.
@@ -113,7 +113,7 @@ impl Balance {
                 return Err(Error::config("balance.levels", "expected at least 1 level; leave `balance` out instead"));
             }
         }
-        if let Loads::Capacity { minimum: Some(minimum), maximum: Some(maximum) } = self.loads
+        if let LoadTarget::Capacity { minimum: Some(minimum), maximum: Some(maximum) } = self.loads
             && minimum > maximum
         {
             let problem = format!("expected at least the minimum of {minimum}, got {maximum}");
@@ -129,7 +129,7 @@ impl Balance {
             );
             return Err(Error::config("balance.loads", problem));
         }
-        if matches!(self.loads, Loads::Capacity { maximum: Some(0), .. }) {
+        if matches!(self.loads, LoadTarget::Capacity { maximum: Some(0), .. }) {
             return Err(Error::config("balance.maximum", "expected at least 1, got 0"));
         }
         Ok(())
@@ -147,7 +147,7 @@ impl Balance {
     /// [`Error::Config`] for bounds that cannot hold n rows, with the least that can.
     pub fn bounds(&self, n: usize, k: usize) -> Result<(u32, u32)> {
         let (down, up) = ((n / k) as u32, n.div_ceil(k) as u32);
-        let Loads::Capacity { minimum, maximum } = self.loads else { return Ok((down, up)) };
+        let LoadTarget::Capacity { minimum, maximum } = self.loads else { return Ok((down, up)) };
         // A bound that is not given gives way to the other.
         let least = minimum.unwrap_or(down.min(maximum.unwrap_or(down)));
         let most = maximum.unwrap_or(up.max(least));
@@ -165,24 +165,24 @@ impl Balance {
     }
 
     fn is_exact(&self) -> bool {
-        matches!(self.loads, Loads::Capacity { .. })
+        matches!(self.loads, LoadTarget::Capacity { .. })
     }
 }
 
 /// One level's result, with its prices and what they do.
-pub(super) struct Balanced<B: Backend> {
-    pub outcome: Outcome<B>,
+pub(super) struct BalancedFit<B: Backend> {
+    pub outcome: LevelFit<B>,
     pub prices: Vec<f32>,
     pub report: LevelBalance,
 }
 
 /// What is wanted of every codeword's load.
-struct Wanted {
+struct TargetLoads {
     low: f64,
     high: f64,
 }
 
-impl Wanted {
+impl TargetLoads {
     /// Moves prices after a pass that found `loads`; returns the largest share by which a load was off.
     fn step(&self, prices: &mut [f64], loads: &[f64], epsilon: f64) -> f64 {
         let mut worst = 0.0f64;
@@ -201,11 +201,11 @@ impl Wanted {
 }
 
 /// A level under way.
-struct Run<'a, B: Backend> {
-    level: Level<'a, B>,
-    settings: &'a Settings,
+struct BalanceRun<'a, B: Backend> {
+    level: BoundedLevel<'a, B>,
+    settings: &'a LevelSettings,
     balance: &'a Balance,
-    wanted: Wanted,
+    wanted: TargetLoads,
     constant: f64,
     observer: &'a dyn Observer,
 }
@@ -214,21 +214,21 @@ struct Run<'a, B: Backend> {
 pub(super) fn fit<B: Backend>(
     backend: &B,
     rows: &B::Rows,
-    settings: &Settings,
+    settings: &LevelSettings,
     balance: &Balance,
     observer: &dyn Observer,
-) -> Result<Balanced<B>> {
+) -> Result<BalancedFit<B>> {
     let (n, k) = (backend.shape(rows).0, settings.k);
     let bounds = balance.bounds(n, k)?;
     let wanted = if balance.is_exact() {
-        Wanted { low: f64::from(bounds.0), high: f64::from(bounds.1) }
+        TargetLoads { low: f64::from(bounds.0), high: f64::from(bounds.1) }
     } else {
-        Wanted { low: n as f64 / k as f64, high: n as f64 / k as f64 }
+        TargetLoads { low: n as f64 / k as f64, high: n as f64 / k as f64 }
     };
     let constant = kmeans::constant(backend, rows, settings.metric)?;
-    let level = Level { backend, rows, metric: settings.metric, bounds };
-    let run = Run { level, settings, balance, wanted, constant, observer };
-    let mut best: Option<Balanced<B>> = None;
+    let level = BoundedLevel { backend, rows, metric: settings.metric, bounds };
+    let run = BalanceRun { level, settings, balance, wanted, constant, observer };
+    let mut best: Option<BalancedFit<B>> = None;
     for start in 0..settings.starts {
         let found = run.one(start)?;
         if best.as_ref().is_none_or(|b| found.outcome.objective < b.outcome.objective) {
@@ -238,14 +238,14 @@ pub(super) fn fit<B: Backend>(
     best.ok_or_else(|| Error::config("starts", "expected at least 1, got 0"))
 }
 
-impl<B: Backend> Run<'_, B> {
-    fn one(&self, start: usize) -> Result<Balanced<B>> {
-        let Self { level: Level { backend, rows, .. }, settings, .. } = *self;
+impl<B: Backend> BalanceRun<'_, B> {
+    fn one(&self, start: usize) -> Result<BalancedFit<B>> {
+        let Self { level: BoundedLevel { backend, rows, .. }, settings, .. } = *self;
         // A third of the iterations without prices, with exchanges: they spread the codewords over the rows.
         let plain = (settings.iterations / 3).max(1);
-        let first = Settings { iterations: plain, ..settings.clone() };
+        let first = LevelSettings { iterations: plain, ..settings.clone() };
         let outcome = kmeans::one(backend, rows, &first, self.constant, start, self.observer)?;
-        let Outcome { mut codebook, mut partition, .. } = outcome;
+        let LevelFit { mut codebook, mut partition, .. } = outcome;
         if settings.k >= super::init::TOLD {
             settings.announce(self.observer);
         }
@@ -267,7 +267,7 @@ impl<B: Backend> Run<'_, B> {
             backend.tally(&mut partition, settings.k)?;
             backend.update(rows, &mut partition, &mut codebook, &ones)?;
             done = iteration;
-            self.tell(start, iteration, now);
+            self.report_progress(start, iteration, now);
             let still = previous.is_finite() && (previous - now).abs() <= settings.tolerance * previous;
             if settings.tolerance > 0.0 && still && worst <= self.balance.tolerance.max(0.05) {
                 converged = true;
@@ -284,13 +284,13 @@ impl<B: Backend> Run<'_, B> {
                 break;
             }
         }
-        let outcome = Outcome { codebook, partition, iterations: done, converged, ..outcome };
+        let outcome = LevelFit { codebook, partition, iterations: done, converged, ..outcome };
         if self.balance.is_exact() { self.exact(outcome, prices) } else { self.even(outcome, prices) }
     }
 
     /// Enough rows for a step of the prices, where that saves much.
     fn sample(&self, start: usize) -> Result<Option<B::Rows>> {
-        let (Level { backend, rows, .. }, settings) = (&self.level, self.settings);
+        let (BoundedLevel { backend, rows, .. }, settings) = (&self.level, self.settings);
         let (n, size) = (backend.shape(rows).0, (SAMPLE * settings.k).max(8192));
         if 2 * size > n {
             return Ok(None);
@@ -300,7 +300,7 @@ impl<B: Backend> Run<'_, B> {
         backend.gather_rows(rows, &picks).map(Some)
     }
 
-    fn tell(&self, start: usize, iteration: usize, inertia: f64) {
+    fn report_progress(&self, start: usize, iteration: usize, inertia: f64) {
         self.observer.event(Event::Iteration { level: self.settings.level, start, iteration, inertia, reseeded: 0 });
     }
 
@@ -325,7 +325,7 @@ impl<B: Backend> Run<'_, B> {
         epsilon: f64,
     ) -> Result<(f64, f64)> {
         check(self.observer)?;
-        let Level { backend, rows: all, .. } = self.level;
+        let BoundedLevel { backend, rows: all, .. } = self.level;
         backend.set_prices(codebook, &narrow(prices))?;
         let mut found = backend.loads(rows, codebook, epsilon as f32, partition)?;
         let scale = backend.shape(all).0 as f64 / backend.shape(rows).0 as f64;
@@ -356,8 +356,8 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// Codes are what the prices say.
-    fn even(&self, mut outcome: Outcome<B>, mut prices: Vec<f64>) -> Result<Balanced<B>> {
-        let Level { backend, rows, .. } = self.level;
+    fn even(&self, mut outcome: LevelFit<B>, mut prices: Vec<f64>) -> Result<BalancedFit<B>> {
+        let BoundedLevel { backend, rows, .. } = self.level;
         let (low, high) = prices.iter().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(*p), h.max(*p)));
         prices.iter_mut().for_each(|p| *p -= 0.5 * (low + high));
         let prices = narrow(&prices);
@@ -367,14 +367,14 @@ impl<B: Backend> Run<'_, B> {
         let paid: f64 = outcome.counts.iter().zip(&prices).map(|(c, p)| f64::from(*c) * f64::from(*p)).sum();
         outcome.objective = kmeans::objective(self.settings.metric, self.constant, assigned.score_sum - paid);
         let report = self.report(&outcome.counts, &outcome.counts, 0);
-        Ok(Balanced { outcome, prices, report })
+        Ok(BalancedFit { outcome, prices, report })
     }
 
     /// Iterations with exact loads: until nothing changes where that is quick, twice where it is not.
-    fn exact(&self, outcome: Outcome<B>, mut prices: Vec<f64>) -> Result<Balanced<B>> {
-        let Level { backend, rows, .. } = self.level;
+    fn exact(&self, outcome: LevelFit<B>, mut prices: Vec<f64>) -> Result<BalancedFit<B>> {
+        let BoundedLevel { backend, rows, .. } = self.level;
         let (n, k) = (backend.shape(rows).0, self.settings.k);
-        let Outcome { mut codebook, mut partition, iterations, .. } = outcome;
+        let LevelFit { mut codebook, mut partition, iterations, .. } = outcome;
         let rounds = ((1 << 23) / (n * k).max(1)).clamp(2, self.settings.iterations.max(2));
         let (mut round, mut last) = (1, Vec::new());
         let (found, converged) = loop {
@@ -396,13 +396,13 @@ impl<B: Backend> Run<'_, B> {
             round += 1;
         };
         let priced = self.level.priced(&mut codebook, &mut partition, &found.prices)?;
-        let moved = Level::<B>::wrong(&found.labels, &priced).count();
+        let moved = BoundedLevel::<B>::wrong(&found.labels, &priced).count();
         let priced_counts = backend.tally(&mut partition, k)?;
         let mut partition = backend.partition_from(&found.labels)?;
         let counts = backend.tally(&mut partition, k)?;
         let report = self.report(&counts, &priced_counts, moved);
         let objective = kmeans::objective(self.settings.metric, self.constant, found.score_sum);
-        let outcome = Outcome { codebook, partition, counts, objective, iterations, converged, reseeded: 0 };
-        Ok(Balanced { outcome, prices: found.prices, report })
+        let outcome = LevelFit { codebook, partition, counts, objective, iterations, converged, reseeded: 0 };
+        Ok(BalancedFit { outcome, prices: found.prices, report })
     }
 }

@@ -24,7 +24,7 @@ const SWEEPS: usize = 64;
 const BLOCK_VALUES: usize = 1 << 22;
 
 /// An assignment within its bounds.
-pub(super) struct Exact {
+pub(super) struct ExactAssignment {
     /// `[n]`.
     pub labels: Vec<u32>,
     /// `[k]` prices under which nearly every row's smallest score plus price is that of its label.
@@ -34,7 +34,7 @@ pub(super) struct Exact {
 }
 
 /// A level as exact assignments see it.
-pub(super) struct Level<'a, B: Backend> {
+pub(super) struct BoundedLevel<'a, B: Backend> {
     pub backend: &'a B,
     pub rows: &'a B::Rows,
     pub metric: Metric,
@@ -43,14 +43,14 @@ pub(super) struct Level<'a, B: Backend> {
 }
 
 /// The codebook on the host.
-struct Host {
+struct HostCodebook {
     chain: Chain,
     reference: Reference,
 }
 
 /// Rows in question with their candidates; `rows[i]` belongs to line i.
 #[derive(Default)]
-struct Open {
+struct OpenRows {
     rows: Vec<u32>,
     clusters: Vec<u32>,
     scores: Vec<f64>,
@@ -60,7 +60,7 @@ pub(super) fn narrow(prices: &[f64]) -> Vec<f32> {
     prices.iter().map(|p| *p as f32).collect()
 }
 
-impl<B: Backend> Level<'_, B> {
+impl<B: Backend> BoundedLevel<'_, B> {
     /// The assignment for the codewords in `codebook`, starting from `prices`, whose zero is that of a codeword between its
     /// bounds. Leaves the new prices in `codebook`; `centred` moves them to the middle of what the assignment allows.
     pub fn assign(
@@ -70,16 +70,16 @@ impl<B: Backend> Level<'_, B> {
         mut prices: Vec<f64>,
         centred: bool,
         observer: &dyn Observer,
-    ) -> Result<Exact> {
+    ) -> Result<ExactAssignment> {
         let k = prices.len();
         let values = self.backend.read_codebook(codebook)?;
         let book = Matrix::from_vec(k, self.backend.shape(self.rows).1, values)?;
         let chain = Chain { codebooks: vec![book], metric: self.metric, ..Chain::default() };
-        let host = Host { reference: Reference::new(&chain), chain };
+        let host = HostCodebook { reference: Reference::new(&chain), chain };
         let mut found = self.priced(codebook, partition, &narrow(&prices))?;
         let mut labels = found.labels.clone();
         let mut width = WIDTH.min(k);
-        let mut open = Open { rows: self.choose(&found, k), ..Open::default() };
+        let mut open = OpenRows { rows: self.choose(&found, k), ..OpenRows::default() };
         let mut is_open = vec![false; labels.len()];
         open.rows.iter().for_each(|i| is_open[*i as usize] = true);
         let mut known = 0;
@@ -130,7 +130,7 @@ impl<B: Backend> Level<'_, B> {
         }
         self.backend.set_prices(codebook, &best)?;
         let score_sum = self.total(&host, &labels)?;
-        Ok(Exact { labels, prices: best, score_sum })
+        Ok(ExactAssignment { labels, prices: best, score_sum })
     }
 
     /// Assigns all rows under prices.
@@ -177,7 +177,14 @@ impl<B: Backend> Level<'_, B> {
     }
 
     /// Fills in the candidates of open rows from line `known` on: the `width` of the lowest priced scores.
-    fn candidates(&self, host: &Host, open: &mut Open, known: usize, width: usize, prices: &[f64]) -> Result<()> {
+    fn candidates(
+        &self,
+        host: &HostCodebook,
+        open: &mut OpenRows,
+        known: usize,
+        width: usize,
+        prices: &[f64],
+    ) -> Result<()> {
         let (k, d) = (prices.len(), self.backend.shape(self.rows).1);
         open.clusters.truncate(known * width);
         open.scores.truncate(known * width);
@@ -213,7 +220,7 @@ impl<B: Backend> Level<'_, B> {
     }
 
     /// What is left to decide, given that all other rows stay.
-    fn problem(&self, open: &Open, labels: &[u32], is_open: &[bool], width: usize, k: usize) -> Transport {
+    fn problem(&self, open: &OpenRows, labels: &[u32], is_open: &[bool], width: usize, k: usize) -> Transport {
         let mut fixed = vec![0u32; k];
         let stay = labels.iter().zip(is_open).filter(|(_, open)| !**open);
         stay.for_each(|(label, _)| fixed[*label as usize] += 1);
@@ -226,10 +233,10 @@ impl<B: Backend> Level<'_, B> {
     #[allow(clippy::too_many_arguments)]
     fn centre(
         &self,
-        host: &Host,
+        host: &HostCodebook,
         codebook: &mut B::Codebook,
         partition: &mut B::Partition,
-        mut open: Open,
+        mut open: OpenRows,
         labels: &[u32],
         width: usize,
         prices: Vec<f64>,
@@ -270,7 +277,7 @@ impl<B: Backend> Level<'_, B> {
     }
 
     /// Total score of labels: from the sums of the rows of each label, `Σ b_j·n_j − w_j·c_j·(sum of rows)`.
-    fn total(&self, host: &Host, labels: &[u32]) -> Result<f64> {
+    fn total(&self, host: &HostCodebook, labels: &[u32]) -> Result<f64> {
         let book = &host.chain.codebooks[0];
         let (k, d) = (book.rows(), book.dims());
         let mut partition = self.backend.partition_from(labels)?;
@@ -287,7 +294,7 @@ impl<B: Backend> Level<'_, B> {
     }
 }
 
-impl Open {
+impl OpenRows {
     /// Takes rows out, with their candidates.
     fn remove(&mut self, rows: &[u32], width: usize) {
         let gone: std::collections::HashSet<u32> = rows.iter().copied().collect();

@@ -100,22 +100,22 @@ fn step_of(dots: &[f32], count: usize) -> f32 {
 
 /// A cluster that may take codewords: the largest error a codeword comes first.
 #[derive(PartialEq)]
-struct Taker {
+struct Receiver {
     share: f64,
     cluster: usize,
     error: f64,
     codewords: usize,
 }
 
-impl Eq for Taker {}
+impl Eq for Receiver {}
 
-impl Ord for Taker {
+impl Ord for Receiver {
     fn cmp(&self, other: &Self) -> Ordering {
         self.share.total_cmp(&other.share).then(other.cluster.cmp(&self.cluster))
     }
 }
 
-impl PartialOrd for Taker {
+impl PartialOrd for Receiver {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -143,8 +143,8 @@ pub fn choose(
     }
     let mut donors: Vec<usize> = (0..k).collect();
     donors.sort_by(|a, b| worth[*a].total_cmp(&worth[*b]).then(a.cmp(b)));
-    let taker = |(cluster, error): (usize, &f64)| Taker { share: *error, cluster, error: *error, codewords: 1 };
-    let mut takers: BinaryHeap<Taker> = errors.iter().enumerate().map(taker).collect();
+    let taker = |(cluster, error): (usize, &f64)| Receiver { share: *error, cluster, error: *error, codewords: 1 };
+    let mut takers: BinaryHeap<Receiver> = errors.iter().enumerate().map(taker).collect();
     let (mut moved, mut taking) = (vec![false; k], vec![0usize; k]);
     let mut pairs: Vec<(usize, usize)> = Vec::new();
     for donor in donors.into_iter().take((share * k as f64) as usize) {

@@ -109,7 +109,7 @@ pub fn init<B: Backend>(
 }
 
 /// Says how far a start of `k` codewords is, where that takes a while.
-fn tell(observer: &dyn Observer, done: usize, k: usize) -> Result<()> {
+fn report_progress(observer: &dyn Observer, done: usize, k: usize) -> Result<()> {
     check(observer)?;
     if k >= TOLD {
         observer.event(Event::Advance { done: done as u64 });
@@ -144,7 +144,7 @@ fn greedy<B: Backend>(
             chosen.add(drawn[slot]);
             left = backend.seeding_accept(&mut seeding, slot)?;
         }
-        tell(observer, chosen.rows.len(), k)?;
+        report_progress(observer, chosen.rows.len(), k)?;
         if left.iter().all(|v| *v <= 0.0) {
             return Ok(false);
         }
@@ -200,7 +200,7 @@ fn draw_rest<B: Backend>(
             }
         }
         // Where all draws were chosen already, the next ones differ.
-        tell(observer, chosen.rows.len(), k)?;
+        report_progress(observer, chosen.rows.len(), k)?;
     }
     Ok(())
 }

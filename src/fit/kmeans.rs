@@ -21,7 +21,7 @@ pub enum EmptyPolicy {
 
 /// One level's settings.
 #[derive(Clone)]
-pub struct Settings {
+pub struct LevelSettings {
     pub k: usize,
     pub iterations: usize,
     pub tolerance: f64,
@@ -36,7 +36,7 @@ pub struct Settings {
     pub exchange: bool,
 }
 
-impl Settings {
+impl LevelSettings {
     /// Says that iterations begin.
     pub fn announce(&self, observer: &dyn Observer) {
         observer.event(Event::Phase { name: "train", total: Some(self.iterations as u64), unit: "iterations" });
@@ -44,7 +44,7 @@ impl Settings {
 }
 
 /// One level's result; the partition describes the rows under the codebook.
-pub struct Outcome<B: Backend> {
+pub struct LevelFit<B: Backend> {
     pub codebook: B::Codebook,
     pub partition: B::Partition,
     pub counts: Vec<u32>,
@@ -123,11 +123,11 @@ pub fn constant<B: Backend>(backend: &B, rows: &B::Rows, metric: Metric) -> Resu
 pub fn fit<B: Backend>(
     backend: &B,
     rows: &B::Rows,
-    settings: &Settings,
+    settings: &LevelSettings,
     observer: &dyn Observer,
-) -> Result<Outcome<B>> {
+) -> Result<LevelFit<B>> {
     let constant = constant(backend, rows, settings.metric)?;
-    let mut best: Option<Outcome<B>> = None;
+    let mut best: Option<LevelFit<B>> = None;
     for start in 0..settings.starts {
         let found = one(backend, rows, settings, constant, start, observer)?;
         if best.as_ref().is_none_or(|b| found.objective < b.objective) {
@@ -141,11 +141,11 @@ pub fn fit<B: Backend>(
 pub fn one<B: Backend>(
     backend: &B,
     rows: &B::Rows,
-    settings: &Settings,
+    settings: &LevelSettings,
     constant: f64,
     start: usize,
     observer: &dyn Observer,
-) -> Result<Outcome<B>> {
+) -> Result<LevelFit<B>> {
     let (n, d) = backend.shape(rows);
     let ones = vec![1.0f32; settings.k];
     let mut random = stream(settings.seed, "kmeans.start", (settings.level as u64) << 32 | start as u64);
@@ -214,5 +214,5 @@ pub fn one<B: Backend>(
     let assigned = backend.assign(rows, &codebook, &mut partition)?;
     let counts = backend.tally(&mut partition, settings.k)?;
     let reached = objective(settings.metric, constant, assigned.score_sum);
-    Ok(Outcome { codebook, partition, counts, objective: reached, iterations: done, converged, reseeded })
+    Ok(LevelFit { codebook, partition, counts, objective: reached, iterations: done, converged, reseeded })
 }

@@ -16,7 +16,7 @@ mod tests;
 mod training_rows;
 mod transport;
 
-pub use balance::{Balance, Loads};
+pub use balance::{Balance, LoadTarget};
 pub use init::Init;
 pub use kmeans::EmptyPolicy;
 pub use minibatch::{MiniBatchRqKMeans, MiniBatchTrainer};

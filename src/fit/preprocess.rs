@@ -78,7 +78,7 @@ impl Preprocess {
 
 /// What was learned from the training rows.
 #[derive(Clone, Debug, Default)]
-pub struct Learned {
+pub struct FittedSteps {
     /// `[d]` or empty.
     pub mean: Vec<f32>,
     /// `[p, d]` or empty.
@@ -91,7 +91,7 @@ pub struct Learned {
     pub kept_variance: f64,
 }
 
-impl Learned {
+impl FittedSteps {
     /// What a fitted model learned; how much variance PCA kept then is not asked again.
     pub fn of(chain: &Chain, mean_norm: f32) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Learned {
 }
 
 /// Rows that steps are learned from.
-pub struct Raw<'a, R> {
+pub struct RawRows<'a, R> {
     /// `[n, d]`.
     pub rows: R,
     /// Their largest value, either way.
@@ -123,17 +123,17 @@ pub struct Raw<'a, R> {
 /// [`Error::Data`] where whitening meets data without variance, and for rows outside of what f32 can take.
 pub fn learn<B: Backend>(
     backend: &B,
-    raw: Raw<'_, B::Rows>,
+    raw: RawRows<'_, B::Rows>,
     steps: &Preprocess,
     observer: &dyn Observer,
-) -> Result<(B::Rows, Learned)> {
-    let Raw { mut rows, largest, place, free_origin } = raw;
+) -> Result<(B::Rows, FittedSteps)> {
+    let RawRows { mut rows, largest, place, free_origin } = raw;
     let (n, d) = backend.shape(&rows);
     let unit = range::unit(largest, place)?;
     if unit != 1.0 {
         rows = backend.project(&rows, &[], &[], &vec![unit; d])?;
     }
-    let mut learned = Learned { mean_norm: 1.0, kept_variance: 1.0, ..Learned::default() };
+    let mut learned = FittedSteps { mean_norm: 1.0, kept_variance: 1.0, ..FittedSteps::default() };
     let asked = steps.center || steps.scale || steps.pca.is_some();
     if asked || free_origin {
         let moments = Moments::of(backend, &rows)?;
@@ -187,7 +187,7 @@ pub fn learn<B: Backend>(
     Ok((rows, learned))
 }
 
-fn apply_linear<B: Backend>(backend: &B, rows: B::Rows, learned: &Learned) -> Result<B::Rows> {
+fn apply_linear<B: Backend>(backend: &B, rows: B::Rows, learned: &FittedSteps) -> Result<B::Rows> {
     if learned.mean.is_empty() && learned.components.is_empty() && learned.scales.is_empty() {
         return Ok(rows);
     }
@@ -195,7 +195,7 @@ fn apply_linear<B: Backend>(backend: &B, rows: B::Rows, learned: &Learned) -> Re
 }
 
 /// Applies what was learned before to other rows.
-pub fn apply<B: Backend>(backend: &B, rows: B::Rows, learned: &Learned, normalize: bool) -> Result<B::Rows> {
+pub fn apply<B: Backend>(backend: &B, rows: B::Rows, learned: &FittedSteps, normalize: bool) -> Result<B::Rows> {
     let mut rows = apply_linear(backend, rows, learned)?;
     if normalize {
         backend.normalize(&mut rows)?;

@@ -2,8 +2,8 @@
 
 use super::balance::{self, Balance};
 use super::init::{Init, sample_size};
-use super::kmeans::{self, EmptyPolicy, Settings};
-use super::preprocess::{self, Learned, Preprocess, Raw};
+use super::kmeans::{self, EmptyPolicy, LevelSettings};
+use super::preprocess::{self, FittedSteps, Preprocess, RawRows};
 use super::range;
 use super::refine::{self, Refine};
 use super::training_rows::{TrainingRows, refuse_zero_rows};
@@ -291,12 +291,12 @@ fn fit_on<B: Backend>(
         None => {
             // Directions depend on the origin, squared L2 does not.
             let free_origin = config.metric == Metric::SquaredL2 && !config.normalize_residuals && !normalize;
-            let raw = Raw { rows, largest, place: &place, free_origin };
+            let raw = RawRows { rows, largest, place: &place, free_origin };
             preprocess::learn(backend, raw, &config.preprocess, observer)?
         }
         Some((chain, mean_norm)) => {
             range::check_fits_chain(largest, chain, &place)?;
-            let learned = Learned::of(chain, mean_norm);
+            let learned = FittedSteps::of(chain, mean_norm);
             (preprocess::apply(backend, rows, &learned, normalize)?, learned)
         }
     };
@@ -327,7 +327,7 @@ fn fit_on<B: Backend>(
             scale.resize(n, 1.0);
             scale.iter_mut().zip(&norms).for_each(|(s, v)| *s *= f64::from(*v));
         }
-        let settings = Settings {
+        let settings = LevelSettings {
             k,
             iterations: config.iterations,
             tolerance: config.tolerance,
@@ -374,7 +374,7 @@ fn fit_on<B: Backend>(
         summary.levels.push(level_summary);
         books.push(Matrix::from_vec(k, p, backend.read_codebook(&outcome.codebook)?)?);
     }
-    let Learned { mean, components, scales, mean_norm, .. } = learned.clone();
+    let FittedSteps { mean, components, scales, mean_norm, .. } = learned.clone();
     let mut chain = Chain {
         dims: input.source().dims(),
         mean,

@@ -23,13 +23,13 @@ pub(super) struct Transport {
 
 /// No way from a cluster with too many rows to one with too few: the candidates are too few.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stuck;
+pub(super) struct Infeasible;
 
 /// The cheapest row that moves along an arc: its cost and place in the list of rows.
 type Arc = (f64, u32);
 const NONE: Arc = (f64::INFINITY, u32::MAX);
 
-struct State<'a> {
+struct SolverState<'a> {
     problem: &'a Transport,
     labels: &'a mut [u32],
     /// `[k + 1]`, the sink last.
@@ -76,7 +76,7 @@ impl Transport {
     /// O((m + surplus·(k + m/k))·k) at most, far less from good prices.
     ///
     /// The bounds must hold m rows between them.
-    pub fn solve(&self, prices: &mut [f64], labels: &mut [u32]) -> Result<(), Stuck> {
+    pub fn solve(&self, prices: &mut [f64], labels: &mut [u32]) -> Result<(), Infeasible> {
         // What rounding left of a price of 0 must not claim that its cluster is full.
         let largest = prices.iter().fold(0.0f64, |m, p| m.max(p.abs()));
         prices.iter_mut().filter(|p| p.abs() <= 1e-9 * largest).for_each(|p| *p = 0.0);
@@ -105,7 +105,7 @@ impl Transport {
             .collect();
         let mut all = prices.to_vec();
         all.push(0.0);
-        let mut state = State { problem: self, labels, prices: all, members, taken, arcs: vec![None; self.k] };
+        let mut state = SolverState { problem: self, labels, prices: all, members, taken, arcs: vec![None; self.k] };
         let solved = state.run();
         let sink = state.prices[self.k];
         prices.iter_mut().zip(&state.prices).for_each(|(p, new)| *p = new - sink);
@@ -134,7 +134,7 @@ impl Transport {
     }
 }
 
-impl State<'_> {
+impl SolverState<'_> {
     /// Rows too many (or, below 0, too few) at a node.
     fn surplus(&self, node: usize) -> i64 {
         if node < self.problem.k {
@@ -144,7 +144,7 @@ impl State<'_> {
         }
     }
 
-    fn run(&mut self) -> Result<(), Stuck> {
+    fn run(&mut self) -> Result<(), Infeasible> {
         let nodes = self.problem.k + 1;
         let mut surplus: Vec<i64> = (0..nodes).map(|node| self.surplus(node)).collect();
         for source in 0..nodes {
@@ -158,7 +158,7 @@ impl State<'_> {
     }
 
     /// One unit from `source` along a shortest path to the nearest node that lacks one.
-    fn augment(&mut self, source: usize, surplus: &[i64]) -> Result<usize, Stuck> {
+    fn augment(&mut self, source: usize, surplus: &[i64]) -> Result<usize, Infeasible> {
         let (k, sink) = (self.problem.k, self.problem.k);
         let mut lengths = vec![f64::INFINITY; k + 1];
         let mut from = vec![usize::MAX; k + 1];
@@ -173,7 +173,7 @@ impl State<'_> {
                 }
             }
             if next == usize::MAX {
-                return Err(Stuck);
+                return Err(Infeasible);
             }
             done[next] = true;
             settled.push(next);
@@ -307,6 +307,6 @@ mod tests {
     fn too_few_candidates_are_noticed() {
         let problem =
             Transport { k: 2, width: 1, clusters: vec![0; 3], scores: vec![0.0; 3], bounds: vec![(1, 2), (1, 2)] };
-        assert_eq!(problem.solve(&mut [0.0, 0.0], &mut [0; 3]), Err(Stuck));
+        assert_eq!(problem.solve(&mut [0.0, 0.0], &mut [0; 3]), Err(Infeasible));
     }
 }

@@ -5,7 +5,7 @@
 //! possible keep their codes. It changes no group and no reconstruction. [`eval::measure_churn`](crate::eval::measure_churn) tells what
 //! is left.
 
-use super::resolve::assign::assign;
+use super::resolve::min_cost::assign;
 use crate::codec::Codec;
 use crate::data::Codes;
 use crate::error::{Error, Result, check_shape};

@@ -36,7 +36,7 @@ pub struct Export<'a> {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct ItemLine<'a> {
     id: &'a str,
     codes: &'a [u32],
     items: Vec<&'a str>,
@@ -102,7 +102,8 @@ impl<'a> Export<'a> {
             let codes = self.codes.row(group[0]);
             let id = self.format.write(codes).map_err(|e| self.at(group[0], &e))?;
             let items = group.iter().map(|i| self.keys[*i].as_str()).collect();
-            let mut text = serde_json::to_vec(&Line { id: &id, codes, items }).map_err(|e| file.failed(e.into()))?;
+            let mut text =
+                serde_json::to_vec(&ItemLine { id: &id, codes, items }).map_err(|e| file.failed(e.into()))?;
             text.push(b'\n');
             file.put(&text)?;
         }

@@ -13,7 +13,7 @@ mod vocabulary;
 
 pub use align::{Aligned, align, align_without_rows, match_codes};
 pub use export::Export;
-pub use format::{Style, Template, TextFormat};
+pub use format::{IdTemplate, Style, TextFormat};
 pub use keys::check_keys;
 pub use tokenizer::Tokenizer;
 pub use trie::{Frontier, Hit, StaticLayout, Trie};

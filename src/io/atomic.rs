@@ -30,18 +30,18 @@ pub(super) fn in_folder(path: &Path) -> &Path {
 }
 
 /// The temporary file, which counts what reached it so that "disk full" can say where it stopped.
-struct Counted {
+struct CountedFile {
     file: File,
     written: u64,
 }
 
-impl Counted {
+impl CountedFile {
     fn explain(&self, e: io::Error) -> io::Error {
         io::Error::new(e.kind(), format!("{e} after {} bytes", self.written))
     }
 }
 
-impl Write for Counted {
+impl Write for CountedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes).map_err(|e| match e.kind() {
             io::ErrorKind::Interrupted => e,
@@ -55,7 +55,7 @@ impl Write for Counted {
     }
 }
 
-impl Seek for Counted {
+impl Seek for CountedFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
     }
@@ -82,7 +82,7 @@ pub struct AtomicFile {
     target: PathBuf,
     temp: PathBuf,
     /// `None` once committed, or while being dropped.
-    out: Option<BufWriter<Counted>>,
+    out: Option<BufWriter<CountedFile>>,
 }
 
 impl AtomicFile {
@@ -116,7 +116,7 @@ impl AtomicFile {
                         // As good as possible: some file systems have no permissions to set.
                         let _ = fs::set_permissions(&temp, meta.permissions());
                     }
-                    let out = Some(BufWriter::with_capacity(1 << 20, Counted { file, written: 0 }));
+                    let out = Some(BufWriter::with_capacity(1 << 20, CountedFile { file, written: 0 }));
                     return Ok(Self { target, temp, out });
                 }
                 // Left behind by a killed process that had the same number.
@@ -166,7 +166,7 @@ impl AtomicFile {
         sync_folder(&self.target)
     }
 
-    fn inner(&mut self) -> &mut BufWriter<Counted> {
+    fn inner(&mut self) -> &mut BufWriter<CountedFile> {
         self.out.as_mut().expect("the writer is there until commit or drop consume the file")
     }
 }

@@ -71,7 +71,7 @@ fn read_npy(w: &Window, table: &mut Table) -> Result<()> {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct CodesLine {
     row: Option<u64>,
     key: Option<Value>,
     codes: Vec<i128>,
@@ -107,7 +107,7 @@ fn read_tokens(w: &Window, table: &mut Table) -> Result<()> {
 fn read_jsonl(w: &Window, table: &mut Table) -> Result<()> {
     let mut lines = Lines::new(BufReader::new(w.reader()), w.path());
     while let Some((number, text)) = lines.next()? {
-        let line: Line = json_row(w.path(), number, text)?;
+        let line: CodesLine = json_row(w.path(), number, text)?;
         let row = table.rows();
         table.push(w, line.codes.into_iter().map(|value| code(w, row, value)))?;
         if let Some(number) = line.row {

@@ -37,7 +37,7 @@ enum State {
 /// - in a file of one column a blank line cannot be told from an empty field, so it may only stand at the end.
 ///
 /// A quote within a field that does not begin with one is a letter (`5" disk`).
-pub(super) struct WatchQuotes<R> {
+pub(super) struct QuoteChecker<R> {
     inner: R,
     delimiter: u8,
     /// Whether quotes are more than letters.
@@ -56,7 +56,7 @@ pub(super) struct WatchQuotes<R> {
     blank: Option<u64>,
 }
 
-impl<R: Read> WatchQuotes<R> {
+impl<R: Read> QuoteChecker<R> {
     pub(super) fn new(inner: R, delimiter: u8, quoting: bool) -> Self {
         Self {
             inner,
@@ -132,7 +132,7 @@ impl<R: Read> WatchQuotes<R> {
     }
 }
 
-impl<R: Read> Read for WatchQuotes<R> {
+impl<R: Read> Read for QuoteChecker<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let fault = |problem| io::Error::new(io::ErrorKind::InvalidData, QuoteFault(problem));
         let count = self.inner.read(out)?;
@@ -154,7 +154,7 @@ mod tests {
     fn fault(text: &str) -> Option<String> {
         (1..=5)
             .map(|size| {
-                let mut reader = WatchQuotes::new(text.as_bytes(), b',', true);
+                let mut reader = QuoteChecker::new(text.as_bytes(), b',', true);
                 let mut room = vec![0; size];
                 loop {
                     match reader.read(&mut room) {
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_record_without_end_is_refused_before_it_fills_the_memory() {
         let endless = io::Cursor::new(b"id\n\"").chain(io::repeat(b'x'));
-        let mut reader = WatchQuotes::new(endless, b',', true);
+        let mut reader = QuoteChecker::new(endless, b',', true);
         let problem = io::copy(&mut reader, &mut io::sink()).expect_err("refused").to_string();
         assert_eq!(problem, "line 2: a quote is not closed within 67108864 bytes");
     }

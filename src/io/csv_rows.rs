@@ -3,7 +3,7 @@
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use super::csv_quotes::{QuoteFault, WatchQuotes};
+use super::csv_quotes::{QuoteChecker, QuoteFault};
 use super::text_file::{open_text, text_extension};
 use crate::error::{Error, Result};
 
@@ -32,7 +32,7 @@ const LISTED: usize = 40;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct CsvRows {
-    reader: csv::Reader<WatchQuotes<Box<dyn BufRead>>>,
+    reader: csv::Reader<QuoteChecker<Box<dyn BufRead>>>,
     record: csv::StringRecord,
     headers: Vec<String>,
     path: PathBuf,
@@ -79,7 +79,7 @@ impl CsvRows {
             "tsv" => (b'\t', true),
             other => return Err(Error::format(path, format!("rows are read from .csv or .tsv, got `.{other}`"))),
         };
-        let watched = WatchQuotes::new(open_text(path)?, delimiter, !literal);
+        let watched = QuoteChecker::new(open_text(path)?, delimiter, !literal);
         let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).quoting(!literal).from_reader(watched);
         let headers = reader.headers().map(|names| names.iter().map(str::to_owned).collect());
         let mut out =

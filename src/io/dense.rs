@@ -14,7 +14,7 @@ const AHEAD_BYTES: usize = 4 << 20;
 
 /// Where the values lie and how they are stored.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
+pub(crate) struct ArrayLayout {
     /// First byte of the first value.
     pub start: u64,
     pub rows: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Layout {
     pub columns: bool,
 }
 
-impl Layout {
+impl ArrayLayout {
     /// Where value `within` of line `line` begins, lines having `length` values. In 64 bits on every machine: files are larger than what
     /// `usize` can name on some. The file was checked to hold the layout, so a value inside it never overflows; any other is past the end.
     fn byte_of(&self, line: usize, length: usize, within: usize) -> u64 {
@@ -37,7 +37,7 @@ impl Layout {
 
 /// Rows that were read ahead from a column-major array.
 #[derive(Default)]
-struct Ahead {
+struct ReadAhead {
     start: usize,
     values: Vec<f32>,
     /// Where the last read ended: only a read that starts here is worth reading ahead for.
@@ -48,18 +48,18 @@ struct Ahead {
 /// range, and small reads that follow one another are served from rows read ahead.
 pub(crate) struct DenseRows {
     window: Window,
-    layout: Layout,
-    ahead: Mutex<Ahead>,
+    layout: ArrayLayout,
+    ahead: Mutex<ReadAhead>,
 }
 
 impl DenseRows {
     /// Wraps a window whose length was checked to hold the layout.
-    pub(crate) fn new(window: Window, layout: Layout) -> Self {
+    pub(crate) fn new(window: Window, layout: ArrayLayout) -> Self {
         Self { window, layout, ahead: Mutex::default() }
     }
 
     fn read_row_major(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        let Layout { number, dims, big_endian, .. } = self.layout;
+        let ArrayLayout { number, dims, big_endian, .. } = self.layout;
         let size = number.size_bytes();
         let step = CHUNK_BYTES / size;
         let mut buffer = vec![0u8; step.min(out.len()) * size];
@@ -74,7 +74,7 @@ impl DenseRows {
     }
 
     fn read_column_major(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        let Layout { number, rows, dims, big_endian, .. } = self.layout;
+        let ArrayLayout { number, rows, dims, big_endian, .. } = self.layout;
         let size = number.size_bytes();
         let count = out.len() / dims;
         let step = (CHUNK_BYTES / size).min(count);
@@ -96,7 +96,7 @@ impl DenseRows {
 
     /// Serves a column-major read from the rows read ahead, or reads, ahead if this read continues the last.
     fn read_ahead(&self, start: usize, count: usize, out: &mut [f32]) -> Result<()> {
-        let Layout { rows, dims, .. } = self.layout;
+        let ArrayLayout { rows, dims, .. } = self.layout;
         let ahead_rows = AHEAD_BYTES / 4 / dims;
         if count >= ahead_rows {
             return self.read_column_major(start, out);
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn bytes_are_counted_in_64_bits() {
         let layout =
-            Layout { start: 128, rows: 1, dims: 1, number: NumberKind::F64, big_endian: false, columns: false };
+            ArrayLayout { start: 128, rows: 1, dims: 1, number: NumberKind::F64, big_endian: false, columns: false };
         assert_eq!(layout.byte_of(3, 5, 2), 128 + 8 * 17);
         // Past 4 GiB from factors that a 32-bit machine holds.
         assert_eq!(layout.byte_of(3_000_000_000, 768, 7), 128 + 8 * (3_000_000_000 * 768 + 7));

@@ -44,7 +44,7 @@ pub struct EventsFile {
 }
 
 /// Events as they come, before they are sorted.
-struct Gathered<'a> {
+struct EventBuilder<'a> {
     row_of: &'a dyn Fn(EventItem<'_>) -> Option<u32>,
     users: HashMap<String, usize>,
     names: Vec<String>,
@@ -55,7 +55,7 @@ struct Gathered<'a> {
     first_unknown: Option<String>,
 }
 
-impl Gathered<'_> {
+impl EventBuilder<'_> {
     fn user(&mut self, name: &str) -> usize {
         if let Some(user) = self.users.get(name) {
             return *user;
@@ -102,7 +102,7 @@ pub fn read_events(
     row_of: &dyn Fn(EventItem<'_>) -> Option<u32>,
 ) -> Result<EventsFile> {
     let path = path.as_ref();
-    let mut all = Gathered {
+    let mut all = EventBuilder {
         row_of,
         users: HashMap::new(),
         names: Vec::new(),
@@ -149,7 +149,7 @@ fn from_object(
     number: u64,
     line: &JsonObject<'_>,
     fields: &EventFields,
-    all: &mut Gathered<'_>,
+    all: &mut EventBuilder<'_>,
 ) -> Result<()> {
     let bad = |problem: String| Error::format(path, format!("line {number}: {problem}"));
     let names: Vec<&str> = line.names().collect();
@@ -223,7 +223,11 @@ fn named<'a>(value: &'a JsonValue<'_>) -> Option<EventItem<'a>> {
 }
 
 /// An event whose parts are texts.
-fn add_texts(all: &mut Gathered<'_>, [user, item, time]: [&str; 3], place: &dyn Fn() -> String) -> Result<(), String> {
+fn add_texts(
+    all: &mut EventBuilder<'_>,
+    [user, item, time]: [&str; 3],
+    place: &dyn Fn() -> String,
+) -> Result<(), String> {
     let when = match all.timed {
         false => 0.0,
         true => number_of(time).ok_or_else(|| format!("time `{time}` is not a number"))?,
@@ -236,7 +240,7 @@ fn add_texts(all: &mut Gathered<'_>, [user, item, time]: [&str; 3], place: &dyn 
     Ok(())
 }
 
-fn from_csv(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Result<()> {
+fn from_csv(path: &Path, fields: &EventFields, all: &mut EventBuilder<'_>) -> Result<()> {
     let mut rows = CsvRows::open(path)?;
     let names: Vec<&str> = rows.headers().iter().map(String::as_str).collect();
     let (Some(user), Some(item)) = (fields.find(Role::User, &names), fields.find(Role::Item, &names)) else {
@@ -255,7 +259,7 @@ fn from_csv(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Result
 }
 
 #[cfg(feature = "parquet")]
-fn from_parquet(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Result<()> {
+fn from_parquet(path: &Path, fields: &EventFields, all: &mut EventBuilder<'_>) -> Result<()> {
     let w = Window::open(path)?;
     let columns = super::parquet_text::columns(&w)?;
     let names: Vec<&str> = columns.iter().map(String::as_str).collect();
@@ -274,12 +278,12 @@ fn from_parquet(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Re
 }
 
 #[cfg(not(feature = "parquet"))]
-fn from_parquet(path: &Path, _: &EventFields, _: &mut Gathered<'_>) -> Result<()> {
+fn from_parquet(path: &Path, _: &EventFields, _: &mut EventBuilder<'_>) -> Result<()> {
     Err(Error::format(path, "is a parquet file, which this build does not read")
         .mend([crate::Remedy::build("parquet")]))
 }
 
-fn from_npy(path: &Path, fields: &EventFields, all: &mut Gathered<'_>) -> Result<()> {
+fn from_npy(path: &Path, fields: &EventFields, all: &mut EventBuilder<'_>) -> Result<()> {
     for (name, given) in [("user", &fields.user), ("item", &fields.item), ("time", &fields.time)] {
         if given.is_some() {
             let problem = format!("is the name of a field, and `{}` has none", path.display());

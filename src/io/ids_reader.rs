@@ -27,7 +27,7 @@ pub struct IdLine<'a> {
 }
 
 #[derive(Deserialize)]
-struct Item {
+struct IdRecord {
     #[serde(default)]
     row: Option<u64>,
     id: String,
@@ -54,7 +54,7 @@ pub fn read_ids(path: impl AsRef<Path>, each: &mut dyn FnMut(IdLine<'_>) -> Resu
         "jsonl" => {
             let mut lines = Lines::new(reader, path);
             while let Some((line, text)) = lines.next()? {
-                let item: Item = json_row(path, line, text)?;
+                let item: IdRecord = json_row(path, line, text)?;
                 each(IdLine { line, row: item.row, text: &item.id })?;
             }
             Ok(())

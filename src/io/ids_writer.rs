@@ -6,7 +6,7 @@ use super::atomic::AtomicFile;
 use super::open::extension;
 use crate::error::{Error, Result};
 
-enum Form {
+enum IdsFormat {
     Text,
     Jsonl,
     Csv,
@@ -29,7 +29,7 @@ enum Form {
 /// ```
 pub struct IdsWriter {
     file: AtomicFile,
-    form: Form,
+    form: IdsFormat,
     line: Vec<u8>,
 }
 
@@ -50,15 +50,15 @@ impl IdsWriter {
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let form = match extension(path).as_str() {
-            "txt" => Form::Text,
-            "jsonl" => Form::Jsonl,
-            "csv" => Form::Csv,
+            "txt" => IdsFormat::Text,
+            "jsonl" => IdsFormat::Jsonl,
+            "csv" => IdsFormat::Csv,
             other => {
                 return Err(Error::format(path, format!("IDs are written as .txt, .jsonl or .csv, got `.{other}`")));
             }
         };
         let mut file = AtomicFile::create(path)?;
-        if matches!(form, Form::Csv) {
+        if matches!(form, IdsFormat::Csv) {
             file.put(b"row,id\n")?;
         }
         Ok(Self { file, form, line: Vec::new() })
@@ -71,16 +71,16 @@ impl IdsWriter {
     pub fn write(&mut self, row: u64, id: &str) -> Result<()> {
         self.line.clear();
         match self.form {
-            Form::Text if id.contains(['\n', '\r']) => {
+            IdsFormat::Text if id.contains(['\n', '\r']) => {
                 return Err(Error::Data(format!("the ID {id:?} of row {row} holds a line break; write .jsonl")));
             }
-            Form::Text => self.line.extend_from_slice(id.as_bytes()),
-            Form::Jsonl => {
+            IdsFormat::Text => self.line.extend_from_slice(id.as_bytes()),
+            IdsFormat::Jsonl => {
                 self.line.extend_from_slice(format!("{{\"row\":{row},\"id\":").as_bytes());
                 serde_json::to_writer(&mut self.line, id).map_err(|e| self.file.failed(e.into()))?;
                 self.line.push(b'}');
             }
-            Form::Csv => {
+            IdsFormat::Csv => {
                 let mut text = format!("{row},");
                 push_csv(id, &mut text);
                 self.line.extend_from_slice(text.as_bytes());

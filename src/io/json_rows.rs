@@ -30,11 +30,11 @@ pub(crate) struct JsonRows {
     dims: usize,
     /// First byte of every [`STEP`]-th row.
     starts: Vec<u64>,
-    cursor: Mutex<Option<Cursor>>,
+    cursor: Mutex<Option<LineCursor>>,
 }
 
 /// Lines that are read on from a row.
-struct Cursor {
+struct LineCursor {
     row: usize,
     lines: Lines<BufReader<WindowReader>>,
 }
@@ -71,7 +71,7 @@ impl JsonRows {
         Err(w.bad(format_args!("`{}` is null in all {rows} lines", field.unwrap_or_default())))
     }
 
-    fn seek(&self, row: usize) -> Result<Cursor> {
+    fn seek(&self, row: usize) -> Result<LineCursor> {
         let from = row / STEP * STEP;
         let mut lines = Lines::from_line(
             BufReader::new(self.window.reader_at(self.starts[row / STEP])),
@@ -81,7 +81,7 @@ impl JsonRows {
         for _ in from..row {
             lines.next()?;
         }
-        Ok(Cursor { row, lines })
+        Ok(LineCursor { row, lines })
     }
 }
 
@@ -221,7 +221,7 @@ fn choose(w: &Window, number: u64, text: &str) -> Result<String> {
 /// The values of one line; `None` where they are null.
 fn values(w: &Window, number: u64, text: &str, field: &str) -> Result<Option<Vec<f32>>> {
     let mut line = serde_json::Deserializer::from_str(text);
-    let found = Pick(field).deserialize(&mut line).and_then(|found| line.end().map(|()| found));
+    let found = FieldSeed(field).deserialize(&mut line).and_then(|found| line.end().map(|()| found));
     let found = found.map_err(|e| match e.classify() {
         serde_json::error::Category::Data => w.bad(format_args!("line {number}: {}", json_cause(&e))),
         _ => json_bad(w.path(), number, &e),
@@ -236,9 +236,9 @@ fn values(w: &Window, number: u64, text: &str, field: &str) -> Result<Option<Vec
 }
 
 /// Takes one field of an object and passes over the others: `None` where it is not there, `Some(None)` where it is null.
-struct Pick<'a>(&'a str);
+struct FieldSeed<'a>(&'a str);
 
-impl<'de> DeserializeSeed<'de> for Pick<'_> {
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_> {
     type Value = Option<Option<Vec<f32>>>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -246,7 +246,7 @@ impl<'de> DeserializeSeed<'de> for Pick<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Pick<'_> {
+impl<'de> Visitor<'de> for FieldSeed<'_> {
     type Value = Option<Option<Vec<f32>>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,13 +31,13 @@ pub(crate) fn guarded<T>(w: &Window, call: impl FnOnce() -> Result<T, ParquetErr
 }
 
 /// The schema and row counts of a parquet file.
-pub(crate) struct Meta {
+pub(crate) struct ParquetMeta {
     pub meta: ArrowReaderMetadata,
     /// First row of each row group, and after them the number of rows.
     pub starts: Vec<usize>,
 }
 
-impl Meta {
+impl ParquetMeta {
     pub(crate) fn load(w: &Window) -> Result<Self> {
         // Without the Arrow schema that writers embed: the types follow from the parquet schema (every list is then
         // a `List`), and arrow-ipc 59 panics on an embedded schema that is corrupt.

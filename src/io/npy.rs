@@ -1,6 +1,6 @@
 //! `.npy`: a strict reader of the header, and the header that the writers put down.
 
-use super::dense::{DenseRows, Layout};
+use super::dense::{ArrayLayout, DenseRows};
 use super::npy_dict::{Literal, parse_dict};
 use super::numbers::NumberKind;
 use super::window::Window;
@@ -205,7 +205,7 @@ pub(crate) fn open(w: Window) -> Result<DenseRows> {
         return Err(w.bad(doubt));
     }
     let NpyHeader { start, big_endian, columns, .. } = header;
-    Ok(DenseRows::new(w, Layout { start, rows, dims, number, big_endian, columns }))
+    Ok(DenseRows::new(w, ArrayLayout { start, rows, dims, number, big_endian, columns }))
 }
 
 /// The header of a C-ordered `[rows, columns]` array, padded to a multiple of 64 bytes as numpy does.

@@ -20,7 +20,7 @@ const RATIO_FROM_BYTES: u64 = 64 << 20;
 type Archive = ZipArchive<BufReader<WindowReader>>;
 
 /// What the central directory says about one entry.
-struct Entry {
+struct ZipEntry {
     index: usize,
     name: String,
     method: CompressionMethod,
@@ -37,7 +37,7 @@ fn refused(w: &Window, e: zip::result::ZipError) -> Error {
     }
 }
 
-fn entries(w: &Window, archive: &Archive) -> Result<Vec<Entry>> {
+fn entries(w: &Window, archive: &Archive) -> Result<Vec<ZipEntry>> {
     if archive.len() > MAX_ENTRIES {
         return Err(w.bad(format_args!("holds {} entries, at most {MAX_ENTRIES} are read", archive.len())));
     }
@@ -52,7 +52,7 @@ fn entries(w: &Window, archive: &Archive) -> Result<Vec<Entry>> {
             return Err(super::open::pickled(w.path(), "a torch checkpoint"));
         }
         let Some(name) = name.strip_suffix(".npy") else { continue };
-        found.push(Entry {
+        found.push(ZipEntry {
             index,
             name: name.to_owned(),
             method: data.compression(),
@@ -64,7 +64,7 @@ fn entries(w: &Window, archive: &Archive) -> Result<Vec<Entry>> {
     Ok(found)
 }
 
-impl Entry {
+impl ZipEntry {
     /// The entry's own bytes: in place if stored, else up to `limit` inflated ones.
     fn window(&self, w: &Window, archive: &mut Archive, limit: u64) -> Result<Window> {
         let bad = |problem: String| w.bad(format_args!("`{}`: {problem}", self.name));

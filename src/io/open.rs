@@ -110,7 +110,7 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Box<dyn Row
         "jsonl" => Ok(Box::new(json_rows::JsonRows::open(w, options.array.as_deref())?)),
         "gz" => {
             let (field, rows) = json_rows::read_compressed(&w, options.array.as_deref())?;
-            Ok(Box::new(Named { name: w.named(&field).name(), rows }))
+            Ok(Box::new(NamedRows { name: w.named(&field).name(), rows }))
         }
         "" => Err(Error::format(path, format!("is in a format that is not read; {READ}"))),
         other => Err(Error::format(path, format!("is in a format that is not read (`.{other}`); {READ}"))),
@@ -118,12 +118,12 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Box<dyn Row
 }
 
 /// Rows in memory that came from a file.
-struct Named {
+struct NamedRows {
     name: String,
     rows: Matrix,
 }
 
-impl RowSource for Named {
+impl RowSource for NamedRows {
     fn rows(&self) -> usize {
         self.rows.rows()
     }

@@ -16,7 +16,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::atomic::AtomicFile;
 use super::codes_table::{Table, code};
-use super::lists::{Meta, guarded, list_item, list_rows};
+use super::lists::{ParquetMeta, guarded, list_item, list_rows};
 use super::window::Window;
 use crate::error::{Error, Result};
 
@@ -112,7 +112,7 @@ fn whole_numbers(column: &ArrayRef) -> Option<Vec<Option<i128>>> {
 
 /// Reads the list column `codes` and, if there, the integer column `row`.
 pub(crate) fn read(w: &Window, table: &mut Table) -> Result<()> {
-    let meta = Meta::load(w)?;
+    let meta = ParquetMeta::load(w)?;
     let schema = meta.meta.schema().clone();
     let Ok(codes) = schema.index_of("codes") else {
         let names: Vec<&str> = schema.fields().iter().take(20).map(|f| f.name().as_str()).collect();

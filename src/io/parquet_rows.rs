@@ -8,7 +8,7 @@ use arrow_array::{Array as _, ArrayRef};
 use arrow_schema::{DataType, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::lists::{Meta, guarded, list_item, nullable_list_rows};
+use super::lists::{ParquetMeta, guarded, list_item, nullable_list_rows};
 use super::numbers::NumberKind;
 use super::pick::{Candidate, Usable, pick};
 use super::window::Window;
@@ -22,7 +22,7 @@ const FIRST_ROWS: usize = 64;
 
 /// The decoder, and the rows it decoded last.
 #[derive(Default)]
-struct Cursor {
+struct BatchCursor {
     reader: Option<ParquetRecordBatchReader>,
     /// First row held in `values`.
     start: usize,
@@ -32,10 +32,10 @@ struct Cursor {
 /// A `[rows, dims]` list column. Readers take turns; the batch decoded last is kept.
 pub(crate) struct ParquetRows {
     window: Window,
-    meta: Meta,
+    meta: ParquetMeta,
     column: usize,
     dims: usize,
-    cursor: Mutex<Cursor>,
+    cursor: Mutex<BatchCursor>,
 }
 
 /// What a list's items are.
@@ -80,7 +80,7 @@ fn not_lists(schema: &Schema) -> Option<String> {
 }
 
 /// Values of the first row that is not null.
-fn first_length(w: &Window, meta: &Meta, column: usize) -> Result<usize> {
+fn first_length(w: &Window, meta: &ParquetMeta, column: usize) -> Result<usize> {
     let mut reader = meta.reader(w, &[column], 0, 0, FIRST_ROWS)?;
     let mut seen = 0;
     while let Some(batch) = guarded(w, || reader.next().transpose().map_err(Into::into))? {
@@ -99,7 +99,7 @@ fn first_length(w: &Window, meta: &Meta, column: usize) -> Result<usize> {
 impl ParquetRows {
     /// Finds the column, its dimensions, and checks each row group's count of values against them.
     pub(crate) fn open(w: Window, wanted: Option<&str>) -> Result<Self> {
-        let meta = Meta::load(&w)?;
+        let meta = ParquetMeta::load(&w)?;
         let schema = meta.meta.schema().clone();
         let usable = |kind: &DataType| match list_item(kind) {
             Some(item) => Usable::of(true, number(item.data_type())),
@@ -157,7 +157,7 @@ impl ParquetRows {
                 continue;
             }
             let reader = self.meta.reader(&self.window, &[self.column], group, 0, self.batch_rows())?;
-            let mut cursor = Cursor { reader: Some(reader), start: starts[group], values: Vec::new() };
+            let mut cursor = BatchCursor { reader: Some(reader), start: starts[group], values: Vec::new() };
             while cursor.start + cursor.values.len() / self.dims < starts[group + 1] {
                 self.advance(&mut cursor)?;
             }
@@ -174,7 +174,7 @@ impl ParquetRows {
     }
 
     /// Replaces the rows held with the next batch.
-    fn advance(&self, cursor: &mut Cursor) -> Result<()> {
+    fn advance(&self, cursor: &mut BatchCursor) -> Result<()> {
         let next = cursor.start + cursor.values.len() / self.dims;
         cursor.values.clear();
         cursor.start = next;
@@ -248,7 +248,7 @@ impl ParquetRows {
     }
 
     /// Moves the decoder to the row group of `row`, unless going on from where it stands gets there.
-    fn seek(&self, cursor: &mut Cursor, row: usize) -> Result<()> {
+    fn seek(&self, cursor: &mut BatchCursor, row: usize) -> Result<()> {
         let group = self.meta.starts.partition_point(|start| *start <= row) - 1;
         let next = cursor.start + cursor.values.len() / self.dims;
         if cursor.reader.is_some() && next <= row && next >= self.meta.starts[group] {
@@ -256,7 +256,7 @@ impl ParquetRows {
         }
         let skip = row - self.meta.starts[group];
         let reader = self.meta.reader(&self.window, &[self.column], group, skip, self.batch_rows())?;
-        *cursor = Cursor { reader: Some(reader), start: row, values: Vec::new() };
+        *cursor = BatchCursor { reader: Some(reader), start: row, values: Vec::new() };
         Ok(())
     }
 }

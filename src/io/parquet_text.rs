@@ -15,7 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use super::atomic::AtomicFile;
-use super::lists::{Meta, guarded, list_item};
+use super::lists::{ParquetMeta, guarded, list_item};
 use super::parquet_codes::refused;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub(crate) fn read(w: &Window, field: &str, key: bool) -> Result<Vec<String>> {
 
 /// The names of all columns.
 pub(crate) fn columns(w: &Window) -> Result<Vec<String>> {
-    Ok(Meta::load(w)?.meta.schema().fields().iter().map(|field| field.name().clone()).collect())
+    Ok(ParquetMeta::load(w)?.meta.schema().fields().iter().map(|field| field.name().clone()).collect())
 }
 
 /// Calls `row` with the number, from 1 on, and the texts of every row, in the order of `wanted`, the first of which is a key if lists
@@ -52,7 +52,7 @@ pub(crate) fn each(
     separator: Option<&str>,
     row: &mut dyn FnMut(u64, &mut [String]) -> Result<()>,
 ) -> Result<()> {
-    let meta = Meta::load(w)?;
+    let meta = ParquetMeta::load(w)?;
     let schema = meta.meta.schema().clone();
     let mut places = Vec::with_capacity(wanted.len());
     for (at, field) in wanted.iter().enumerate() {
@@ -103,14 +103,14 @@ pub(crate) fn each(
 }
 
 /// Where a field is: a column, then a child of each struct on the way.
-struct Place<'s> {
+struct FieldPath<'s> {
     steps: Vec<usize>,
     kind: &'s DataType,
 }
 
-fn place<'s>(fields: &'s Fields, path: &str) -> Option<Place<'s>> {
+fn place<'s>(fields: &'s Fields, path: &str) -> Option<FieldPath<'s>> {
     if let Some((at, field)) = fields.find(path) {
-        return Some(Place { steps: vec![at], kind: field.data_type() });
+        return Some(FieldPath { steps: vec![at], kind: field.data_type() });
     }
     path.match_indices('.').find_map(|(dot, _)| match fields.find(&path[..dot]) {
         Some((at, field)) => match field.data_type() {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::dense::{DenseRows, Layout};
+use super::dense::{ArrayLayout, DenseRows};
 use super::npy::shape_text;
 use super::numbers::NumberKind;
 use super::pick::{Candidate, Usable, pick};
@@ -215,7 +215,7 @@ impl TensorFile {
         let dims = shape.iter().product::<usize>();
         let mut values = vec![0.0; dims];
         if dims > 0 {
-            let layout = Layout { start: 0, rows: 1, dims, number, big_endian: false, columns: false };
+            let layout = ArrayLayout { start: 0, rows: 1, dims, number, big_endian: false, columns: false };
             DenseRows::new(part, layout).read_rows(0, &mut values)?;
         }
         Ok(values)
@@ -250,7 +250,7 @@ pub(crate) fn open(w: &Window, wanted: Option<&str>) -> Result<DenseRows> {
     }
     match (usize::try_from(rows), usize::try_from(dims)) {
         (Ok(rows), Ok(dims)) => {
-            let layout = Layout { start: 0, rows, dims, number, big_endian: false, columns: false };
+            let layout = ArrayLayout { start: 0, rows, dims, number, big_endian: false, columns: false };
             Ok(DenseRows::new(part, layout))
         }
         _ => Err(part.bad(format_args!("its shape {text} does not fit the address space"))),

@@ -29,7 +29,7 @@ pub(crate) fn open_text(path: &Path) -> Result<Box<dyn BufRead>> {
     let plain = BufReader::with_capacity(BUFFER_BYTES, Window::open(path)?.reader());
     let mut reader: Box<dyn BufRead> = if extension(path) == "gz" {
         let inflated = flate2::bufread::MultiGzDecoder::new(plain).take(MAX_INFLATED_BYTES + 1);
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, Counted { inner: inflated, left: MAX_INFLATED_BYTES }))
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, CountedReader { inner: inflated, left: MAX_INFLATED_BYTES }))
     } else {
         Box::new(plain)
     };
@@ -44,12 +44,12 @@ pub(crate) fn open_text(path: &Path) -> Result<Box<dyn BufRead>> {
 }
 
 /// Fails, rather than ends, where more than `left` bytes come out.
-struct Counted<R> {
+struct CountedReader<R> {
     inner: R,
     left: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountedReader<R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(out)?;
         let left = self.left.checked_sub(count as u64);

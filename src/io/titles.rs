@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// If the file cannot be read or is of another format, or an item lacks the field or holds something else than text
 /// there; errors name the line, and a missing field the ones that are there.
 pub fn read_titles(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
-    read(path.as_ref(), field, Want::Text)
+    read(path.as_ref(), field, FieldKind::Text)
 }
 
 /// As [`read_titles`] for what items are called in a program: text, or whole numbers too, as their digits.
@@ -25,7 +25,7 @@ pub fn read_titles(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
 /// # Errors
 /// As for [`read_titles`].
 pub fn read_keys(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
-    read(path.as_ref(), field, Want::Key)
+    read(path.as_ref(), field, FieldKind::Key)
 }
 
 /// As [`read_titles`] for labels: text, numbers or truth values; empty where an item lacks the field or holds
@@ -35,37 +35,37 @@ pub fn read_keys(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
 /// As for [`read_titles`]; and if no item has the field.
 pub fn read_labels(path: impl AsRef<Path>, field: &str) -> Result<Vec<String>> {
     let path = path.as_ref();
-    let labels = read(path, field, Want::Label)?;
+    let labels = read(path, field, FieldKind::Label)?;
     if !labels.is_empty() && labels.iter().all(String::is_empty) {
         if path.is_dir() || extension(path) == "parquet" {
             return Err(Error::format(path, format!("`{field}` is empty for all {} items", labels.len())));
         }
         // Read again as titles are, which says what fields there are.
-        read(path, field, Want::Text)?;
+        read(path, field, FieldKind::Text)?;
         return Err(Error::format(path, format!("`{field}` is empty for all {} items", labels.len())));
     }
     Ok(labels)
 }
 
 #[cfg(feature = "parquet")]
-fn parquet_column(path: &Path, field: &str, want: Want) -> Result<Vec<String>> {
+fn parquet_column(path: &Path, field: &str, want: FieldKind) -> Result<Vec<String>> {
     let w = super::window::Window::open(path)?;
-    let texts = super::parquet_text::read(&w, field, want == Want::Key)?;
-    match texts.iter().position(String::is_empty).filter(|_| want != Want::Label) {
+    let texts = super::parquet_text::read(&w, field, want == FieldKind::Key)?;
+    match texts.iter().position(String::is_empty).filter(|_| want != FieldKind::Label) {
         Some(row) => Err(w.bad(format_args!("`{field}` of row {row} is empty, expected one in every row"))),
         None => Ok(texts),
     }
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet_column(path: &Path, _: &str, _: Want) -> Result<Vec<String>> {
+fn parquet_column(path: &Path, _: &str, _: FieldKind) -> Result<Vec<String>> {
     Err(Error::format(path, "is a parquet file, which this build does not read")
         .mend([crate::Remedy::build("parquet")]))
 }
 
 /// What may stand in the field.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+enum FieldKind {
     /// Text, in every item.
     Text,
     /// Text or a whole number, in every item.
@@ -74,7 +74,7 @@ enum Want {
     Label,
 }
 
-fn read(path: &Path, field: &str, want: Want) -> Result<Vec<String>> {
+fn read(path: &Path, field: &str, want: FieldKind) -> Result<Vec<String>> {
     if path.is_dir() {
         let mut all = Vec::new();
         for file in files_of(path, &["jsonl", "jsonl.gz", "csv", "csv.gz", "tsv", "tsv.gz", "parquet"])? {
@@ -110,14 +110,14 @@ fn read(path: &Path, field: &str, want: Want) -> Result<Vec<String>> {
 }
 
 /// The field of one item.
-fn one(item: &JsonObject<'_>, field: &str, want: Want) -> Result<String, String> {
+fn one(item: &JsonObject<'_>, field: &str, want: FieldKind) -> Result<String, String> {
     match item.reach(field)? {
         Some(JsonValue::Text(text)) => Ok(text),
-        Some(JsonValue::Integer(digits)) if want != Want::Text => Ok(digits.to_owned()),
-        Some(JsonValue::Number(number)) if want == Want::Label => Ok(number),
-        Some(JsonValue::Truth(truth)) if want == Want::Label => Ok(truth.to_string()),
-        None | Some(JsonValue::Null) if want == Want::Label => Ok(String::new()),
-        Some(other @ (JsonValue::List(_) | JsonValue::Object(_))) if want == Want::Label => {
+        Some(JsonValue::Integer(digits)) if want != FieldKind::Text => Ok(digits.to_owned()),
+        Some(JsonValue::Number(number)) if want == FieldKind::Label => Ok(number),
+        Some(JsonValue::Truth(truth)) if want == FieldKind::Label => Ok(truth.to_string()),
+        None | Some(JsonValue::Null) if want == FieldKind::Label => Ok(String::new()),
+        Some(other @ (JsonValue::List(_) | JsonValue::Object(_))) if want == FieldKind::Label => {
             Err(format!("`{field}` is {}, expected one label an item", other.kind()))
         }
         Some(other) => Err(format!("`{field}` is {}, expected text", other.kind())),

@@ -1,8 +1,8 @@
 //! How long work tells what it does and is asked to stop.
 
-mod network;
+mod epoch;
 
-pub use network::{EpochReport, Health, LevelHealth, Losses, SharedHealth, StepReport};
+pub use epoch::{EpochReport, Health, LevelHealth, Losses, SharedHealth, StepReport};
 
 use serde::{Deserialize, Serialize};
 

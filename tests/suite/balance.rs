@@ -3,7 +3,7 @@
 use crate::codec::{clustered, devices};
 use safetensors::tensor::{SafeTensors, TensorView};
 use sememe::compute::reference::Chain;
-use sememe::fit::{Fitted, Loads};
+use sememe::fit::{Fitted, LoadTarget};
 use sememe::rng::stream;
 use sememe::{
     Balance, Codec, Codes, Device, EncodeOptions, Error, Event, Matrix, Metric, Observer, Refine, RqKMeans, TrainedBy,
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn capacity(minimum: Option<u32>, maximum: Option<u32>) -> Balance {
-    Balance { loads: Loads::Capacity { minimum, maximum }, ..Balance::default() }
+    Balance { loads: LoadTarget::Capacity { minimum, maximum }, ..Balance::default() }
 }
 
 fn settings(sizes: &[usize], balance: Balance) -> RqKMeans {

@@ -1,6 +1,6 @@
 //! Vocabularies, and the files that trainers and servers read.
 
-use sememe::ids::{Export, Style, Template, TextFormat, Vocabulary, check_keys};
+use sememe::ids::{Export, IdTemplate, Style, TextFormat, Vocabulary, check_keys};
 use sememe::{Codes, Error};
 use serde_json::Value;
 use std::fs;
@@ -106,7 +106,7 @@ fn files_hold_what_their_readers_want() {
 
 #[test]
 fn a_format_with_an_end_needs_no_other() {
-    let template = Template { begin: "[B]".into(), end: "[E]".into(), ..Style::LcRec.template() };
+    let template = IdTemplate { begin: "[B]".into(), end: "[E]".into(), ..Style::LcRec.template() };
     let format = TextFormat::new(template, &[8, 4]).unwrap();
     let (codes, keys) = (codes(), keys());
     let vocabulary = Vocabulary::new(&format, 0, 0, &[]).unwrap();

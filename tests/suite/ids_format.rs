@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sememe::Error;
-use sememe::ids::{Style, Template, TextFormat};
+use sememe::ids::{IdTemplate, Style, TextFormat};
 
 const SIZES: [usize; 3] = [256, 300, 64];
 
@@ -20,14 +20,14 @@ fn fault(format: &TextFormat, text: &str) -> (usize, String) {
 }
 
 #[track_caller]
-fn refused(template: Template, sizes: &[usize], part: &str) {
+fn refused(template: IdTemplate, sizes: &[usize], part: &str) {
     let error = TextFormat::new(template, sizes).expect_err("refused");
     assert!(matches!(error, Error::Config { .. }), "{error:?}");
     assert!(error.to_string().contains(part), "{part:?} is not in {error}");
 }
 
-fn token(token: &str) -> Template {
-    Template { token: token.into(), ..Template::default() }
+fn token(token: &str) -> IdTemplate {
+    IdTemplate { token: token.into(), ..IdTemplate::default() }
 }
 
 #[test]
@@ -51,12 +51,12 @@ fn presets_are_spelled_to_the_letter() {
 
 #[test]
 fn offsets_rename_codes_and_are_undone() {
-    let from_one = Template { first: 1, ..Style::LcRec.template() };
+    let from_one = IdTemplate { first: 1, ..Style::LcRec.template() };
     let format = TextFormat::new(from_one, &SIZES).unwrap();
     assert_eq!(format.write(&[0, 5, 63]).unwrap(), "<a_1><b_6><c_64>");
     assert_eq!(format.parse("<a_1><b_6><c_64>").unwrap(), [0, 5, 63]);
     assert_eq!(fault(&format, "<a_0><b_6><c_64>"), (4, "code 0 of level 0 is before 1, the first of 256".into()));
-    let on = Template { cumulative: true, ..Template::default() };
+    let on = IdTemplate { cumulative: true, ..IdTemplate::default() };
     let format = TextFormat::new(on, &SIZES).unwrap();
     assert_eq!(format.write(&[12, 5, 33]).unwrap(), "12-261-589");
     assert_eq!(format.parse("12-261-589").unwrap(), [12, 5, 33]);
@@ -113,13 +113,13 @@ fn a_counter_is_left_out_where_it_is_zero() {
     assert_eq!(fault(&plain, "12-5-33-0"), (9, "expected a counter from 1 on, got `0`".into()));
     assert_eq!(fault(&plain, "12-5-33-").0, 9);
     // A counter is a count, whatever codes are called; and a separator inside the token ends a counter as well.
-    let one = Template { first: 1, cumulative: true, ..token("{code},") };
-    let one = TextFormat::new(Template { separator: String::new(), ..one }, &[4, 4]).unwrap().with_counter().unwrap();
+    let one = IdTemplate { first: 1, cumulative: true, ..token("{code},") };
+    let one = TextFormat::new(IdTemplate { separator: String::new(), ..one }, &[4, 4]).unwrap().with_counter().unwrap();
     assert_eq!(one.write(&[0, 0, 1]).unwrap(), "1,5,1,");
     assert_eq!(one.parse("1,5,1,").unwrap(), [0, 0, 1]);
     assert_eq!(one.parse("1,5,").unwrap(), [0, 0, 0]);
     // An end that looks like a counter.
-    let tricky = Template { end: "-1".into(), ..Template::default() };
+    let tricky = IdTemplate { end: "-1".into(), ..IdTemplate::default() };
     let tricky = TextFormat::new(tricky, &[9, 9]).unwrap().with_counter().unwrap();
     for id in [[3, 4, 0], [3, 4, 1], [3, 4, 12]] {
         assert_eq!(tricky.parse(&tricky.write(&id).unwrap()).unwrap(), id);
@@ -128,25 +128,25 @@ fn a_counter_is_left_out_where_it_is_zero() {
 
 #[test]
 fn templates_that_cannot_be_parsed_back_are_refused() {
-    let joined = |t: &str| Template { separator: String::new(), ..token(t) };
+    let joined = |t: &str| IdTemplate { separator: String::new(), ..token(t) };
     refused(joined("{code}"), &[9, 9], "nothing stands between two codes");
     refused(token("{code}1"), &[9], "a digit stands right after the code");
     refused(token("1{code}"), &[9], "a digit stands right before the code");
     refused(joined("{level}{code}"), &[9, 9], "a digit stands right before the code");
     refused(joined("{code}_{level}5"), &[9, 9, 0], "0 codewords");
-    refused(Template { separator: "7".into(), ..Template::default() }, &[9, 9], "starts with a digit");
-    refused(Template { end: "0".into(), ..Template::default() }, &[9, 9], "right after the code");
+    refused(IdTemplate { separator: "7".into(), ..IdTemplate::default() }, &[9, 9], "starts with a digit");
+    refused(IdTemplate { end: "0".into(), ..IdTemplate::default() }, &[9, 9], "right after the code");
     refused(token("x"), &[9], "expected `{code}` once in `x`, got it 0 times");
     refused(token("{code}{code}"), &[9], "got it 2 times");
     refused(token("<{codes}>"), &[9], "`{codes}` at character 2 of `<{codes}>` is not known");
     refused(token("é{code"), &[9], "`{` at character 2");
     refused(token("}{code}"), &[9], "`}` at character 1");
-    refused(Template { begin: "\n".into(), ..Template::default() }, &[9], "control character");
-    refused(Template::default(), &[], "expected 1 to 64 levels, got 0");
-    refused(Template::default(), &[9; 65], "got 65");
-    refused(Template { first: u32::MAX, ..Template::default() }, &[2], "past 2^32 - 1");
-    refused(Template { cumulative: true, ..Template::default() }, &[1 << 31, 1 << 31, 9], "past 2^32 - 1");
-    refused(Template::default(), &[usize::MAX], "past 2^32 - 1");
+    refused(IdTemplate { begin: "\n".into(), ..IdTemplate::default() }, &[9], "control character");
+    refused(IdTemplate::default(), &[], "expected 1 to 64 levels, got 0");
+    refused(IdTemplate::default(), &[9; 65], "got 65");
+    refused(IdTemplate { first: u32::MAX, ..IdTemplate::default() }, &[2], "past 2^32 - 1");
+    refused(IdTemplate { cumulative: true, ..IdTemplate::default() }, &[1 << 31, 1 << 31, 9], "past 2^32 - 1");
+    refused(IdTemplate::default(), &[usize::MAX], "past 2^32 - 1");
     assert!(TextFormat::new(joined("{{{letter}{code}}}"), &[9, 9]).unwrap().write(&[1, 2]).unwrap() == "{a1}{b2}");
 }
 
@@ -166,16 +166,16 @@ fn a_vocabulary_has_every_token_once() {
     assert_eq!([&words[0], &words[255], &words[256], &words[619]], ["<a_0>", "<a_255>", "<b_0>", "<c_63>"]);
     let error = preset(Style::Plain).vocabulary().unwrap_err().to_string();
     assert!(error.contains("`0` would be the token of two codes"), "{error}");
-    let on = Template { cumulative: true, ..Template::default() };
+    let on = IdTemplate { cumulative: true, ..IdTemplate::default() };
     assert_eq!(TextFormat::new(on, &SIZES).unwrap().vocabulary().unwrap()[619], "619");
-    let clash = Template { begin: "<a_3>".into(), ..Style::LcRec.template() };
+    let clash = IdTemplate { begin: "<a_3>".into(), ..Style::LcRec.template() };
     assert!(TextFormat::new(clash, &SIZES).unwrap().vocabulary().unwrap_err().to_string().contains("`<a_3>`"));
     let huge = TextFormat::preset(Style::LcRec, &[1 << 30]).unwrap();
     assert!(huge.vocabulary().unwrap_err().to_string().contains("1073741824 tokens, at most 16777216"));
 }
 
 /// Templates of all shapes, most of which can be parsed back.
-fn templates() -> impl Strategy<Value = Template> {
+fn templates() -> impl Strategy<Value = IdTemplate> {
     let piece = prop::sample::select(vec!["", "-", "<", ">", "a", "_", " ", "1", "9x", "x9", "é", "{{", "[S]"]);
     let mark = prop::sample::select(vec!["", "{level}", "{level1}", "{letter}", "_{level}_", "{letter}-"]);
     let numbers = (prop::sample::select(vec![0u32, 1, 7, 1000]), any::<bool>());
@@ -183,7 +183,7 @@ fn templates() -> impl Strategy<Value = Template> {
         |(begin, a, before, b, separator, end, (first, cumulative))| {
             let plain = |text: &str| text.replace("{{", "{");
             let [begin, separator, end] = [begin, separator, end].map(plain);
-            Template { begin, token: format!("{a}{before}{{code}}{b}"), separator, end, first, cumulative }
+            IdTemplate { begin, token: format!("{a}{before}{{code}}{b}"), separator, end, first, cumulative }
         },
     )
 }

@@ -1,7 +1,7 @@
 //! Measures that need more than codes and rows: labels, behaviour, another table. Hand-worked cases, and an independent slow form.
 
 use sememe::eval::{
-    Better, CoInteractionOptions, EvalOptions, Labels, NextItemOptions, Reading, ReportInput, Subject, compare,
+    Better, CoInteractionOptions, CodeAdjustment, EvalOptions, Labels, NextItemOptions, ReportInput, Subject, compare,
     interpret_codes, judge, measure_churn, measure_co_interaction, measure_labels, measure_next_item,
     measure_next_prefix, render_comparison, render_html, render_text,
 };
@@ -278,7 +278,7 @@ fn tables_of_other_systems_are_read_as_they_are_meant() {
     // [levels, rows]: 3 levels of 100 items.
     let wide = Codes::from_vec(3, 100, (0..300).map(|i| (i % 5) as u32).collect()).unwrap();
     let table = interpret_codes(wide.clone(), Some(&[5]), None).unwrap();
-    assert_eq!((table.codes.rows(), table.codes.levels(), table.readings), (100, 3, vec![Reading::Transposed]));
+    assert_eq!((table.codes.rows(), table.codes.levels(), table.readings), (100, 3, vec![CodeAdjustment::Transposed]));
     assert_eq!(table.codes.row(7), [wide.row(0)[7], wide.row(1)[7], wide.row(2)[7]]);
     // As many rows as there are items is no reason to turn, whatever the shape.
     let table = interpret_codes(wide.clone(), None, Some(3));
@@ -286,17 +286,17 @@ fn tables_of_other_systems_are_read_as_they_are_meant() {
     let square = Codes::from_vec(4, 4, vec![0; 16]).unwrap();
     assert_eq!(interpret_codes(square, Some(&[1]), Some(4)).unwrap().readings, []);
     let turned = Codes::from_vec(2, 5, vec![0; 10]).unwrap();
-    assert_eq!(interpret_codes(turned.clone(), Some(&[1]), Some(5)).unwrap().readings, [Reading::Transposed]);
+    assert_eq!(interpret_codes(turned.clone(), Some(&[1]), Some(5)).unwrap().readings, [CodeAdjustment::Transposed]);
     assert!(matches!(interpret_codes(turned, None, Some(6)), Err(Error::Shape { expected: 6, got: 2, .. })));
 
     let offset = Codes::from_vec(2, 3, vec![0, 4, 8, 3, 7, 9]).unwrap();
     let table = interpret_codes(offset.clone(), Some(&[4]), None).unwrap();
-    assert_eq!((table.codes.as_slice(), table.readings), (&[0, 0, 0, 3, 3, 1][..], vec![Reading::Offset]));
+    assert_eq!((table.codes.as_slice(), table.readings), (&[0, 0, 0, 3, 3, 1][..], vec![CodeAdjustment::Offset]));
     let error = interpret_codes(offset, None, None).unwrap_err().to_string();
     assert!(error.contains("0 to 3, 4 to 7, 8 to 9") && error.contains("`codebook_sizes`"), "{error}");
     let plain = Codes::from_vec(2, 2, vec![0, 3, 2, 1]).unwrap();
     let table = interpret_codes(plain.clone(), None, None).unwrap();
-    assert_eq!((table.codebook_sizes, table.readings), (vec![3, 4], vec![Reading::SizesGuessed]));
+    assert_eq!((table.codebook_sizes, table.readings), (vec![3, 4], vec![CodeAdjustment::SizesGuessed]));
     let ones = Codes::from_vec(2, 2, vec![1, 4, 4, 1]).unwrap();
     assert!(interpret_codes(ones, Some(&[4]), None).unwrap_err().to_string().contains("counted from 1"));
     assert!(matches!(interpret_codes(plain.clone(), Some(&[4, 4, 4]), None), Err(Error::Shape { .. })));

@@ -5,7 +5,7 @@ use crate::failure::usage;
 use crate::text::{count, whole};
 use anyhow::Result;
 use sememe::Balance;
-use sememe::fit::Loads;
+use sememe::fit::LoadTarget;
 use sememe::progress::LevelBalance;
 
 /// What was asked for; options that would be ignored are refused.
@@ -43,7 +43,7 @@ pub fn plan(flags: &BalanceFlags, method: Method) -> Result<Option<Balance>> {
     };
     if let Some(text) = &flags.capacity {
         let (minimum, maximum) = bounds(text)?;
-        balance.loads = Loads::Capacity { minimum, maximum };
+        balance.loads = LoadTarget::Capacity { minimum, maximum };
     }
     balance.levels = flags.balance_levels.clone();
     balance.epsilon = flags.balance_epsilon.unwrap_or(balance.epsilon);
@@ -73,9 +73,9 @@ pub fn describe(balance: &Balance) -> String {
         }
     };
     let how = match balance.loads {
-        Loads::Even => "even loads".to_owned(),
-        Loads::Capacity { minimum: None, maximum: None } => "loads exactly even".to_owned(),
-        Loads::Capacity { minimum, maximum } => {
+        LoadTarget::Even => "even loads".to_owned(),
+        LoadTarget::Capacity { minimum: None, maximum: None } => "loads exactly even".to_owned(),
+        LoadTarget::Capacity { minimum, maximum } => {
             let side = |name: &str, n: Option<u32>| n.map(|n| format!("at {name} {}", count(n, "row")));
             let sides: Vec<String> = [side("least", minimum), side("most", maximum)].into_iter().flatten().collect();
             format!("{} a codeword", sides.join(" and "))

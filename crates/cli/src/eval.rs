@@ -13,8 +13,8 @@ use crate::text::{sizes, time, whole};
 use crate::train::report_dropped;
 use anyhow::{Result, bail};
 use sememe::eval::{
-    CodeTable, EvalOptions, Evaluation, Reading, ReportInput, Subject, advice, compare, evaluate, interpret_codes,
-    judge, measure_churn, render_comparison, render_html, render_text,
+    CodeAdjustment, CodeTable, EvalOptions, Evaluation, ReportInput, Subject, advice, compare, evaluate,
+    interpret_codes, judge, measure_churn, render_comparison, render_html, render_text,
 };
 use sememe::ids::TextFormat;
 use sememe::io::{CodesFile, read_codes_file, read_titles, write_bytes_atomic};
@@ -186,15 +186,15 @@ fn final_ids(path: &Path, first: &Judged, rows: Option<&Input>) -> Result<Codes>
     Ok(ids)
 }
 
-fn read_as(reading: &Reading, table: &CodeTable) -> String {
+fn read_as(reading: &CodeAdjustment, table: &CodeTable) -> String {
     let (rows, levels) = (whole(table.codes.rows() as u64), table.codes.levels());
     match reading {
-        Reading::Transposed => format!(
+        CodeAdjustment::Transposed => format!(
             "read as [levels, items], {levels} codes for each of {rows} items; a last row that numbers colliding items counts as a \
              level"
         ),
-        Reading::Offset => "codes are counted on from level to level; each level now begins at 0".into(),
-        Reading::SizesGuessed => format!(
+        CodeAdjustment::Offset => "codes are counted on from level to level; each level now begins at 0".into(),
+        CodeAdjustment::SizesGuessed => format!(
             "codebooks are taken to be {}, a level's highest code and one; `--codebook-size` says it for certain",
             sizes(&table.codebook_sizes)
         ),

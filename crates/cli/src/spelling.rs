@@ -4,14 +4,14 @@ use crate::args::{Export, Format, Parse, PolicyChoice, Resolve, Sizes, Spelling,
 use crate::failure::usage;
 use crate::plan::{output, writes_parquet};
 use anyhow::Result;
-use sememe::ids::{Style, Template, TextFormat};
+use sememe::ids::{IdTemplate, Style, TextFormat};
 use sememe::io::CodesFile;
 use sememe::{Codec, Error};
 use std::path::{Path, PathBuf};
 
 /// What an ID looks like; bound to codebooks once those are known.
 pub struct SpellingPlan {
-    template: Template,
+    template: IdTemplate,
     counter: bool,
 }
 

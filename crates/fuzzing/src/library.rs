@@ -2,7 +2,7 @@
 
 use sememe::eval::interpret_codes;
 use sememe::ids::store::{open_existing, without_password};
-use sememe::ids::{Template, TextFormat, Tokenizer, Trie, Vocabulary};
+use sememe::ids::{IdTemplate, TextFormat, Tokenizer, Trie, Vocabulary};
 use sememe::io::{self, EventItem, OpenOptions};
 use sememe::{Codec, EncodeOptions, Matrix, RowSource};
 
@@ -149,7 +149,7 @@ pub fn tokenizer(bytes: &[u8], scratch: &Scratch) {
 pub fn id_text(bytes: &[u8], _: &Scratch) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (first, ids) = text.split_once('\n').unwrap_or((text, ""));
-    let Ok(template) = serde_json::from_str::<Template>(first) else { return };
+    let Ok(template) = serde_json::from_str::<IdTemplate>(first) else { return };
     for sizes in [&[4u32 as usize, 256][..], &[1, 1, 1], &[70_000]] {
         let Ok(format) = TextFormat::new(template.clone(), sizes) else { continue };
         let with_counter = format.clone().with_counter();

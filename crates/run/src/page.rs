@@ -10,7 +10,9 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use sememe::data::Codes;
-use sememe::eval::{Advice, Evaluation, FactSection, Recall, ReportInput, Since, Spelling, TokenSpelling, render_html};
+use sememe::eval::{
+    Advice, Evaluation, FactSection, PreviousRun, RecallFigures, ReportInput, Spelling, TokenSpelling, render_html,
+};
 use sememe::fit::TrainingSummary;
 use sememe::ids::{TextFormat, check_keys};
 use sememe::io::each_json_line;
@@ -47,9 +49,9 @@ pub struct RunPage<'a> {
     /// Epochs of an RQ-VAE, see [`read_epochs`]; empty for other codecs.
     pub epochs: &'a [EpochReport],
     /// The figures of a recall report.
-    pub recall: Option<Recall>,
+    pub recall: Option<RecallFigures>,
     /// What changed since the run before.
-    pub since: Option<Since<'a>>,
+    pub since: Option<PreviousRun<'a>>,
     /// Items that the tree lists at most; the box finds all.
     pub items_shown: usize,
     /// Size to stay within, see [`ReportInput::max_bytes`].

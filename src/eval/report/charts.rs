@@ -114,10 +114,10 @@ fn curve(title: &str, note: &str, values: &[f64], (low, high): (f64, f64), ticks
             let _ = write!(axis, "<span style=\"left:{x:.2}%\">{what}</span>");
         }
     }
-    let spoken: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("{i} codes {}", short(*v))).collect();
-    let spoken = format!("{title} by number of codes used: {}", spoken.join(", "));
+    let description: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("{i} codes {}", short(*v))).collect();
+    let description = format!("{title} by number of codes used: {}", description.join(", "));
     let path = format!("<path class=\"curve\" d=\"{path}\"/>");
-    figure(title, note, &spoken, &grid(ticks, down), &path, &marks, &axis)
+    figure(title, note, &description, &grid(ticks, down), &path, &marks, &axis)
 }
 
 /// Lines across a plot at `ticks`, each with its number in the margin.
@@ -139,18 +139,18 @@ fn grid(ticks: &[f64], down: impl Fn(f64) -> f64) -> String {
     out
 }
 
-/// A drawing with its heading and axis; `spoken` is what it says to those who cannot see it.
-fn figure(title: &str, note: &str, spoken: &str, grid: &str, paths: &str, marks: &str, axis: &str) -> String {
+/// A drawing with its heading and axis; `description` is what it says to those who cannot see it.
+fn figure(title: &str, note: &str, description: &str, grid: &str, paths: &str, marks: &str, axis: &str) -> String {
     format!(
         "<figure><figcaption><h3>{title}</h3><small>{note}</small></figcaption><div class=\"plot\" role=\"img\" \
-         aria-label=\"{spoken}\">{grid}<svg viewBox=\"0 0 1000 100\" \
+         aria-label=\"{description}\">{grid}<svg viewBox=\"0 0 1000 100\" \
          preserveAspectRatio=\"none\" aria-hidden=\"true\">{paths}</svg>{marks}</div>\
          <div class=\"axis\" aria-hidden=\"true\">{axis}</div></figure>"
     )
 }
 
 /// A line of a chart; its name may be empty if it is the only one.
-pub(super) struct Line {
+pub(super) struct Curve {
     pub(super) name: String,
     /// Ascending in x.
     pub(super) points: Vec<(f64, f64)>,
@@ -162,8 +162,9 @@ const LOGARITHMIC: f64 = 30.0;
 pub(super) const NAMED: usize = 4;
 
 /// Lines over epochs, levels or rounds, `across`; `None` if there is no point to draw.
-pub(super) fn lines(title: &str, note: &str, across: &str, all: &[Line]) -> Option<String> {
-    let finite = |line: &Line| -> Vec<(f64, f64)> { line.points.iter().copied().filter(|p| p.1.is_finite()).collect() };
+pub(super) fn lines(title: &str, note: &str, across: &str, all: &[Curve]) -> Option<String> {
+    let finite =
+        |line: &Curve| -> Vec<(f64, f64)> { line.points.iter().copied().filter(|p| p.1.is_finite()).collect() };
     let drawn: Vec<(&str, Vec<(f64, f64)>)> =
         all.iter().map(|line| (line.name.as_str(), finite(line))).filter(|(_, points)| !points.is_empty()).collect();
     let points = || drawn.iter().flat_map(|(_, points)| points.iter().copied());
@@ -185,7 +186,7 @@ pub(super) fn lines(title: &str, note: &str, across: &str, all: &[Line]) -> Opti
     // Head room for the label above the highest point, and a little below the lowest.
     let y = |v: f64| if top > bottom { 13.0 + 81.0 * (top - scale(v)) / (top - bottom) } else { 50.0 };
 
-    let (mut paths, mut marks, mut spoken) = (String::new(), String::new(), Vec::new());
+    let (mut paths, mut marks, mut description) = (String::new(), String::new(), Vec::new());
     let mut ends: Vec<(f64, f64, usize, &str)> = Vec::new();
     for (at, (name, points)) in drawn.iter().enumerate() {
         let colour = if drawn.len() > NAMED { 0 } else { at };
@@ -217,7 +218,13 @@ pub(super) fn lines(title: &str, note: &str, across: &str, all: &[Line]) -> Opti
         }
         ends.push((x(end.0), y(end.1), colour, name));
         let label = if name.is_empty() { String::new() } else { format!("{name}, ") };
-        spoken.push(format!("{label}{across} {} {}, {across} {} {}", begin.0, short(begin.1), end.0, short(end.1)));
+        description.push(format!(
+            "{label}{across} {} {}, {across} {} {}",
+            begin.0,
+            short(begin.1),
+            end.0,
+            short(end.1)
+        ));
     }
     if named {
         // Names at the ends of their lines, apart from each other.
@@ -245,11 +252,11 @@ pub(super) fn lines(title: &str, note: &str, across: &str, all: &[Line]) -> Opti
     };
     let kind = if log { ", in logarithms" } else { "" };
     let heights = if log { decades(low, high) } else { ticks_between(low, high) };
-    let spoken = format!("{title} by {across}: {}", spoken.join("; "));
+    let description = format!("{title} by {across}: {}", description.join("; "));
     Some(figure(
         title,
         &format!("{note}{kind}{faded}"),
-        &spoken,
+        &description,
         &grid(&heights, y),
         &paths,
         &marks,

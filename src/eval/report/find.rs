@@ -23,7 +23,7 @@ const MOST_DEFLATED: usize = 10;
 
 /// What the script has to know before it can read the columns.
 #[derive(Serialize)]
-struct Head<'a> {
+struct TableHeader<'a> {
     items: usize,
     /// Numbers an ID, a counter included.
     width: usize,
@@ -37,12 +37,12 @@ struct Head<'a> {
 }
 
 /// All items, packed, and how much of their texts is there.
-pub(super) struct Room {
+pub(super) struct SearchIndex {
     base64: String,
     cut: (usize, usize),
 }
 
-impl Room {
+impl SearchIndex {
     /// Packs all items into at most `max_bytes` of a page, shortening texts as far as that takes; `None` if even the shortest are too
     /// much. `order` is that of the IDs.
     ///
@@ -132,7 +132,7 @@ fn table(
     }
     // A further level that numbers items is a level like any other.
     let counter = width > levels && input.spelling.as_ref().is_none_or(|spelling| spelling.counter);
-    let head = Head {
+    let head = TableHeader {
         items: order.len(),
         width,
         levels: if counter { levels } else { width },
@@ -165,7 +165,7 @@ fn deflate(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The section: the box, its examples, and where the script puts what it finds.
-pub(super) fn section(input: &ReportInput<'_>, ids: &Codes, order: &[usize], room: &Room) -> String {
+pub(super) fn section(input: &ReportInput<'_>, ids: &Codes, order: &[usize], index: &SearchIndex) -> String {
     let Some(&row) = order.get(order.len() / 2) else { return String::new() };
     let (levels, id) = (input.codes.levels(), ids.row(row));
     let plain = |codes: &[u32]| codes.iter().map(u32::to_string).collect::<Vec<_>>().join("-");
@@ -196,7 +196,7 @@ pub(super) fn section(input: &ReportInput<'_>, ids: &Codes, order: &[usize], roo
         (false, true) => "a part of a name",
         (false, false) => "a part of a title or key",
     };
-    let cut = match room.cut {
+    let cut = match index.cut {
         cut if cut == CUTS[0] => String::new(),
         (0, _) if !input.keys.is_empty() => " There was no room for titles: keys are looked for.".into(),
         (name, 0) if !input.details.is_empty() => {
@@ -212,7 +212,7 @@ pub(super) fn section(input: &ReportInput<'_>, ids: &Codes, order: &[usize], roo
          aria-live=\"polite\"></output></div><p class=\"try\">Try{buttons}</p></div><div id=\"found\"><div id=\"hits\"></div><div \
          id=\"near\"></div></div><script id=\"items\" type=\"text/plain\">{}</script></section>\n",
         items(order.len()),
-        room.base64
+        index.base64
     )
 }
 

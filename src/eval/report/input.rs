@@ -42,9 +42,9 @@ pub struct ReportInput<'a> {
     /// Epochs of a network's training.
     pub epochs: &'a [EpochReport],
     /// Recall against what users did.
-    pub recall: Option<Recall>,
+    pub recall: Option<RecallFigures>,
     /// What changed since an earlier run.
-    pub since: Option<Since<'a>>,
+    pub since: Option<PreviousRun<'a>>,
     /// Another codec or code table beside this one.
     pub comparison: Option<&'a Comparison>,
     /// Items listed in the tree at most; every prefix keeps its share of them, and its true count.
@@ -130,7 +130,7 @@ impl Spelling {
 
 /// How many of an item's neighbours by users are nearest by ID, as a recall report has it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recall {
+pub struct RecallFigures {
     /// Neighbours an item.
     pub k: usize,
     /// Share of the neighbours that are found.
@@ -147,7 +147,7 @@ pub struct Recall {
 
 /// What changed since an earlier run.
 #[derive(Clone, Debug)]
-pub struct Since<'a> {
+pub struct PreviousRun<'a> {
     /// What that run is called: its folder, time or hash.
     pub name: &'a str,
     /// The IDs of items that both runs have: then, and now.

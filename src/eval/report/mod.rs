@@ -12,15 +12,15 @@ mod training;
 mod tree;
 mod words;
 
-pub use input::{FactSection, Recall, ReportInput, Since, Spelling, TokenSpelling};
+pub use input::{FactSection, PreviousRun, RecallFigures, ReportInput, Spelling, TokenSpelling};
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use self::find::Room;
+use self::find::SearchIndex;
 use self::html::{escape, items, plural, whole};
 use self::parts::{facts, headline, notes, section, tree_section, went_in};
-use self::tree::Catalogue;
+use self::tree::PrefixTree;
 use super::advice::advice;
 use super::codes::{lexicographic_order, loads_by_level};
 use crate::data::Codes;
@@ -73,11 +73,11 @@ pub fn render_html(input: &ReportInput<'_>) -> Result<String> {
         .then(|| Codes::from_vec(rows, levels, ids.iter().flat_map(|id| id[..levels].iter().copied()).collect()))
         .transpose()?;
     let (names, details) = shown(input);
-    let catalogue = Catalogue::new(uncounted.as_ref().unwrap_or(ids), &names, details);
+    let catalogue = PrefixTree::new(uncounted.as_ref().unwrap_or(ids), &names, details);
     let order = lexicographic_order(ids);
     let room = match rows {
         0 => None,
-        _ => Room::pack(input, ids, &order, input.max_bytes / ROOM.1 * ROOM.0)?,
+        _ => SearchIndex::pack(input, ids, &order, input.max_bytes / ROOM.1 * ROOM.0)?,
     };
     let mut search = room.as_ref().map(|room| find::section(input, ids, &order, room));
     let all = (input.items_shown.min(rows), NODES);
@@ -153,7 +153,7 @@ fn check(input: &ReportInput<'_>) -> Result<()> {
 
 fn page(
     input: &ReportInput<'_>,
-    catalogue: &Catalogue<'_>,
+    catalogue: &PrefixTree<'_>,
     loads: &[Vec<u64>],
     order: &[usize],
     search: Option<&str>,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::html::{escape, items, percent, plural, short, table, whole};
 use super::parts::facts;
-use super::{Recall, Since};
+use super::{PreviousRun, RecallFigures};
 use crate::eval::text::ranking_name;
 use crate::eval::{BehaviourMeasures, Better, Churn, Comparison, LabelMeasures};
 
@@ -145,7 +145,7 @@ fn changes(out: &mut String, churn: &Churn, [kept, before]: [&str; 2]) {
 }
 
 /// What changed since an earlier run.
-pub(super) fn since(since: &Since<'_>) -> String {
+pub(super) fn since(since: &PreviousRun<'_>) -> String {
     let churn = since.churn;
     let count = |n: usize| if n == 0 { "none".into() } else { whole(n) };
     let mut out = String::from("<dl class=\"head\">");
@@ -172,7 +172,7 @@ pub(super) fn since(since: &Since<'_>) -> String {
 }
 
 /// A recall report's figures.
-pub(super) fn recall(recall: &Recall) -> String {
+pub(super) fn recall(recall: &RecallFigures) -> String {
     let mut out = format!(
         "<dl class=\"head\"><div><dt>Recall@{}</dt><dd class=\"big\">{}</dd><dd class=\"why\">of an item’s neighbours by users, \
          over {}{}</dd></div>",

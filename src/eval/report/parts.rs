@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::html::{escape, items, percent, plural, short, whole};
 use super::input::FactSection;
-use super::tree::Catalogue;
+use super::tree::PrefixTree;
 use crate::eval::{Evaluation, LevelEvaluation};
 
 pub(super) fn section(out: &mut String, title: &str, note: &str, body: &str) {
@@ -122,7 +122,7 @@ pub(super) fn went_in(sections: &[FactSection]) -> String {
 /// The tree in its section. `filter` is whether its own box finds items, which is hidden where all of them can be searched.
 pub(super) fn tree_section(
     out: &mut String,
-    catalogue: &Catalogue<'_>,
+    catalogue: &PrefixTree<'_>,
     (budget, nodes): (usize, usize),
     note: &str,
     filter: bool,

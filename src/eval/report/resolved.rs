@@ -8,14 +8,14 @@ use crate::data::Codes;
 use crate::eval::codes::{lexicographic_order, shared_prefix};
 
 /// IDs that items have, items that share theirs, and the most on one.
-struct Census {
+struct IdCounts {
     ids: usize,
     sharing: usize,
     largest: usize,
 }
 
-fn census(codes: &Codes, order: &[usize]) -> Census {
-    let mut out = Census { ids: 0, sharing: 0, largest: 0 };
+fn count_ids(codes: &Codes, order: &[usize]) -> IdCounts {
+    let mut out = IdCounts { ids: 0, sharing: 0, largest: 0 };
     for bucket in order.chunk_by(|&a, &b| codes.row(a) == codes.row(b)) {
         out.ids += 1;
         out.sharing += if bucket.len() > 1 { bucket.len() } else { 0 };
@@ -27,10 +27,10 @@ fn census(codes: &Codes, order: &[usize]) -> Census {
 /// Before and after, and where IDs part from their codes; `ids` has the rows of `codes`, and perhaps a counter more.
 pub(super) fn resolved(codes: &Codes, ids: &Codes) -> String {
     let (before, after) = (lexicographic_order(codes), lexicographic_order(ids));
-    let (a, b) = (census(codes, &before), census(ids, &after));
+    let (a, b) = (count_ids(codes, &before), count_ids(ids, &after));
     let n = codes.rows();
     let share = |count: usize| if n > 0 { percent(count as f64 / n as f64) } else { percent(0.0) };
-    let row = |name: &str, what: &str, cell: &dyn Fn(&Census) -> String| {
+    let row = |name: &str, what: &str, cell: &dyn Fn(&IdCounts) -> String| {
         vec![format!("{name}<small>{what}</small>"), cell(&a), cell(&b)]
     };
     let rows = [

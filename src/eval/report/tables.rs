@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::ReportInput;
 use super::html::{escape, items, percent, short, whole};
-use super::tree::Catalogue;
+use super::tree::PrefixTree;
 use crate::eval::LevelEvaluation;
 
 type Cell = fn(&LevelEvaluation) -> String;
@@ -62,7 +62,7 @@ const ITEMS: usize = 4;
 ///
 /// From each first code, the prefix of all codes but the last whose size is nearest to four; then eight of these,
 /// evenly spread over the first codes by size. Nothing is picked for looking good.
-pub(super) fn shared_prefixes(catalogue: &Catalogue<'_>) -> Option<String> {
+pub(super) fn shared_prefixes(catalogue: &PrefixTree<'_>) -> Option<String> {
     let levels = catalogue.codes.levels();
     let depth = (levels - 1).max(1);
     let codes = catalogue.codes;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::charts::{Line, NAMED, lines};
+use super::charts::{Curve, NAMED, lines};
 use super::html::{percent, plural, short, table, whole};
 use crate::fit::TrainingSummary;
 use crate::progress::{EpochReport, Health};
@@ -23,7 +23,7 @@ pub(super) fn training(summary: Option<&TrainingSummary>, epochs: &[EpochReport]
 }
 
 fn over_epochs(epochs: &[EpochReport]) -> String {
-    let line = |name: &str, value: &dyn Fn(&EpochReport) -> Option<f64>| Line {
+    let line = |name: &str, value: &dyn Fn(&EpochReport) -> Option<f64>| Curve {
         name: name.into(),
         points: epochs.iter().filter_map(|e| Some((e.epoch as f64, value(e)?))).collect(),
     };
@@ -40,7 +40,7 @@ fn over_epochs(epochs: &[EpochReport]) -> String {
     losses.retain(|line| !line.points.is_empty());
     losses.truncate(NAMED);
     let levels = epochs.iter().filter_map(|e| Some(e.health.as_ref()?.levels.len())).max().unwrap_or(0);
-    let perplexity: Vec<Line> = (0..levels)
+    let perplexity: Vec<Curve> = (0..levels)
         .map(|level| {
             of_health(&format!("level {}", level + 1), &|health| {
                 health.levels.get(level).map(|l| l.perplexity / l.codebook_size.max(1) as f64)
@@ -93,13 +93,13 @@ fn over_levels(summary: &TrainingSummary) -> String {
             "Inertia by level",
             "squared L2 of all training rows that a level leaves over, 0 being no level; lower is better",
             "level",
-            &[Line { name: String::new(), points: left.collect() }],
+            &[Curve { name: String::new(), points: left.collect() }],
         ),
         lines(
             "R² by round of refinement",
             "of the training rows, all levels fitted together",
             "round",
-            &[Line { name: String::new(), points: refined.collect() }],
+            &[Curve { name: String::new(), points: refined.collect() }],
         )
         .filter(|_| summary.refined_r2.len() > 1),
     ];

@@ -8,7 +8,7 @@ use crate::data::Codes;
 use crate::eval::codes::lexicographic_order;
 
 /// What the sections that walk the IDs share.
-pub(super) struct Catalogue<'a> {
+pub(super) struct PrefixTree<'a> {
     /// `[n, levels]` IDs.
     pub(super) codes: &'a Codes,
     /// `[n]` names, or empty.
@@ -24,7 +24,7 @@ pub(super) struct Catalogue<'a> {
 const NAME: usize = 80;
 const DETAIL: usize = 110;
 
-impl<'a> Catalogue<'a> {
+impl<'a> PrefixTree<'a> {
     pub(super) fn new(codes: &'a Codes, names: &'a [String], details: &'a [String]) -> Self {
         let words = Words::new(codes.rows(), names, details);
         Self { codes, names, details, order: lexicographic_order(codes), words }

@@ -1,6 +1,6 @@
 //! A training as a fitted model, and as bytes and back.
 
-use super::trainer::{Frame, Level, MiniBatchTrainer};
+use super::trainer::{LevelState, MiniBatchTrainer, RangeFrame};
 use crate::compute::moments::Moments;
 use crate::compute::reference::Chain;
 use crate::data::Matrix;
@@ -15,7 +15,7 @@ impl MiniBatchTrainer {
     /// [`Error::Data`] if a level has not been started: too few rows came by.
     pub fn finish(&self) -> Result<Fitted> {
         let Moments { deviation: variance, rows: seen, .. } = self.moments;
-        let Frame { mean, scales } = self.frame.clone().unwrap_or_default();
+        let RangeFrame { mean, scales } = self.frame.clone().unwrap_or_default();
         let mut codebooks = Vec::new();
         let mut levels = Vec::new();
         for (level, state) in self.levels.iter().enumerate() {
@@ -48,7 +48,7 @@ impl MiniBatchTrainer {
                 seconds: 0.0,
             });
         }
-        let mean_norm = |l: &Level| if l.norms.1 == 0 { 1.0 } else { (l.norms.0 / l.norms.1 as f64) as f32 };
+        let mean_norm = |l: &LevelState| if l.norms.1 == 0 { 1.0 } else { (l.norms.0 / l.norms.1 as f64) as f32 };
         let residual_norms =
             if self.config.normalize_residuals { self.levels.iter().map(mean_norm).collect() } else { Vec::new() };
         Ok(Fitted {
@@ -93,7 +93,7 @@ impl MiniBatchTrainer {
         let state: Self =
             serde_json::from_slice(bytes).map_err(|e| Error::Codec(format!("not a mini-batch training state: {e}")))?;
         state.config.validate()?;
-        let fits = |(level, k): (&Level, &usize)| {
+        let fits = |(level, k): (&LevelState, &usize)| {
             level.codebook.is_empty()
                 || (k.checked_mul(state.dims) == Some(level.codebook.len()) && level.seen.len() == *k)
         };

@@ -1,12 +1,12 @@
 //! One batch: what is refused, and what moves.
 
-use super::trainer::{Frame, MiniBatchTrainer};
+use super::trainer::{MiniBatchTrainer, RangeFrame};
 use crate::compute::moments::Moments;
 use crate::compute::{Backend, Metric};
 use crate::data::{MatrixView, RowSource as _, first_non_finite, largest_magnitude};
 use crate::error::{Error, Result, check_shape};
 use crate::fit::init::Init;
-use crate::fit::kmeans::{self, EmptyPolicy, Settings};
+use crate::fit::kmeans::{self, EmptyPolicy, LevelSettings};
 use crate::fit::range;
 use crate::fit::residual::squared_error;
 use crate::fit::training_rows::refuse_zero_rows;
@@ -22,9 +22,9 @@ const BATCH: &str = "batch";
 
 /// Forwards how far the choice of first codewords is. Not the iterations, which are no phase of their own, and not the wish to stop,
 /// which waits for the end of the batch.
-struct Starting<'a>(&'a dyn Observer);
+struct StartObserver<'a>(&'a dyn Observer);
 
-impl Observer for Starting<'_> {
+impl Observer for StartObserver<'_> {
     fn event(&self, event: Event<'_>) {
         if matches!(event, Event::Phase { name: "seed", .. } | Event::Advance { .. }) {
             self.0.event(event);
@@ -33,11 +33,11 @@ impl Observer for Starting<'_> {
 }
 
 /// A batch that may be trained on.
-pub(super) struct Admitted<R> {
+pub(super) struct CheckedBatch<R> {
     /// On the device, in the frame; none for a batch of no rows.
     rows: Option<R>,
     /// The frame, where this batch decides it.
-    frame: Option<Frame>,
+    frame: Option<RangeFrame>,
     moments: Moments,
     /// What the user should know.
     pub note: Option<String>,
@@ -45,10 +45,10 @@ pub(super) struct Admitted<R> {
 
 impl MiniBatchTrainer {
     /// Uploads a batch and refuses what cannot be trained on. Changes nothing.
-    pub(super) fn admit<B: Backend>(&self, backend: &B, rows: MatrixView<'_>) -> Result<Admitted<B::Rows>> {
+    pub(super) fn check_batch<B: Backend>(&self, backend: &B, rows: MatrixView<'_>) -> Result<CheckedBatch<B::Rows>> {
         check_shape("d", self.dims, rows.dims(), BATCH)?;
         let (n, d) = (rows.rows(), rows.dims());
-        let mut admitted = Admitted { rows: None, frame: None, moments: Moments::default(), note: None };
+        let mut admitted = CheckedBatch { rows: None, frame: None, moments: Moments::default(), note: None };
         if n == 0 {
             return Ok(admitted);
         }
@@ -61,7 +61,7 @@ impl MiniBatchTrainer {
         // Rows of zeros are zeros in any unit and leave the choice to those that follow.
         if self.frame.is_none() && largest > 0.0 {
             let unit = range::unit(largest, BATCH)?;
-            let mut frame = Frame::default();
+            let mut frame = RangeFrame::default();
             if unit != 1.0 {
                 resident = backend.project(&resident, &[], &[], &vec![unit; d])?;
             }
@@ -94,7 +94,7 @@ impl MiniBatchTrainer {
         &mut self,
         backend: &B,
         books: &mut Vec<B::Codebook>,
-        batch: Admitted<B::Rows>,
+        batch: CheckedBatch<B::Rows>,
         observer: &dyn Observer,
     ) -> Result<()> {
         let Some(mut resident) = batch.rows else { return Ok(()) };
@@ -172,7 +172,7 @@ impl MiniBatchTrainer {
         let sample = backend.upload_rows(held.rows(), d, &mut |start, out| held.read_rows(start, out))?;
         // A few full iterations on the buffer: data rows alone make poor codewords of residuals, and one near the origin would
         // take most rows from them for good.
-        let settings = Settings {
+        let settings = LevelSettings {
             k,
             iterations: START_ITERATIONS,
             tolerance: 0.0,
@@ -185,7 +185,7 @@ impl MiniBatchTrainer {
             empty: EmptyPolicy::Farthest,
             exchange: true,
         };
-        let start = kmeans::fit(backend, &sample, &settings, &Starting(observer))?;
+        let start = kmeans::fit(backend, &sample, &settings, &StartObserver(observer))?;
         let first = backend.read_codebook(&start.codebook)?;
         books.push(start.codebook);
         self.levels[level].codebook = first;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// One level in training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Level {
+pub(super) struct LevelState {
     /// `[k, d]`; empty until the level is started.
     pub codebook: Vec<f32>,
     /// Rows each codeword has seen.
@@ -28,7 +28,7 @@ pub(super) struct Level {
 
 /// What all rows are taken to before the first level, see [`range`](crate::fit::range).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Frame {
+pub(super) struct RangeFrame {
     /// `[d]`, or empty.
     pub mean: Vec<f32>,
     /// `[d]`, or empty.
@@ -55,7 +55,7 @@ pub(super) struct Frame {
 pub struct MiniBatchTrainer {
     pub(super) config: MiniBatchRqKMeans,
     pub(super) dims: usize,
-    pub(super) levels: Vec<Level>,
+    pub(super) levels: Vec<LevelState>,
     /// Rows collected for the first level that is not started.
     pub(super) buffer: Vec<f32>,
     /// Batches taken in all.
@@ -64,7 +64,7 @@ pub struct MiniBatchTrainer {
     /// Of the rows of the last epoch.
     pub(super) moments: Moments,
     /// Origin and unit that all rows are taken to, from the first batch with values; none before that.
-    pub(super) frame: Option<Frame>,
+    pub(super) frame: Option<RangeFrame>,
     /// Where [`fit_source`](Self::fit_source) goes on: epoch, batch within it.
     pub(super) position: (u64, u64),
     /// Level that trains now, under `layer_wise`.
@@ -83,7 +83,7 @@ impl MiniBatchTrainer {
         if dims == 0 {
             return Err(Error::Data("rows of 0 values cannot be quantised".into()));
         }
-        let levels = vec![Level::default(); config.codebook_sizes.len()];
+        let levels = vec![LevelState::default(); config.codebook_sizes.len()];
         let init_rows = config.init_rows;
         Ok(Self {
             config,
@@ -128,7 +128,7 @@ impl MiniBatchTrainer {
     #[must_use]
     pub fn residuals(&self) -> Vec<f64> {
         let unit = self.frame.as_ref().and_then(|f| f.scales.first()).map_or(1.0, |s| f64::from(*s));
-        let mean = |l: &Level| l.residual.0 / l.residual.1 as f64 / (unit * unit);
+        let mean = |l: &LevelState| l.residual.0 / l.residual.1 as f64 / (unit * unit);
         self.levels.iter().filter(|l| l.residual.1 > 0).map(mean).collect()
     }
 
@@ -146,7 +146,7 @@ impl MiniBatchTrainer {
         let rows = rows.into();
         on_device!(device, backend => {
             let mut books = self.resident(backend)?;
-            let admitted = self.admit(backend, rows)?;
+            let admitted = self.check_batch(backend, rows)?;
             let mut next = self.clone();
             next.take(backend, &mut books, admitted, &())?;
             next.store(backend, &books)?;
@@ -250,7 +250,7 @@ impl MiniBatchTrainer {
             let count = size.min(n - start);
             read_runs(source, &order, start, &mut values[..count * d])?;
             let done = self.position.0 * batches + self.position.1;
-            let admitted = self.admit(backend, MatrixView::new(count, d, &values[..count * d])?)?;
+            let admitted = self.check_batch(backend, MatrixView::new(count, d, &values[..count * d])?)?;
             if let Some(note) = &admitted.note {
                 observer.event(Event::Note(note));
             }

@@ -8,7 +8,7 @@ use crate::compute::moments::Moments;
 use crate::compute::tensor::{Exponent, Layout, Product, TensorBackend, whole};
 use crate::error::Result;
 use crate::fit::Init;
-use crate::fit::kmeans::{self, EmptyPolicy, Settings};
+use crate::fit::kmeans::{self, EmptyPolicy, LevelSettings};
 use crate::progress::{Event, Observer};
 use crate::rng::{Stream, stream};
 
@@ -18,9 +18,9 @@ const BALANCE_VALUES: usize = 1 << 21;
 const BALANCE_ITERATIONS: usize = 8;
 
 /// Forwards notes and the wish to stop, not the iterations: these are no phase of their own.
-struct Quiet<'a>(&'a dyn Observer);
+struct QuietObserver<'a>(&'a dyn Observer);
 
-impl Observer for Quiet<'_> {
+impl Observer for QuietObserver<'_> {
     fn event(&self, event: Event<'_>) {
         if let Event::Note(_) = event {
             self.0.event(event);
@@ -32,7 +32,7 @@ impl Observer for Quiet<'_> {
 }
 
 /// What a start or a fit found: codewords and loads of each distinct codebook.
-struct Fit {
+struct CodebookFit {
     values: Vec<Vec<f32>>,
     counts: Vec<Vec<u64>>,
     rows: usize,
@@ -63,7 +63,7 @@ impl<B: TensorBackend> Session<'_, B> {
                 let values: Vec<Vec<f32>> =
                     self.layout.books().into_iter().map(|(_, k)| uniform(k, e, &mut random)).collect();
                 let counts = values.iter().map(|v| vec![1; v.len() / e]).collect();
-                Fit { values, counts, rows: training.len() }
+                CodebookFit { values, counts, rows: training.len() }
             }
             CodebookStart::Rows => {
                 let most = self.layout.sizes.iter().copied().max().unwrap_or(0);
@@ -81,20 +81,26 @@ impl<B: TensorBackend> Session<'_, B> {
     }
 
     /// Residual k-means over code vectors, level by level. A shared codebook is put together from one part a level.
-    fn residual_start(&self, vectors: &[f32], iterations: usize, init: Init, observer: &dyn Observer) -> Result<Fit> {
+    fn residual_start(
+        &self,
+        vectors: &[f32],
+        iterations: usize,
+        init: Init,
+        observer: &dyn Observer,
+    ) -> Result<CodebookFit> {
         let (backend, layout, config) = (self.at.backend, self.layout, self.at.config);
         let levels = layout.sizes.len();
         let shared = layout.books().len() == 1 && levels > 1;
         let mut rows = self.upload_vectors(vectors)?;
         let n = backend.shape(&rows).0;
-        let mut fit = Fit { values: Vec::new(), counts: Vec::new(), rows: n };
+        let mut fit = CodebookFit { values: Vec::new(), counts: Vec::new(), rows: n };
         for level in 0..levels {
             let whole = layout.sizes[level];
             let k = if shared { whole * (level + 1) / levels - whole * level / levels } else { whole };
             if k == 0 {
                 continue;
             }
-            let settings = Settings {
+            let settings = LevelSettings {
                 k,
                 iterations,
                 tolerance: 1e-4,
@@ -107,7 +113,7 @@ impl<B: TensorBackend> Session<'_, B> {
                 empty: EmptyPolicy::Farthest,
                 exchange: iterations > 0,
             };
-            let outcome = kmeans::fit::<B>(backend, &rows, &settings, &Quiet(observer))?;
+            let outcome = kmeans::fit::<B>(backend, &rows, &settings, &QuietObserver(observer))?;
             backend.residual(&mut rows, &outcome.codebook, &outcome.partition)?;
             let values = backend.read_codebook(&outcome.codebook)?;
             let counts: Vec<u64> = outcome.counts.iter().map(|c| u64::from(*c)).collect();
@@ -157,11 +163,11 @@ impl<B: TensorBackend> Session<'_, B> {
         Ok(values)
     }
 
-    fn residual_lloyd(&self, vectors: &[f32], iterations: usize, balance: Option<f64>) -> Result<(Fit, u64)> {
+    fn residual_lloyd(&self, vectors: &[f32], iterations: usize, balance: Option<f64>) -> Result<(CodebookFit, u64)> {
         let (backend, layout, e) = (self.at.backend, self.layout, self.layout.code_dims);
         let mut rows = self.upload_vectors(vectors)?;
         let n = backend.shape(&rows).0;
-        let mut fit = Fit { values: Vec::new(), counts: Vec::new(), rows: n };
+        let mut fit = CodebookFit { values: Vec::new(), counts: Vec::new(), rows: n };
         let mut moved = 0;
         for (level, k) in layout.sizes.iter().copied().enumerate() {
             let mut values = self.codebook_values(level)?;
@@ -225,7 +231,7 @@ impl<B: TensorBackend> Session<'_, B> {
     }
 
     /// Lloyd's iterations of one codebook over the inputs of all levels.
-    fn shared_lloyd(&self, vectors: &[f32], iterations: usize) -> Result<Fit> {
+    fn shared_lloyd(&self, vectors: &[f32], iterations: usize) -> Result<CodebookFit> {
         let (backend, layout, e) = (self.at.backend, self.layout, self.layout.code_dims);
         let k = layout.sizes[0];
         let mut values = self.codebook_values(0)?;
@@ -256,11 +262,11 @@ impl<B: TensorBackend> Session<'_, B> {
                 }
             }
         }
-        Ok(Fit { values: vec![values], counts: vec![counts], rows: n })
+        Ok(CodebookFit { values: vec![values], counts: vec![counts], rows: n })
     }
 
     /// Takes codebooks over, and lets averages and moments begin from them.
-    fn adopt(&mut self, fit: &Fit) -> Result<()> {
+    fn adopt(&mut self, fit: &CodebookFit) -> Result<()> {
         let backend = self.at.backend;
         self.codebooks_moved = true;
         for (book, (place, k)) in self.layout.books().into_iter().enumerate() {
@@ -317,7 +323,7 @@ impl<B: TensorBackend> Session<'_, B> {
                 }
             }
             let errors = backend.row_norms(&self.upload_vectors(&left)?)?.into_iter().map(f64::from).collect();
-            let Some(mut draw) = Draw::new(errors) else { continue };
+            let Some(mut draw) = WeightedDraw::new(errors) else { continue };
             let mut values = self.codebook_values(book)?;
             let mut loads = vec![0.0f32; k + 1];
             let ema = matches!(self.at.config.codebook, CodebookUpdate::Ema { .. });
@@ -360,7 +366,7 @@ impl<B: TensorBackend> Session<'_, B> {
         (0..layout.sizes.len())
             .map(|level| {
                 let rows = self.upload_vectors(&self.codebook_values(layout.book_of(level))?)?;
-                let settings = Settings {
+                let settings = LevelSettings {
                     k: clusters.min(layout.sizes[level]),
                     iterations: 10,
                     tolerance: 1e-3,
@@ -373,7 +379,7 @@ impl<B: TensorBackend> Session<'_, B> {
                     empty: EmptyPolicy::Keep,
                     exchange: false,
                 };
-                let outcome = kmeans::fit::<B>(backend, &rows, &settings, &Quiet(observer))?;
+                let outcome = kmeans::fit::<B>(backend, &rows, &settings, &QuietObserver(observer))?;
                 Ok(backend.read_partition(&outcome.partition)?.labels)
             })
             .collect()
@@ -413,12 +419,12 @@ fn sample(rows: &[u32], count: usize, random: &mut Stream) -> Vec<u32> {
 }
 
 /// Draws without replacement, with probability proportional to weights.
-struct Draw {
+struct WeightedDraw {
     weights: Vec<f64>,
     total: f64,
 }
 
-impl Draw {
+impl WeightedDraw {
     /// `None` if no weight is above 0 or one is not finite.
     fn new(weights: Vec<f64>) -> Option<Self> {
         let total: f64 = weights.iter().sum();
@@ -449,13 +455,13 @@ mod tests {
     #[test]
     fn draws_are_distinct_and_follow_the_weights() {
         let mut random = stream(1, "draw", 0);
-        let mut draw = Draw::new(vec![0.0, 1.0, 0.0, 3.0]).unwrap();
+        let mut draw = WeightedDraw::new(vec![0.0, 1.0, 0.0, 3.0]).unwrap();
         let mut drawn = vec![draw.next(&mut random), draw.next(&mut random), draw.next(&mut random)];
         drawn.sort();
         assert_eq!(drawn, [None, Some(1), Some(3)]);
-        let first = |seed| Draw::new(vec![0.0, 1.0, 0.0, 3.0]).unwrap().next(&mut stream(seed, "draw", 0));
+        let first = |seed| WeightedDraw::new(vec![0.0, 1.0, 0.0, 3.0]).unwrap().next(&mut stream(seed, "draw", 0));
         let heavy = (0..1000).filter(|s| first(*s) == Some(3)).count();
         assert!((700..800).contains(&heavy), "{heavy}");
-        assert!(Draw::new(vec![0.0; 3]).is_none() && Draw::new(vec![f64::NAN]).is_none());
+        assert!(WeightedDraw::new(vec![0.0; 3]).is_none() && WeightedDraw::new(vec![f64::NAN]).is_none());
     }
 }

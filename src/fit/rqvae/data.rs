@@ -2,13 +2,13 @@
 
 use super::config::RqVae;
 use super::health::Corpus;
-use super::layout::Principal;
-use super::origin::{Beginning, Origin};
+use super::layout::PrincipalDirections;
+use super::origin::{TrainingOrigin, TrainingStart};
 use crate::compute::moments::Moments;
 use crate::compute::tensor::TensorBackend;
 use crate::data::{Matrix, RowSource, first_non_finite, largest_magnitude};
 use crate::error::{Error, Result, check_shape};
-use crate::fit::preprocess::{self, Learned, Raw, principal};
+use crate::fit::preprocess::{self, FittedSteps, RawRows, principal};
 use crate::fit::range;
 use crate::fit::training_rows::{TrainingRows, fingerprint};
 use crate::progress::Observer;
@@ -23,7 +23,7 @@ const PCA_ROWS: usize = 1 << 16;
 const MOST_SIZE: f64 = 1e6;
 
 /// Collaborative embeddings of the training rows.
-pub(super) struct Aligned {
+pub(super) struct AlignedRows {
     values: Vec<f32>,
     pub dims: usize,
 }
@@ -35,7 +35,7 @@ pub(super) struct TrainingData {
     /// Rows that train, and rows that are kept out; ascending.
     pub training: Vec<u32>,
     pub validation: Vec<u32>,
-    pub aligned: Option<Aligned>,
+    pub aligned: Option<AlignedRows>,
     variance: (f64, f64),
 }
 
@@ -45,7 +45,7 @@ fn gather(values: &[f32], d: usize, rows: &[u32]) -> Vec<f32> {
     out
 }
 
-impl Aligned {
+impl AlignedRows {
     pub fn gather(&self, rows: &[u32]) -> Vec<f32> {
         gather(&self.values, self.dims, rows)
     }
@@ -57,21 +57,21 @@ impl TrainingData {
     pub fn load<B: TensorBackend>(
         backend: &B,
         config: &RqVae,
-        beginning: &Beginning<'_>,
+        beginning: &TrainingStart<'_>,
         source: &dyn RowSource,
         aligned: Option<&dyn RowSource>,
         observer: &dyn Observer,
-    ) -> Result<(Self, Option<Origin>)> {
+    ) -> Result<(Self, Option<TrainingOrigin>)> {
         let most = config.codebook_sizes.iter().copied().max().unwrap_or(0);
         let chosen = TrainingRows::choose(source, most, config.max_training_rows, config.seed, observer)?;
         let (n, d, place) = (chosen.len(), source.dims(), source.name());
         match beginning {
-            Beginning::Again(origin) => check_shape("d", origin.dims, d, &*place)?,
-            Beginning::FromCodec(learned, _) => {
+            TrainingStart::Again(origin) => check_shape("d", origin.dims, d, &*place)?,
+            TrainingStart::FromCodec(learned, _) => {
                 let expected = if learned.mean.is_empty() { config.code_dims } else { learned.mean.len() };
                 check_shape("d", expected, d, &*place)?;
             }
-            Beginning::Anew => {}
+            TrainingStart::Anew => {}
         }
         let kept_out = (config.validation * n as f64).round() as usize;
         if n - kept_out < most {
@@ -83,7 +83,7 @@ impl TrainingData {
         }
         let (rows, largest) = chosen.upload(backend, observer)?;
         let print = row_print(backend, &rows)?;
-        if let Beginning::Again(origin) = beginning
+        if let TrainingStart::Again(origin) = beginning
             && (origin.fingerprint, origin.rows) != (print, n as u64)
         {
             return Err(Error::Data(format!(
@@ -92,9 +92,9 @@ impl TrainingData {
             )));
         }
         let known = match beginning {
-            Beginning::Again(origin) => Some(origin.learned.clone()),
-            Beginning::FromCodec(learned, _) => Some(Learned::clone(learned)),
-            Beginning::Anew => None,
+            TrainingStart::Again(origin) => Some(origin.learned.clone()),
+            TrainingStart::FromCodec(learned, _) => Some(FittedSteps::clone(learned)),
+            TrainingStart::Anew => None,
         };
         let (rows, learned) = match known {
             Some(learned) => {
@@ -103,7 +103,7 @@ impl TrainingData {
             }
             None => {
                 let free_origin = !config.preprocess.normalize;
-                let raw = Raw { rows, largest, place: &place, free_origin };
+                let raw = RawRows { rows, largest, place: &place, free_origin };
                 preprocess::learn(backend, raw, &config.preprocess, observer)?
             }
         };
@@ -127,14 +127,14 @@ impl TrainingData {
         drop(rows);
         let aligned = aligned.map(|other| read_aligned(other, source, &chosen)).transpose()?;
         let origin = match beginning {
-            Beginning::Again(_) => None,
-            Beginning::Anew | Beginning::FromCodec(..) => Some(Origin {
+            TrainingStart::Again(_) => None,
+            TrainingStart::Anew | TrainingStart::FromCodec(..) => Some(TrainingOrigin {
                 dims: d,
                 source_rows: source.rows() as u64,
                 rows: n as u64,
                 fingerprint: print,
                 learned,
-                warm: if let Beginning::FromCodec(_, books) = beginning { Some(books.to_vec()) } else { None },
+                warm: if let TrainingStart::FromCodec(_, books) = beginning { Some(books.to_vec()) } else { None },
                 variance,
                 aligned: aligned.as_ref().map(|a| a.dims),
                 probes: probes(&chosen, n, d)?,
@@ -158,7 +158,7 @@ impl TrainingData {
     }
 
     /// The first `count` principal directions of the training rows. They pass through the origin, as linear layers without bias do.
-    pub fn principal<B: TensorBackend>(&self, backend: &B, count: usize) -> Result<Principal> {
+    pub fn principal<B: TensorBackend>(&self, backend: &B, count: usize) -> Result<PrincipalDirections> {
         let step = self.training.len().div_ceil(PCA_ROWS).max(1);
         let picks: Vec<u32> = self.training.iter().copied().step_by(step).collect();
         let values = self.gather(&picks);
@@ -170,7 +170,7 @@ impl TrainingData {
         let scatter = backend.scatter(&rows, &vec![0.0; d])?;
         let (eigenvalues, vectors) = principal(&scatter, d)?;
         let deviation = |v: &f64| (v / picks.len().max(1) as f64).max(0.0).sqrt();
-        Ok(Principal {
+        Ok(PrincipalDirections {
             directions: vectors[..count * d].to_vec(),
             deviations: eigenvalues[..count].iter().map(deviation).collect(),
         })
@@ -216,7 +216,7 @@ fn probes(chosen: &TrainingRows<'_>, n: usize, d: usize) -> Result<Matrix> {
     Ok(out)
 }
 
-fn read_aligned(other: &dyn RowSource, source: &dyn RowSource, chosen: &TrainingRows<'_>) -> Result<Aligned> {
+fn read_aligned(other: &dyn RowSource, source: &dyn RowSource, chosen: &TrainingRows<'_>) -> Result<AlignedRows> {
     check_shape("rows", source.rows(), other.rows(), other.name())?;
     let (n, dims) = (chosen.len(), other.dims());
     let mut values = vec![0.0f32; n * dims];
@@ -232,5 +232,5 @@ fn read_aligned(other: &dyn RowSource, source: &dyn RowSource, chosen: &Training
             other.name()
         )));
     }
-    Ok(Aligned { values, dims })
+    Ok(AlignedRows { values, dims })
 }

@@ -2,7 +2,7 @@
 
 use super::config::{CodebookUpdate, Commitment, Monitor, Reduction};
 use super::data::TrainingData;
-use super::health::Look;
+use super::health::CorpusMeasures;
 use super::report::{CheckpointKind, Recorder};
 use super::schedule::learning_rate;
 use super::session::Session;
@@ -135,7 +135,7 @@ impl RqVaeTrainer {
                 return Err(Error::Data(format!("stopped after epoch {epoch}: {alarm}")));
             }
         }
-        let tired = self.is_tired();
+        let tired = self.out_of_patience();
         if tired && !last {
             observer.event(Event::Note(&format!(
                 "no better epoch than {} within {}: training ends",
@@ -153,12 +153,12 @@ impl RqVaeTrainer {
         depths: bool,
         x: &mut B::Tensor,
         observer: &dyn Observer,
-    ) -> Result<Look> {
+    ) -> Result<CorpusMeasures> {
         session.look(&data.corpus(), &data.training, &data.validation, depths, x, observer)
     }
 
     /// Whether the monitored measure has not improved for as long as patience lasts.
-    pub(super) fn is_tired(&self) -> bool {
+    pub(super) fn out_of_patience(&self) -> bool {
         self.config.patience.is_some_and(|patience| self.progress.stale >= patience as u64)
     }
 

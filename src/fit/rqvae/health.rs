@@ -15,7 +15,7 @@ pub(super) struct Corpus<'a> {
 }
 
 /// What a look at the corpus found.
-pub(super) struct Look {
+pub(super) struct CorpusMeasures {
     pub health: Health,
     /// Loads of every level's codebook.
     pub loads: Vec<Vec<u64>>,
@@ -121,7 +121,7 @@ impl<B: TensorBackend> Session<'_, B> {
         depths: bool,
         x: &mut B::Tensor,
         observer: &dyn Observer,
-    ) -> Result<Look> {
+    ) -> Result<CorpusMeasures> {
         let precision = std::mem::replace(&mut self.at.precision, Precision::F32);
         let look = self.look_in_f32(corpus, training, validation, depths, x, observer);
         self.at.precision = precision;
@@ -136,7 +136,7 @@ impl<B: TensorBackend> Session<'_, B> {
         depths: bool,
         x: &mut B::Tensor,
         observer: &dyn Observer,
-    ) -> Result<Look> {
+    ) -> Result<CorpusMeasures> {
         let (mut errors, mut codes) = self.pass(corpus, training, depths, x, observer)?;
         let full = self.layout.sizes.len() - 1;
         let mut validation_r2 = None;
@@ -180,7 +180,7 @@ impl<B: TensorBackend> Session<'_, B> {
             let used = together.iter().filter(|c| **c > 0).count();
             SharedHealth { utilisation: used as f64 / together.len() as f64, perplexity: perplexity(&together) }
         });
-        Ok(Look { health: Health { rows, r2, validation_r2, collision_rate, levels: health, shared }, loads })
+        Ok(CorpusMeasures { health: Health { rows, r2, validation_r2, collision_rate, levels: health, shared }, loads })
     }
 }
 

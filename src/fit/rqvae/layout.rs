@@ -8,7 +8,7 @@ use crate::rng::{Stream, stream};
 
 /// One linear layer's places.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct LinearAt {
+pub(super) struct LinearOffsets {
     pub inputs: usize,
     pub outputs: usize,
     pub weight: usize,
@@ -21,9 +21,9 @@ pub(super) struct LinearAt {
 
 /// The places of everything that is trained.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Layout {
-    pub encoder: Vec<LinearAt>,
-    pub decoder: Vec<LinearAt>,
+pub(super) struct ParameterLayout {
+    pub encoder: Vec<LinearOffsets>,
+    pub decoder: Vec<LinearOffsets>,
     /// Whether both networks add their input to their output (RQ-KMeans+).
     pub skip: bool,
     /// `[aligned dims, code dims]` map of the alignment loss, where the two differ.
@@ -40,7 +40,7 @@ pub(super) struct Layout {
     pub len: usize,
 }
 
-impl Layout {
+impl ParameterLayout {
     /// Places for rows of `dims` values, aligned with embeddings of `aligned` values if any. With `skip`, code vectors are as
     /// long as rows.
     pub fn new(config: &RqVae, dims: usize, aligned: Option<usize>, skip: bool) -> Self {
@@ -51,13 +51,13 @@ impl Layout {
             next += len;
             at
         };
-        let mut network = |widths: &[usize]| -> Vec<LinearAt> {
+        let mut network = |widths: &[usize]| -> Vec<LinearOffsets> {
             (1..widths.len())
                 .map(|l| {
                     let (inputs, outputs, hidden) = (widths[l - 1], widths[l], l + 1 < widths.len());
                     let (weight, bias) = (take(inputs * outputs), take(outputs));
                     let norm = (hidden && config.layer_norm).then(|| (take(outputs), take(outputs)));
-                    LinearAt { inputs, outputs, weight, bias, norm, hidden }
+                    LinearOffsets { inputs, outputs, weight, bias, norm, hidden }
                 })
                 .collect()
         };
@@ -66,7 +66,7 @@ impl Layout {
         };
         let encoder = network(&widths(dims, &config.hidden, code_dims));
         let decoder = network(&widths(code_dims, &config.decoder_widths(), dims));
-        let start = decoder.first().map_or(0, |l: &LinearAt| l.weight);
+        let start = decoder.first().map_or(0, |l: &LinearOffsets| l.weight);
         let decoder_at = (start, decoder.last().map_or(start, |l| l.bias + l.outputs));
         let projection = aligned.filter(|c| *c != code_dims).map(|c| take(c * code_dims));
         let networks = next;
@@ -99,7 +99,7 @@ impl Layout {
     }
 
     /// A network as a codec stores it.
-    pub fn mlp(&self, config: &RqVae, layers: &[LinearAt], params: &[f32]) -> Result<Mlp> {
+    pub fn mlp(&self, config: &RqVae, layers: &[LinearOffsets], params: &[f32]) -> Result<Mlp> {
         let vector = |at: usize, len: usize| params[at..at + len].to_vec();
         let layers = layers
             .iter()
@@ -117,7 +117,7 @@ impl Layout {
 }
 
 /// Principal directions that a network can start from: `[c, dims]` orthonormal rows, and the standard deviation along each.
-pub(super) struct Principal {
+pub(super) struct PrincipalDirections {
     pub directions: Vec<f32>,
     pub deviations: Vec<f64>,
 }
@@ -129,7 +129,11 @@ pub(super) fn carried(config: &RqVae, dims: usize) -> usize {
 }
 
 /// Fills networks and projection. Codebooks stay 0.
-pub(super) fn initialise(config: &RqVae, layout: &Layout, principal: Option<&Principal>) -> Vec<f32> {
+pub(super) fn initialise(
+    config: &RqVae,
+    layout: &ParameterLayout,
+    principal: Option<&PrincipalDirections>,
+) -> Vec<f32> {
     let mut params = vec![0.0f32; layout.len];
     let mut random = stream(config.seed, "rqvae.weights", 0);
     for (network, layers) in [&layout.encoder, &layout.decoder].into_iter().enumerate() {
@@ -155,7 +159,7 @@ pub(super) fn initialise(config: &RqVae, layout: &Layout, principal: Option<&Pri
     params
 }
 
-fn draw(init: NetworkInit, layer: &LinearAt, random: &mut Stream, params: &mut [f32]) {
+fn draw(init: NetworkInit, layer: &LinearOffsets, random: &mut Stream, params: &mut [f32]) {
     let (i, o) = (layer.inputs as f64, layer.outputs as f64);
     let weights = layer.weight..layer.weight + layer.inputs * layer.outputs;
     let mut normal = |variance: f64, random: &mut Stream| {
@@ -176,7 +180,7 @@ fn draw(init: NetworkInit, layer: &LinearAt, random: &mut Stream, params: &mut [
 /// Makes a network carry principal components: hidden units 2j and 2j + 1 hold `f(u_j)` and `f(−u_j)`, whose difference is `u_j` for
 /// ReLU (`max(0, u) − max(0, −u)`), GELU (`u·Φ(u) + u·Φ(−u)`) and SiLU alike. Other units keep their random weights
 /// and start with no way to the output, so that the gradient finds them at once and the start is PCA's.
-fn carry(layers: &[LinearAt], principal: &Principal, dims: usize, encoder: bool, params: &mut [f32]) {
+fn carry(layers: &[LinearOffsets], principal: &PrincipalDirections, dims: usize, encoder: bool, params: &mut [f32]) {
     let c = principal.deviations.len();
     for (l, layer) in layers.iter().enumerate() {
         let (first, last) = (l == 0, l + 1 == layers.len());

@@ -1,11 +1,11 @@
 //! What a training of an RQ-VAE begins from.
 
 use crate::data::Matrix;
-use crate::fit::preprocess::Learned;
+use crate::fit::preprocess::FittedSteps;
 
 /// What a training starts from and depends on.
 #[derive(Clone, Debug)]
-pub(super) struct Origin {
+pub(super) struct TrainingOrigin {
     /// Dimensions of a row before preprocessing.
     pub dims: usize,
     /// Rows of the source and how many of them are used.
@@ -13,7 +13,7 @@ pub(super) struct Origin {
     pub rows: u64,
     /// A hash of the rows, so that going on with others is noticed.
     pub fingerprint: u64,
-    pub learned: Learned,
+    pub learned: FittedSteps,
     /// Codebooks of the codec that RQ-KMeans+ starts from.
     pub warm: Option<Vec<Matrix>>,
     pub variance: f64,
@@ -24,11 +24,11 @@ pub(super) struct Origin {
 }
 
 /// How a training meets its rows.
-pub(super) enum Beginning<'a> {
+pub(super) enum TrainingStart<'a> {
     /// For the first time, with nothing fitted.
     Anew,
     /// For the first time, with preprocessing and codebooks of a codec.
-    FromCodec(&'a Learned, &'a [Matrix]),
+    FromCodec(&'a FittedSteps, &'a [Matrix]),
     /// Again, after a stop.
-    Again(&'a Origin),
+    Again(&'a TrainingOrigin),
 }

@@ -1,8 +1,8 @@
 //! A model on a device: its parameters, what a step leaves between its kernels, and the passes through networks.
 
 use super::config::RqVae;
-use super::layout::{Layout, LinearAt};
-use crate::compute::tensor::{Layout as Lay, Mask, Part, Precision, Product, TensorBackend, from, whole};
+use super::layout::{LinearOffsets, ParameterLayout};
+use crate::compute::tensor::{Layout, Mask, Part, Precision, Product, TensorBackend, from, whole};
 use crate::error::Result;
 
 /// What one layer's forward pass leaves for the backward pass.
@@ -28,7 +28,7 @@ pub(super) struct Dropout<'a, B: TensorBackend> {
 }
 
 impl<B: TensorBackend> Network<B> {
-    fn new(backend: &B, layers: &[LinearAt], rows: usize) -> Result<Self> {
+    fn new(backend: &B, layers: &[LinearOffsets], rows: usize) -> Result<Self> {
         let layers = layers
             .iter()
             .map(|l| {
@@ -55,18 +55,18 @@ pub(super) fn mask_bits(n: usize, width: usize) -> usize {
 }
 
 /// What passes through networks share.
-pub(super) struct Context<'a, B: TensorBackend> {
+pub(super) struct PassContext<'a, B: TensorBackend> {
     pub backend: &'a B,
     pub config: &'a RqVae,
     pub precision: Precision,
     pub skip: bool,
 }
 
-impl<B: TensorBackend> Context<'_, B> {
+impl<B: TensorBackend> PassContext<'_, B> {
     /// Runs `n` rows through a network.
     pub fn forward(
         &self,
-        layers: &[LinearAt],
+        layers: &[LinearOffsets],
         params: &B::Tensor,
         input: Part<'_, B::Tensor>,
         n: usize,
@@ -120,14 +120,14 @@ impl<B: TensorBackend> Context<'_, B> {
     #[allow(clippy::too_many_arguments)]
     pub fn backward(
         &self,
-        layers: &[LinearAt],
+        layers: &[LinearOffsets],
         params: &B::Tensor,
         input: Part<'_, B::Tensor>,
         n: usize,
         dropout: Option<&Dropout<'_, B>>,
         network: &Network<B>,
         grads: &mut B::Tensor,
-        room: &mut Room<B>,
+        room: &mut PassBuffers<B>,
         to_input: bool,
     ) -> Result<()> {
         let (backend, activation) = (self.backend, self.config.activation);
@@ -160,11 +160,11 @@ impl<B: TensorBackend> Context<'_, B> {
                 Some(post) => whole(post),
                 None => input,
             };
-            let weights = Product { layout: Lay::Tn, m: o, n: i, k: n, alpha: 1.0, accumulate: false };
+            let weights = Product { layout: Layout::Tn, m: o, n: i, k: n, alpha: 1.0, accumulate: false };
             backend.matmul(&weights, self.precision, whole(&room.grad), x, grads, layer.weight)?;
             backend.column_total((n, o), 1.0, false, &room.grad, grads, layer.bias)?;
             if l > 0 || to_input {
-                let inputs = Product { layout: Lay::Nn, m: n, n: i, k: o, alpha: 1.0, accumulate: false };
+                let inputs = Product { layout: Layout::Nn, m: n, n: i, k: o, alpha: 1.0, accumulate: false };
                 let weight = from(params, layer.weight);
                 backend.matmul(&inputs, self.precision, whole(&room.grad), weight, &mut room.other, 0)?;
                 std::mem::swap(&mut room.grad, &mut room.other);
@@ -178,7 +178,7 @@ impl<B: TensorBackend> Context<'_, B> {
 }
 
 /// Buffers that passes leave nothing in.
-pub(super) struct Room<B: TensorBackend> {
+pub(super) struct PassBuffers<B: TensorBackend> {
     /// The gradient on its way.
     pub grad: B::Tensor,
     pub other: B::Tensor,
@@ -188,8 +188,8 @@ pub(super) struct Room<B: TensorBackend> {
 
 /// The model and all buffers of a step, for batches of at most `rows` rows.
 pub(super) struct Session<'a, B: TensorBackend> {
-    pub at: Context<'a, B>,
-    pub layout: &'a Layout,
+    pub at: PassContext<'a, B>,
+    pub layout: &'a ParameterLayout,
     pub rows: usize,
     pub params: B::Tensor,
     pub grads: B::Tensor,
@@ -201,7 +201,7 @@ pub(super) struct Session<'a, B: TensorBackend> {
     pub usage: Vec<B::Tensor>,
     pub encoder: Network<B>,
     pub decoder: Network<B>,
-    pub room: Room<B>,
+    pub room: PassBuffers<B>,
     /// Input of every level after the first, and what the last leaves over.
     pub residuals: Vec<B::Tensor>,
     pub labels: Vec<B::Index>,
@@ -213,11 +213,11 @@ pub(super) struct Session<'a, B: TensorBackend> {
     /// `[rows, k]` dot products of the level at hand; under Gumbel-softmax one a level, which keeps the probabilities.
     pub dots: Vec<B::Tensor>,
     pub losses: B::Tensor,
-    pub scratch: Scratch<B>,
+    pub scratch: TermBuffers<B>,
 }
 
 /// Buffers of single terms, empty where a term is not used.
-pub(super) struct Scratch<B: TensorBackend> {
+pub(super) struct TermBuffers<B: TensorBackend> {
     /// `[k]` of the largest codebook.
     pub counts: B::Tensor,
     /// `[k, e]` of the largest codebook.
@@ -251,7 +251,7 @@ impl<'a, B: TensorBackend> Session<'a, B> {
     pub fn new(
         backend: &'a B,
         config: &'a RqVae,
-        layout: &'a Layout,
+        layout: &'a ParameterLayout,
         aligned: Option<usize>,
         rows: usize,
     ) -> Result<Self> {
@@ -271,7 +271,7 @@ impl<'a, B: TensorBackend> Session<'a, B> {
             backend.write_index(&mut diagonal, 0, &(0..rows as u32).collect::<Vec<_>>())?;
         }
         Ok(Self {
-            at: Context { backend, config, precision: config.precision, skip: layout.skip },
+            at: PassContext { backend, config, precision: config.precision, skip: layout.skip },
             layout,
             rows,
             params: tensor("parameters", layout.len)?,
@@ -285,7 +285,7 @@ impl<'a, B: TensorBackend> Session<'a, B> {
             usage: books.iter().map(|(_, k)| tensor("usage", *k)).collect::<Result<_>>()?,
             encoder: Network::new(backend, &layout.encoder, rows)?,
             decoder: Network::new(backend, &layout.decoder, rows)?,
-            room: Room {
+            room: PassBuffers {
                 grad: tensor("gradient", wide)?,
                 other: tensor("gradient", wide)?,
                 products: tensor("products", only(config.layer_norm, wide))?,
@@ -302,7 +302,7 @@ impl<'a, B: TensorBackend> Session<'a, B> {
                 vec![tensor("dot products", rows * most)?]
             },
             losses: tensor("losses", levels + EXTRA_LOSSES)?,
-            scratch: Scratch {
+            scratch: TermBuffers {
                 counts: tensor("counts", most)?,
                 sums: tensor("sums", most * e)?,
                 potentials: tensor("potentials", only(sinkhorn, most))?,

@@ -1,14 +1,14 @@
 //! A training as bytes and back, and as a fitted model.
 
 use super::config::RqVae;
-use super::origin::Origin;
+use super::origin::TrainingOrigin;
 use super::trainer::{Progress, RqVaeTrainer, Snapshot};
 use crate::compute::Metric;
 use crate::compute::reference::Chain;
 use crate::data::Matrix;
 use crate::digest::PartDigest;
 use crate::error::{Error, Result, check_shape};
-use crate::fit::preprocess::Learned;
+use crate::fit::preprocess::FittedSteps;
 use crate::fit::residual::{Fitted, NetworkSummary, TrainingSummary};
 use crate::progress::LevelSummary;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -26,14 +26,14 @@ struct Header {
     version: u32,
     config: RqVae,
     progress: Progress,
-    origin: Option<OriginHeader>,
+    origin: Option<TrainingOriginHeader>,
     /// SHA-256 of the tensors.
     hash: String,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OriginHeader {
+struct TrainingOriginHeader {
     dims: usize,
     source_rows: u64,
     rows: u64,
@@ -100,7 +100,7 @@ impl RqVaeTrainer {
             version: VERSION,
             config: self.config.clone(),
             progress: self.progress.clone(),
-            origin: self.origin.as_ref().map(|o| OriginHeader {
+            origin: self.origin.as_ref().map(|o| TrainingOriginHeader {
                 dims: o.dims,
                 source_rows: o.source_rows,
                 rows: o.rows,
@@ -224,7 +224,7 @@ impl RqVaeTrainer {
             .zip(&layout.sizes)
             .map(|(at, k)| Matrix::from_vec(*k, e, params[*at..at + k * e].to_vec()))
             .collect::<Result<_>>()?;
-        let Learned { mean, components, scales, mean_norm, kept_variance } = origin.learned.clone();
+        let FittedSteps { mean, components, scales, mean_norm, kept_variance } = origin.learned.clone();
         let chain = Chain {
             dims: origin.dims,
             mean,
@@ -277,12 +277,12 @@ impl RqVaeTrainer {
     }
 }
 
-fn read_origin(o: OriginHeader, take: &mut impl FnMut(String) -> Vec<f32>) -> Result<Origin> {
+fn read_origin(o: TrainingOriginHeader, take: &mut impl FnMut(String) -> Vec<f32>) -> Result<TrainingOrigin> {
     let fingerprint = u64::from_str_radix(&o.fingerprint, 16).map_err(|e| damaged(format!("fingerprint: {e}")))?;
     if o.dims == 0 {
         return Err(damaged("rows of 0 values"));
     }
-    let learned = Learned {
+    let learned = FittedSteps {
         mean: take("preprocess.mean".into()),
         components: take("preprocess.components".into()),
         scales: take("preprocess.scales".into()),
@@ -303,7 +303,7 @@ fn read_origin(o: OriginHeader, take: &mut impl FnMut(String) -> Vec<f32>) -> Re
         .as_ref()
         .map(|sizes| sizes.iter().enumerate().map(|s| book(s, take)).collect::<Result<Vec<_>>>())
         .transpose()?;
-    Ok(Origin {
+    Ok(TrainingOrigin {
         dims: o.dims,
         source_rows: o.source_rows,
         rows: o.rows,

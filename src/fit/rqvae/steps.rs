@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::config::{CodebookUpdate, RqVae};
 use super::data::TrainingData;
-use super::layout::Layout;
+use super::layout::ParameterLayout;
 use super::report::{CheckpointKind, Recorder};
 use super::schedule::{learning_rate, temperature};
 use super::session::{Dropout, Session, mask_bits};
@@ -40,7 +40,7 @@ impl RqVaeTrainer {
         let mut masks =
             backend.index("dropout masks", if config.dropout > 0.0 { window * dropout_bits / 32 } else { 0 })?;
         observer.event(Event::Phase { name: "train rq-vae", total: Some(total), unit: "steps" });
-        while self.progress.epoch < config.epochs as u64 && !self.is_tired() {
+        while self.progress.epoch < config.epochs as u64 && !self.out_of_patience() {
             let epoch = self.progress.epoch;
             // Once begun, quantising goes on, also where the training was lengthened since.
             let quantised = epoch >= config.epochs_before_codebooks() || self.progress.codebook_steps.is_some();
@@ -154,7 +154,7 @@ impl RqVaeTrainer {
     }
 
     /// Levels that the next step quantises with.
-    pub(super) fn levels_of_step(&self, layout: &Layout, quantised: bool) -> usize {
+    pub(super) fn levels_of_step(&self, layout: &ParameterLayout, quantised: bool) -> usize {
         let all = layout.sizes.len();
         if !quantised {
             return 0;
@@ -169,7 +169,7 @@ impl RqVaeTrainer {
     }
 
     /// Standard Gumbel noise of each level, where it is used.
-    pub(super) fn noise(&self, layout: &Layout, n: usize, levels: usize) -> Vec<Vec<f32>> {
+    pub(super) fn noise(&self, layout: &ParameterLayout, n: usize, levels: usize) -> Vec<Vec<f32>> {
         if !matches!(self.config.estimator, super::config::Estimator::Gumbel { .. }) {
             return Vec::new();
         }
@@ -243,7 +243,7 @@ fn shuffled(rows: &[u32], seed: u64, epoch: u64) -> Vec<u32> {
 }
 
 /// Bits of a full batch's masks.
-fn dropout_bits(layout: &Layout, rows: usize) -> usize {
+fn dropout_bits(layout: &ParameterLayout, rows: usize) -> usize {
     let layers = layout.encoder.iter().chain(&layout.decoder).filter(|l| l.hidden);
     layers.map(|l| mask_bits(rows, l.outputs)).sum()
 }

@@ -2,8 +2,8 @@
 
 use super::config::{NetworkInit, RqVae};
 use super::data::TrainingData;
-use super::layout::{Layout, Principal, carried, initialise};
-use super::origin::{Beginning, Origin};
+use super::layout::{ParameterLayout, PrincipalDirections, carried, initialise};
+use super::origin::{TrainingOrigin, TrainingStart};
 use super::report::{CheckpointKind, Recorder};
 use super::session::Session;
 use crate::compute::reference::Chain;
@@ -11,7 +11,7 @@ use crate::compute::tensor::TensorBackend;
 use crate::compute::{Device, on_device};
 use crate::data::{Matrix, RowSource};
 use crate::error::{Error, Result};
-use crate::fit::preprocess::Learned;
+use crate::fit::preprocess::FittedSteps;
 use crate::progress::{Health, Observer};
 
 /// Tensors as they are between steps, on the host.
@@ -83,9 +83,9 @@ pub(super) struct Progress {
 pub struct RqVaeTrainer {
     pub(super) config: RqVae,
     /// Preprocessing and codebooks of the codec to start from, until the training begins.
-    pub(super) start: Option<(Learned, Vec<Matrix>)>,
+    pub(super) start: Option<(FittedSteps, Vec<Matrix>)>,
     /// Once it has begun.
-    pub(super) origin: Option<Origin>,
+    pub(super) origin: Option<TrainingOrigin>,
     pub(super) progress: Progress,
     pub(super) state: Snapshot,
     /// Parameters after the best epoch.
@@ -126,7 +126,7 @@ impl RqVaeTrainer {
             config.init = NetworkInit::He;
         }
         let mut trainer = Self::new(config)?;
-        trainer.start = Some((Learned::of(chain, mean_norm), chain.codebooks.clone()));
+        trainer.start = Some((FittedSteps::of(chain, mean_norm), chain.codebooks.clone()));
         Ok(trainer)
     }
 
@@ -227,10 +227,10 @@ impl RqVaeTrainer {
         on_device!(device, backend => self.run_on(backend, source, aligned, observer, recorder))
     }
 
-    pub(super) fn layout(&self) -> Result<Layout> {
+    pub(super) fn layout(&self) -> Result<ParameterLayout> {
         let origin = self.origin.as_ref().ok_or_else(|| Error::Data("the training has not begun".into()))?;
         let inner = origin.learned.components.len().checked_div(origin.dims).filter(|p| *p > 0).unwrap_or(origin.dims);
-        Ok(Layout::new(&self.config, inner, origin.aligned, origin.warm.is_some()))
+        Ok(ParameterLayout::new(&self.config, inner, origin.aligned, origin.warm.is_some()))
     }
 
     fn run_on<B: TensorBackend>(
@@ -284,9 +284,9 @@ impl RqVaeTrainer {
         observer: &dyn Observer,
     ) -> Result<TrainingData> {
         let beginning = match (&self.origin, &self.start) {
-            (Some(origin), _) => Beginning::Again(origin),
-            (None, Some((learned, books))) => Beginning::FromCodec(learned, books),
-            (None, None) => Beginning::Anew,
+            (Some(origin), _) => TrainingStart::Again(origin),
+            (None, Some((learned, books))) => TrainingStart::FromCodec(learned, books),
+            (None, None) => TrainingStart::Anew,
         };
         let (data, origin) = TrainingData::load(backend, &self.config, &beginning, source, aligned, observer)?;
         if let Some(origin) = origin {
@@ -297,7 +297,7 @@ impl RqVaeTrainer {
     }
 
     /// Weights and counters before the first step.
-    pub(super) fn begin(&mut self, layout: &Layout, principal: Option<&Principal>) {
+    pub(super) fn begin(&mut self, layout: &ParameterLayout, principal: Option<&PrincipalDirections>) {
         let mut params = initialise(&self.config, layout, principal);
         let books = layout.books();
         if let Some(warm) = self.origin.as_ref().and_then(|o| o.warm.as_ref()) {

@@ -6,10 +6,10 @@
 
 mod template;
 
-pub use template::{Style, Template};
+pub use template::{IdTemplate, Style};
 
 use crate::error::{Error, Result, check_shape};
-use template::Around;
+use template::CodeAffixes;
 
 /// The most levels: as many as a codec may have, and a counter.
 const MAX_LEVELS: usize = 65;
@@ -31,9 +31,9 @@ const MAX_TOKENS: u64 = 1 << 24;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextFormat {
-    template: Template,
+    template: IdTemplate,
     /// One a level, the counter's last.
-    around: Vec<Around>,
+    around: Vec<CodeAffixes>,
     /// What is added to a code, a level.
     offsets: Vec<u32>,
     /// Codewords a level; the counter's is all of 32 bits.
@@ -47,7 +47,7 @@ impl TextFormat {
     /// # Errors
     /// [`Error::Config`] for a template that cannot be parsed back (a digit beside the code, or nothing between two codes), an
     /// unknown placeholder, no level or more than 64, an empty codebook, and numbers past 2^32 − 1.
-    pub fn new(template: Template, codebook_sizes: &[usize]) -> Result<Self> {
+    pub fn new(template: IdTemplate, codebook_sizes: &[usize]) -> Result<Self> {
         Self::build(template, codebook_sizes, false)
     }
 
@@ -77,7 +77,7 @@ impl TextFormat {
         Self::build(self.template, &sizes, true)
     }
 
-    fn build(template: Template, codebook_sizes: &[usize], counter: bool) -> Result<Self> {
+    fn build(template: IdTemplate, codebook_sizes: &[usize], counter: bool) -> Result<Self> {
         let levels = codebook_sizes.len();
         let most = MAX_LEVELS - 1;
         if levels == 0 || levels > most {
@@ -111,14 +111,14 @@ impl TextFormat {
                 return Err(Error::config(what, problem));
             }
         }
-        let around = template::around(&template.token, sizes.len())?;
+        let around = template::code_affixes(&template.token, sizes.len())?;
         check_invertible(&template, &around)?;
         Ok(Self { template, around, offsets, sizes, levels })
     }
 
     /// Its pieces.
     #[must_use]
-    pub fn template(&self) -> &Template {
+    pub fn template(&self) -> &IdTemplate {
         &self.template
     }
 
@@ -331,7 +331,7 @@ impl TextFormat {
 
     fn push_token(&self, level: usize, code: u32, out: &mut String) {
         use std::fmt::Write as _;
-        let Around { before, after } = &self.around[level];
+        let CodeAffixes { before, after } = &self.around[level];
         // Writing to a String does not fail; `new` made sure that the sum fits.
         let _ = write!(out, "{before}{}{after}", u64::from(code) + u64::from(self.offsets[level]));
     }
@@ -352,7 +352,7 @@ impl TextFormat {
 ///
 /// Given the level, the text before a code is known, so only the end of a number can be in doubt: it is not, where something
 /// that does not start with a digit follows every code (or the text ends). Then reading on from the left decides everything.
-fn check_invertible(template: &Template, around: &[Around]) -> Result<()> {
+fn check_invertible(template: &IdTemplate, around: &[CodeAffixes]) -> Result<()> {
     let bad = |problem: String| Err(Error::config("token", format!("{problem}; such IDs could not be parsed back")));
     let starts_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     for (level, this) in around.iter().enumerate() {

@@ -11,15 +11,15 @@ use crate::error::{Error, Result};
 /// A literal brace is written twice: `{{`, `}}`.
 ///
 /// ```
-/// use sememe::ids::{Template, TextFormat};
-/// let template = Template { token: "{letter}{code}".into(), separator: "/".into(), ..Template::default() };
+/// use sememe::ids::{IdTemplate, TextFormat};
+/// let template = IdTemplate { token: "{letter}{code}".into(), separator: "/".into(), ..IdTemplate::default() };
 /// let format = TextFormat::new(template, &[256, 256])?;
 /// assert_eq!(format.write(&[12, 5])?, "a12/b5");
 /// # Ok::<(), sememe::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Template {
+pub struct IdTemplate {
     /// Text before the first token, a special token of its own: `<|sid_begin|>`. Empty by default.
     pub begin: String,
     /// One level's token: `<{letter}_{code}>`. By default `{code}`.
@@ -34,14 +34,14 @@ pub struct Template {
     pub cumulative: bool,
 }
 
-impl Template {
+impl IdTemplate {
     /// The texts with their fields' names.
     pub(super) fn pieces(&self) -> [(&'static str, &str); 4] {
         [("begin", &self.begin), ("token", &self.token), ("separator", &self.separator), ("end", &self.end)]
     }
 }
 
-impl Default for Template {
+impl Default for IdTemplate {
     fn default() -> Self {
         Style::Plain.template()
     }
@@ -81,7 +81,7 @@ impl Style {
 
     /// Its pieces.
     #[must_use]
-    pub fn template(self) -> Template {
+    pub fn template(self) -> IdTemplate {
         let (begin, token, separator, end) = match self {
             Style::Plain => ("", "{code}", "-", ""),
             Style::LcRec => ("", "<{letter}_{code}>", "", ""),
@@ -90,12 +90,12 @@ impl Style {
             Style::Animind => ("", "<L{level1}_{code}>", " ", ""),
         };
         let [begin, token, separator, end] = [begin, token, separator, end].map(str::to_owned);
-        Template { begin, token, separator, end, first: 0, cumulative: false }
+        IdTemplate { begin, token, separator, end, first: 0, cumulative: false }
     }
 }
 
 /// A token's template, taken apart.
-enum Part {
+enum TemplatePart {
     Text(String),
     Level,
     Level1,
@@ -105,15 +105,15 @@ enum Part {
 
 /// The texts before and after the code in one level's token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Around {
+pub(super) struct CodeAffixes {
     pub before: String,
     pub after: String,
 }
 
 /// Takes a token's template apart and spells it for `levels` levels.
-pub(super) fn around(token: &str, levels: usize) -> Result<Vec<Around>> {
+pub(super) fn code_affixes(token: &str, levels: usize) -> Result<Vec<CodeAffixes>> {
     let parts = parts(token)?;
-    match parts.iter().filter(|p| matches!(p, Part::Code)).count() {
+    match parts.iter().filter(|p| matches!(p, TemplatePart::Code)).count() {
         1 => {}
         n => return Err(bad(format!("expected `{{code}}` once in `{token}`, got it {n} times"))),
     }
@@ -124,18 +124,18 @@ pub(super) fn around(token: &str, levels: usize) -> Result<Vec<Around>> {
             for part in &parts {
                 // Writing to a String does not fail.
                 let _ = match part {
-                    Part::Text(text) => write!(sides[side], "{text}"),
-                    Part::Level => write!(sides[side], "{level}"),
-                    Part::Level1 => write!(sides[side], "{}", level + 1),
-                    Part::Letter => write!(sides[side], "{}", letter(level)),
-                    Part::Code => {
+                    TemplatePart::Text(text) => write!(sides[side], "{text}"),
+                    TemplatePart::Level => write!(sides[side], "{level}"),
+                    TemplatePart::Level1 => write!(sides[side], "{}", level + 1),
+                    TemplatePart::Letter => write!(sides[side], "{}", letter(level)),
+                    TemplatePart::Code => {
                         side = 1;
                         Ok(())
                     }
                 };
             }
             let [before, after] = sides;
-            Around { before, after }
+            CodeAffixes { before, after }
         })
         .collect())
 }
@@ -144,7 +144,7 @@ fn bad(problem: String) -> Error {
     Error::config("token", problem)
 }
 
-fn parts(token: &str) -> Result<Vec<Part>> {
+fn parts(token: &str) -> Result<Vec<TemplatePart>> {
     let mut parts = Vec::new();
     let mut text = String::new();
     let mut rest = token;
@@ -163,10 +163,10 @@ fn parts(token: &str) -> Result<Vec<Part>> {
                     )));
                 };
                 let part = match name {
-                    "code" => Part::Code,
-                    "level" => Part::Level,
-                    "level1" => Part::Level1,
-                    "letter" => Part::Letter,
+                    "code" => TemplatePart::Code,
+                    "level" => TemplatePart::Level,
+                    "level1" => TemplatePart::Level1,
+                    "letter" => TemplatePart::Letter,
                     _ => {
                         return Err(bad(format!(
                             "`{{{name}}}` at character {column} of `{token}` is not known; use {{code}}, {{level}}, \
@@ -175,7 +175,7 @@ fn parts(token: &str) -> Result<Vec<Part>> {
                     }
                 };
                 if !text.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut text)));
+                    parts.push(TemplatePart::Text(std::mem::take(&mut text)));
                 }
                 parts.push(part);
                 rest = after;
@@ -192,7 +192,7 @@ fn parts(token: &str) -> Result<Vec<Part>> {
         }
     }
     if !text.is_empty() {
-        parts.push(Part::Text(text));
+        parts.push(TemplatePart::Text(text));
     }
     Ok(parts)
 }

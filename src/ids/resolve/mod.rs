@@ -4,7 +4,7 @@
 //! in the order of their keys' bytes, and equal costs go to the lower code.
 
 mod alternatives;
-pub(super) mod assign;
+pub(super) mod min_cost;
 mod relocate;
 
 pub use alternatives::{Alternatives, CodecAlternatives};

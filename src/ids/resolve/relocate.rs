@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::assign::assign;
+use super::min_cost::assign;
 use super::{Alternatives, Cost, Resolved, by_codes_and_key, check};
 use crate::data::Codes;
 use crate::error::{Error, Result, check_shape};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Assigned, Reuse, Store, StoredId, check_batch, check_levels, exhausted};
+use super::{AssignedId, Reuse, Store, StoredId, check_batch, check_levels, exhausted};
 use crate::error::{Error, Result, check_shape};
 
 /// The form below; a newer one is refused.
@@ -15,7 +15,7 @@ const LAYOUT: u32 = 1;
 /// It can be written and read with serde, which is all that a store in a small file takes: `examples/json_store.rs`. Reading refuses what
 /// is no store: two items on an ID, an item with two, an empty key, codes of another length.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Saved", into = "Saved")]
+#[serde(try_from = "Snapshot", into = "Snapshot")]
 pub struct MemoryStore {
     codec_hash: String,
     levels: usize,
@@ -27,38 +27,38 @@ pub struct MemoryStore {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Saved {
+struct Snapshot {
     layout: u32,
     codec: String,
     levels: usize,
-    ids: Vec<SavedId>,
+    ids: Vec<SnapshotId>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SavedId {
+struct SnapshotId {
     codes: Vec<u32>,
     counter: u32,
     /// `null` for a deleted ID.
     key: Option<String>,
 }
 
-impl From<MemoryStore> for Saved {
+impl From<MemoryStore> for Snapshot {
     fn from(store: MemoryStore) -> Self {
-        let ids = store.keys.into_iter().map(|(id, key)| SavedId { codes: id.codes, counter: id.counter, key });
+        let ids = store.keys.into_iter().map(|(id, key)| SnapshotId { codes: id.codes, counter: id.counter, key });
         Self { layout: LAYOUT, codec: store.codec_hash, levels: store.levels, ids: ids.collect() }
     }
 }
 
-impl TryFrom<Saved> for MemoryStore {
+impl TryFrom<Snapshot> for MemoryStore {
     type Error = Error;
 
-    fn try_from(saved: Saved) -> Result<Self> {
+    fn try_from(saved: Snapshot) -> Result<Self> {
         if saved.layout != LAYOUT {
             return Err(Error::Store(format!("has layout {}, this release reads {LAYOUT}", saved.layout)));
         }
         let mut store = Self::new(&saved.codec, saved.levels)?;
-        for SavedId { codes, counter, key } in saved.ids {
+        for SnapshotId { codes, counter, key } in saved.ids {
             check_shape("levels", store.levels, codes.len(), format!("stored ID {codes:?}"))?;
             let id = StoredId { codes, counter };
             match &key {
@@ -112,7 +112,7 @@ impl Store for MemoryStore {
         self.levels
     }
 
-    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<Assigned>> {
+    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<AssignedId>> {
         let order = check_batch(items, self.levels)?;
         let mut new: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
         for at in order.into_iter().filter(|at| !self.ids.contains_key(items[*at].0)) {
@@ -131,7 +131,7 @@ impl Store for MemoryStore {
         let given = |((key, codes), new): (&(&str, &[u32]), bool)| {
             let id = self.ids[*key].clone();
             let drifted = id.codes != *codes;
-            Assigned { id, new, drifted }
+            AssignedId { id, new, drifted }
         };
         Ok(items.iter().zip(is_new).map(given).collect())
     }

@@ -52,7 +52,7 @@ impl StoredId {
 
 /// What [`Store::assign`] gave an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assigned {
+pub struct AssignedId {
     /// The item's ID.
     pub id: StoredId,
     /// Whether it is new.
@@ -105,13 +105,13 @@ pub trait Store {
     /// # Errors
     /// [`Error::Data`] for an empty or repeated key, [`Error::Shape`] for codes that are not `[levels]`, [`Error::Store`] if the store
     /// cannot be read or written; nothing was given out then.
-    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<Assigned>>;
+    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<AssignedId>>;
 
     /// [`assign_with`](Self::assign_with) that gives no deleted ID out again.
     ///
     /// # Errors
     /// As for [`assign_with`](Self::assign_with).
-    fn assign(&mut self, items: &[(&str, &[u32])]) -> Result<Vec<Assigned>> {
+    fn assign(&mut self, items: &[(&str, &[u32])]) -> Result<Vec<AssignedId>> {
         self.assign_with(items, Reuse::Never)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::{
-    Assigned, Reuse, Store, StoredId, check_batch, check_codec, check_levels, exhausted, from_bytes, to_bytes,
+    AssignedId, Reuse, Store, StoredId, check_batch, check_codec, check_levels, exhausted, from_bytes, to_bytes,
 };
 use crate::error::{Error, Result, check_shape};
 
@@ -160,7 +160,7 @@ impl SqliteStore {
     }
 
     /// The IDs of a batch whose items all have one, read without waiting for a writer; `None` at the first that has none.
-    fn all_known(&mut self, items: &[(&str, &[u32])], order: &[usize]) -> rusqlite::Result<Option<Vec<Assigned>>> {
+    fn all_known(&mut self, items: &[(&str, &[u32])], order: &[usize]) -> rusqlite::Result<Option<Vec<AssignedId>>> {
         // One snapshot for all of them.
         let snapshot = self.db.unchecked_transaction()?;
         let mut known = snapshot.prepare_cached(ID_OF)?;
@@ -176,23 +176,23 @@ impl SqliteStore {
 const ID_OF: &str = "SELECT id FROM ids WHERE key = ?1";
 
 /// The ID that an item has.
-fn old(known: &mut CachedStatement<'_>, (key, codes): (&str, &[u32])) -> rusqlite::Result<Option<Assigned>> {
+fn old(known: &mut CachedStatement<'_>, (key, codes): (&str, &[u32])) -> rusqlite::Result<Option<AssignedId>> {
     let mut rows = known.query([key])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let id = from_bytes(row.get_ref(0)?.as_blob()?);
     let drifted = id.codes != codes;
-    Ok(Some(Assigned { id, new: false, drifted }))
+    Ok(Some(AssignedId { id, new: false, drifted }))
 }
 
 /// What stops a batch: SQLite, or codes without a free counter.
-enum Stop {
+enum AssignError {
     Sqlite(rusqlite::Error),
     Full(Error),
 }
 
-impl<E: Into<rusqlite::Error>> From<E> for Stop {
+impl<E: Into<rusqlite::Error>> From<E> for AssignError {
     fn from(e: E) -> Self {
-        Stop::Sqlite(e.into())
+        AssignError::Sqlite(e.into())
     }
 }
 
@@ -202,7 +202,7 @@ fn assign_in(
     items: &[(&str, &[u32])],
     order: &[usize],
     reuse: Reuse,
-) -> std::result::Result<Vec<Option<Assigned>>, Stop> {
+) -> std::result::Result<Vec<Option<AssignedId>>, AssignError> {
     let mut known = transaction.prepare_cached(ID_OF)?;
     let mut out = vec![None; items.len()];
     let mut new: Vec<usize> = Vec::new();
@@ -240,11 +240,11 @@ fn assign_in(
             let key = items[*at].0;
             let reused = free.get(i).copied();
             let counter = reused.map_or_else(|| fresh.next().unwrap_or(u64::MAX), u64::from);
-            let counter = u32::try_from(counter).map_err(|_| Stop::Full(exhausted(codes)))?;
+            let counter = u32::try_from(counter).map_err(|_| AssignError::Full(exhausted(codes)))?;
             from[4 * codes.len()..].copy_from_slice(&counter.to_be_bytes());
             let statement = if reused.is_some() { &mut again } else { &mut add };
             statement.execute(params![from, key])?;
-            out[*at] = Some(Assigned { id: StoredId { codes: codes.to_vec(), counter }, new: true, drifted: false });
+            out[*at] = Some(AssignedId { id: StoredId { codes: codes.to_vec(), counter }, new: true, drifted: false });
         }
     }
     Ok(out)
@@ -301,7 +301,7 @@ impl Store for SqliteStore {
         self.levels
     }
 
-    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<Assigned>> {
+    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<AssignedId>> {
         let order = check_batch(items, self.levels)?;
         if self.mostly_known {
             let read = self.all_known(items, &order).map_err(|e| failed(&self.place, &e))?;
@@ -313,8 +313,8 @@ impl Store for SqliteStore {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = transaction.map_err(|e| failed(&self.place, &e))?;
         let out = assign_in(&transaction, items, &order, reuse).map_err(|stop| match stop {
-            Stop::Sqlite(e) => failed(&self.place, &e),
-            Stop::Full(e) => e,
+            AssignError::Sqlite(e) => failed(&self.place, &e),
+            AssignError::Full(e) => e,
         })?;
         self.mostly_known = !out.iter().flatten().any(|given| given.new);
         // What was only known needs no sync.

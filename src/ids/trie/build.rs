@@ -25,13 +25,13 @@ struct Column {
     bits: u32,
 }
 
-struct Packed {
+struct PackedCodes {
     sorted: Sorted,
     columns: Vec<Column>,
     item_bits: u32,
 }
 
-impl Packed {
+impl PackedCodes {
     /// The column's value, 0 for nothing.
     fn value(&self, i: usize, column: usize) -> u64 {
         let Column { shift, bits, .. } = self.columns[column];
@@ -66,7 +66,7 @@ fn bits(most: u64) -> u32 {
     64 - most.leading_zeros()
 }
 
-fn pack<'a>(ids: impl ExactSizeIterator<Item = &'a [u32]> + Clone, end: u32) -> Result<Packed> {
+fn pack<'a>(ids: impl ExactSizeIterator<Item = &'a [u32]> + Clone, end: u32) -> Result<PackedCodes> {
     let n = ids.len();
     if n == 0 || u32::try_from(n).is_err() {
         return Err(Error::Data(format!("a trie holds 1 to 2^32 - 1 items, got {n}")));
@@ -118,7 +118,7 @@ fn pack<'a>(ids: impl ExactSizeIterator<Item = &'a [u32]> + Clone, end: u32) -> 
     } else {
         long(ids, &columns)?
     };
-    Ok(Packed { sorted, columns, item_bits })
+    Ok(PackedCodes { sorted, columns, item_bits })
 }
 
 fn long<'a>(ids: impl ExactSizeIterator<Item = &'a [u32]>, columns: &[Column]) -> Result<Sorted> {
@@ -187,7 +187,7 @@ impl Trie {
 }
 
 /// Writes tokens, first children, first entries and items.
-fn fill(packed: &Packed, shared: &[u8], at_depth: &[usize], body: &mut [u8]) {
+fn fill(packed: &PackedCodes, shared: &[u8], at_depth: &[usize], body: &mut [u8]) {
     let nodes: usize = at_depth.iter().sum();
     let (tokens, rest) = body.split_at_mut(4 * nodes);
     let (pairs, items) = rest.split_at_mut(8 * (nodes + 1));

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tracking::Tracking;
 use sememe::device::DeviceChoice;
-use sememe::eval::recall::Recall;
+use sememe::eval::recall::RecallOptions;
 use sememe::{Error, Result};
 use sememe_text::dialogues::Dialogues;
 use sememe_text::prep::{Prep, Prepared};
@@ -59,7 +59,7 @@ pub struct Config {
     pub tokenize: Tokenize,
     /// How well IDs agree with what users did, if there is such a section.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub recall: Option<Recall>,
+    pub recall: Option<RecallOptions>,
     /// Training data for a language model, if there is such a section. Its `ids` are the run's, its catalogue is that of `prep` unless
     /// `source` names another.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use sememe::ids::{Style, Template};
+use sememe::ids::{IdTemplate, Style};
 use sememe::{Error, Result};
 use sememe_text::embed::Pooling;
 
@@ -233,7 +233,7 @@ pub struct Tokenize {
     /// The spelling of a known system.
     pub style: Style,
     /// A spelling of one's own, in its place.
-    pub template: Option<Template>,
+    pub template: Option<IdTemplate>,
     /// Tokens of one's own, before those of IDs.
     pub special_tokens: Vec<String>,
     /// The number of the first token: the size of the model's vocabulary.
@@ -266,7 +266,7 @@ impl Default for Tokenize {
 impl Tokenize {
     /// What an ID looks like.
     #[must_use]
-    pub fn spelling(&self) -> Template {
+    pub fn spelling(&self) -> IdTemplate {
         self.template.clone().unwrap_or_else(|| self.style.template())
     }
 

@@ -10,10 +10,10 @@ use super::prep::ITEMS;
 use sememe::io::{each_json_line, is_there, json_row};
 use sememe::{Error, Result};
 
-/// PreparedItems whose text cannot be embedded, with the reason; there only if there are some.
+/// Items whose text cannot be embedded, with the reason; there only if there are some.
 pub(super) const FAILED: &str = "embed/failed.jsonl";
 
-/// PreparedItems in the order of their keys' bytes.
+/// Items in the order of their keys' bytes.
 #[derive(Debug, Default)]
 pub(super) struct PreparedItems {
     pub(super) keys: Vec<String>,

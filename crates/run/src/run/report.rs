@@ -12,7 +12,7 @@ use crate::config::TrainMethod;
 use crate::page::{RunPage, read_epochs, render};
 use sememe::codec::Codec;
 use sememe::data::{Codes, RowSource};
-use sememe::eval::{EvalOptions, Evaluation, FactSection, Recall, advice, evaluate};
+use sememe::eval::{EvalOptions, Evaluation, FactSection, RecallFigures, advice, evaluate};
 use sememe::io::{OpenOptions, is_there, open, read_if_there, write_bytes_atomic};
 use sememe::progress::check;
 use sememe::{Error, Result};
@@ -94,7 +94,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
             .map(serde_json::from_value)
             .transpose()
             .map_err(|e| Error::format(context.at(CHURN), e.to_string()))?;
-        page.since = since.as_ref().map(|since| sememe::eval::Since {
+        page.since = since.as_ref().map(|since| sememe::eval::PreviousRun {
             name: "the run before",
             churn: &since.churn,
             added: since.added,
@@ -138,14 +138,14 @@ fn measure(context: &Context<'_>, codec: &Codec, rows: &dyn RowSource, codes: &C
 }
 
 /// The figures of `recall_report.json`.
-fn recall(report: &Value) -> Recall {
+fn recall(report: &Value) -> RecallFigures {
     let settings = &report["settings"];
     let k = settings["k"].as_u64().unwrap_or(0) as usize;
     let measures = &report["measures"];
     let number = |name: String| measures[name.as_str()].as_f64();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let facts = settings.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    Recall {
+    RecallFigures {
         k,
         recall: number(format!("recall_at_{k}")).unwrap_or(0.0),
         ndcg: number(format!("ndcg_at_{k}")),

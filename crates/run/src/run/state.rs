@@ -86,7 +86,7 @@ impl RunState {
     }
 }
 
-/// FileHashes of files, each read once a run.
+/// Hashes of files, each read once a run.
 #[derive(Default)]
 pub(super) struct FileHashes(HashMap<PathBuf, Artifact>);
 

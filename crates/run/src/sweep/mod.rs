@@ -14,7 +14,7 @@ pub use run::{SweepOptions, run};
 
 use serde::Serialize;
 
-use sememe::fit::{Balance, Loads, Refine, RqKMeans};
+use sememe::fit::{Balance, LoadTarget, Refine, RqKMeans};
 use sememe::{Error, Result};
 
 /// A grid of settings: every combination of the axes, on top of the settings that all cells have.
@@ -148,8 +148,8 @@ impl Cell {
             refine_rounds: config.refine.map_or(0, |refine| refine.rounds),
             balance: match config.balance.as_ref().map(|balance| balance.loads) {
                 None => "none",
-                Some(Loads::Even) => "sinkhorn",
-                Some(Loads::Capacity { .. }) => "capacity",
+                Some(LoadTarget::Even) => "sinkhorn",
+                Some(LoadTarget::Capacity { .. }) => "capacity",
             },
             vocabulary: config.codebook_sizes.iter().sum(),
             key,

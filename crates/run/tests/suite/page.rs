@@ -1,7 +1,7 @@
 //! The page of a whole run: sections, what is packed into it, sizes, what is refused.
 
 use base64::Engine as _;
-use sememe::eval::{EvalOptions, Evaluation, FactSection, Recall, Since, Subject, judge, measure_churn};
+use sememe::eval::{EvalOptions, Evaluation, FactSection, PreviousRun, RecallFigures, Subject, judge, measure_churn};
 use sememe::ids::{Style, TextFormat, resolve};
 use sememe::progress::{EpochReport, Health, LevelHealth, Losses};
 use sememe::{Codec, Codes, Device, Error, Matrix, RqKMeans, rng};
@@ -183,8 +183,9 @@ fn every_section_is_there_where_it_has_data() {
         page.notes = vec!["look at `--levels`".into()];
         (page.training, page.epochs) = (Some(&codec.manifest().training), epochs);
         let facts = vec![("minimum support".into(), "2".into())];
-        page.recall = Some(Recall { k: 20, recall: 0.25, ndcg: Some(0.125), by_chance: Some(0.01), items: 80, facts });
-        page.since = Some(Since { name: "runs/monday", churn: &churn, added: 3, gone: 0 });
+        page.recall =
+            Some(RecallFigures { k: 20, recall: 0.25, ndcg: Some(0.125), by_chance: Some(0.01), items: 80, facts });
+        page.since = Some(PreviousRun { name: "runs/monday", churn: &churn, added: 3, gone: 0 });
         let page = render(&page).unwrap();
         assert_well_formed(&page);
         for heading in headings {
@@ -257,8 +258,8 @@ fn data_cannot_leave_its_place() {
     page.notes = HOSTILE.iter().map(ToString::to_string).collect();
     page.title = HOSTILE[0];
     let churn = measure_churn(&made.codes, &made.codes).unwrap();
-    page.since = Some(Since { name: HOSTILE[1], churn: &churn, added: 0, gone: 0 });
-    page.recall = Some(Recall { facts, ..Recall::default() });
+    page.since = Some(PreviousRun { name: HOSTILE[1], churn: &churn, added: 0, gone: 0 });
+    page.recall = Some(RecallFigures { facts, ..RecallFigures::default() });
     let text = render(&page).unwrap();
     assert_well_formed(&text);
     assert_eq!(text.matches("<script").count(), 2, "the items and the page's own script");
@@ -377,7 +378,7 @@ fn a_page_refuses_what_does_not_fit() {
     assert!(matches!(refused!(ids = &long), Error::Shape { what: "rows", expected: 10, got: 11, .. }));
     let other = Made::new(11, &[4, 4], words);
     let churn = measure_churn(&other.codes, &other.codes).unwrap();
-    let error = refused!(since = Some(Since { name: "x", churn: &churn, added: 0, gone: 0 })).to_string();
+    let error = refused!(since = Some(PreviousRun { name: "x", churn: &churn, added: 0, gone: 0 })).to_string();
     assert!(error.contains("11 items are compared") && error.contains("there are 10"), "{error}");
 }
 

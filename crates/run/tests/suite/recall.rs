@@ -1,6 +1,6 @@
 //! Behavioural recall: which interactions count, whatever holds them, and the same figures as the slow form finds.
 
-use sememe::eval::recall::{Recall, RecallReport};
+use sememe::eval::recall::{RecallOptions, RecallReport};
 use sememe::rng::stream;
 use sememe::{Codes, Error};
 use sememe_run::recall::measure_recall;
@@ -61,15 +61,15 @@ fn csv(rows: &[Row]) -> String {
     out
 }
 
-fn settings(source: PathBuf) -> Recall {
-    Recall {
+fn settings(source: PathBuf) -> RecallOptions {
+    RecallOptions {
         source,
         score: Some("score".into()),
         positive_score: Some(6.0),
         status: Some("status".into()),
         completed: vec!["completed".into(), "watching".into()],
         k: 5,
-        ..Recall::default()
+        ..RecallOptions::default()
     }
 }
 
@@ -87,13 +87,13 @@ fn lists(rows: &[Row]) -> Vec<Vec<u32>> {
     out.into_values().collect()
 }
 
-fn measured(recall: &Recall) -> RecallReport {
+fn measured(recall: &RecallOptions) -> RecallReport {
     let (_, codes, keys) = codes();
     measure_recall(recall, &keys, &codes, &()).unwrap()
 }
 
 #[track_caller]
-fn fails(recall: &Recall, parts: &[&str]) -> Error {
+fn fails(recall: &RecallOptions, parts: &[&str]) -> Error {
     let (_, codes, keys) = codes();
     let error = measure_recall(recall, &keys, &codes, &()).expect_err("accepted");
     let text = error.to_string();
@@ -132,7 +132,7 @@ fn what_counts_is_measured_as_the_slow_form_does() {
     let known = |item: &u32| takers(*item) >= 7;
     let fewer: Vec<Vec<u32>> = lists.iter().map(|list| list.iter().copied().filter(known).collect()).collect();
     let (want, _, items) = slow::co_interaction(&table, &fewer, 5, 2);
-    let report = measured(&Recall { min_item_users: 7, ..recall.clone() });
+    let report = measured(&RecallOptions { min_item_users: 7, ..recall.clone() });
     assert!((10..report.items - 5).contains(&items), "uninformative: {items}");
     assert_eq!(report.measures.items, items);
     same(report.measures.recall, want);
@@ -151,7 +151,7 @@ fn the_order_and_the_format_do_not_matter() {
     let mut rows = rows();
     let file = |name: &str, text: String| {
         fs::write(folder.path().join(name), text).unwrap();
-        Recall { max_rows: Some(200), max_queries: Some(20), ..settings(folder.path().join(name)) }
+        RecallOptions { max_rows: Some(200), max_queries: Some(20), ..settings(folder.path().join(name)) }
     };
     let first = measured(&file("a.csv", csv(&rows)));
     rows.reverse();
@@ -183,15 +183,16 @@ fn the_order_and_the_format_do_not_matter() {
                 .unwrap();
         }
         write.commit().unwrap();
-        let base = Recall { source: path, user: "uid".into(), item: "anime".into(), ..file("a.csv", csv(&rows)) };
-        let by_table = measured(&Recall { table: Some("log".into()), ..base.clone() });
+        let base =
+            RecallOptions { source: path, user: "uid".into(), item: "anime".into(), ..file("a.csv", csv(&rows)) };
+        let by_table = measured(&RecallOptions { table: Some("log".into()), ..base.clone() });
         assert_eq!((by_table.read, by_table.measures), (first.read, first.measures));
         let query = "SELECT uid, anime, score, status FROM log WHERE status <> 'dropped'".to_owned();
-        let by_query = measured(&Recall { query: Some(query), ..base.clone() });
+        let by_query = measured(&RecallOptions { query: Some(query), ..base.clone() });
         assert_eq!(by_query.measures, first.measures);
         assert_eq!(by_query.read.not_completed, 0);
         fails(&base, &["holds 2 tables", "`log`"]);
-        fails(&Recall { table: Some("users".into()), ..base }, &["no column `anime`", "it holds `uid`"]);
+        fails(&RecallOptions { table: Some("users".into()), ..base }, &["no column `anime`", "it holds `uid`"]);
     }
 }
 
@@ -206,26 +207,26 @@ fn caps_draw_whole_users_and_single_items_by_the_seed() {
     let lists = lists(&rows);
     let mut seen = BTreeSet::new();
     for seed in 0..5 {
-        let report = measured(&Recall { max_rows: Some(200), seed, ..recall.clone() });
+        let report = measured(&RecallOptions { max_rows: Some(200), seed, ..recall.clone() });
         let read = report.read;
         assert!(read.interactions <= 200 && read.interactions > 200 - lists.iter().map(Vec::len).max().unwrap());
         assert_eq!(read.interactions + read.over_max_rows, all.read.interactions);
         seen.insert(report.measures.recall.to_bits());
     }
     assert!(seen.len() > 1, "every seed draws the same users");
-    let uncapped = measured(&Recall { max_rows: Some(all.read.interactions), ..recall.clone() });
+    let uncapped = measured(&RecallOptions { max_rows: Some(all.read.interactions), ..recall.clone() });
     assert_eq!((uncapped.read, uncapped.measures), (all.read, all.measures));
 
     let mut recalls = Vec::new();
     for seed in 0..40 {
-        let few = measured(&Recall { max_queries: Some(10), seed, ..recall.clone() });
+        let few = measured(&RecallOptions { max_queries: Some(10), seed, ..recall.clone() });
         assert_eq!(few.measures.items, 10);
         recalls.push(few.measures.recall);
     }
     let mean = recalls.iter().sum::<f64>() / 40.0;
     assert!(recalls.iter().any(|recall| (recall - mean).abs() > 1e-3), "every seed draws the same items");
     assert!((mean - all.measures.recall).abs() < 0.05, "{mean} of samples, {} of all", all.measures.recall);
-    let enough = measured(&Recall { max_queries: Some(10_000), ..recall });
+    let enough = measured(&RecallOptions { max_queries: Some(10_000), ..recall });
     assert_eq!(enough.measures, all.measures);
 }
 
@@ -235,7 +236,7 @@ fn what_cannot_be_measured_is_refused() {
     let path = folder.path().join("watched.csv");
     fs::write(&path, csv(&rows())).unwrap();
     let base = settings(path.clone());
-    let refused = |change: &dyn Fn(&mut Recall), parts: &[&str]| {
+    let refused = |change: &dyn Fn(&mut RecallOptions), parts: &[&str]| {
         let mut recall = base.clone();
         change(&mut recall);
         assert!(matches!(fails(&recall, parts).root(), Error::Config { .. }));
@@ -251,14 +252,17 @@ fn what_cannot_be_measured_is_refused() {
     refused(&|r| r.positive_score = Some(f64::NAN), &["`positive_score`", "NaN"]);
     refused(&|r| r.table = Some("t".into()), &["`table`", "SQLite"]);
     fails(
-        &Recall { completed: vec!["done".into()], ..base.clone() },
+        &RecallOptions { completed: vec!["done".into()], ..base.clone() },
         &["none of 1500 rows", "of another status (there are `completed`, `dropped`, `watching`)"],
     );
-    fails(&Recall { positive_score: Some(99.0), ..base.clone() }, &["none of 1500 rows", "below the score"]);
-    fails(&Recall { max_rows: Some(1), ..base.clone() }, &["over `max_rows`"]);
-    fails(&Recall { min_support: 79, ..base.clone() }, &["79 users in common"]);
-    fails(&Recall { score: Some("rating".into()), ..base.clone() }, &["no column `rating`", "`status`, `score`"]);
-    fails(&Recall { source: folder.path().join("no.csv"), ..base.clone() }, &["no.csv"]);
+    fails(&RecallOptions { positive_score: Some(99.0), ..base.clone() }, &["none of 1500 rows", "below the score"]);
+    fails(&RecallOptions { max_rows: Some(1), ..base.clone() }, &["over `max_rows`"]);
+    fails(&RecallOptions { min_support: 79, ..base.clone() }, &["79 users in common"]);
+    fails(
+        &RecallOptions { score: Some("rating".into()), ..base.clone() },
+        &["no column `rating`", "`status`, `score`"],
+    );
+    fails(&RecallOptions { source: folder.path().join("no.csv"), ..base.clone() }, &["no.csv"]);
     fs::write(&path, "user,item,score,status\na,i1,high,completed\n").unwrap();
     fails(&base, &["row 2: score `high` is no number"]);
     fs::write(&path, "user,item,score,status\n").unwrap();

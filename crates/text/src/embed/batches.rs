@@ -23,7 +23,7 @@ pub(super) struct BatchText<'a> {
 /// What came of a batch.
 #[derive(Default)]
 pub(super) struct BatchResult {
-    /// CallVectors, with the texts that they are of.
+    /// Vectors, with the texts that they are of.
     pub(super) good: Vec<(Range<usize>, Matrix)>,
     /// Texts that cannot be embedded, and why.
     pub(super) refused: Vec<(usize, Error)>,
@@ -216,7 +216,7 @@ impl<'a> BatchEmbedder<'a> {
     }
 }
 
-/// CallVectors without some of their rows, as runs that follow each other; `bad` is sorted.
+/// Vectors without some of their rows, as runs that follow each other; `bad` is sorted.
 fn runs(piece: &Range<usize>, bad: &[usize], matrix: &Matrix) -> Result<Vec<(Range<usize>, Matrix)>> {
     let ends = bad.iter().copied().chain([matrix.rows()]);
     let mut out = Vec::new();

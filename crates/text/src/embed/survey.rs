@@ -17,7 +17,7 @@ pub(super) struct Survey {
     pub(super) copied: Vec<(usize, String)>,
     /// Items without a vector of their content, by content.
     pub(super) missing: Vec<Vec<usize>>,
-    /// StoredVector, but prepared at another time than the table says.
+    /// Kept, but prepared at another time than the table says.
     pub(super) touched: Vec<usize>,
     /// Keys of the table that no item has, sorted.
     pub(super) gone: Vec<String>,

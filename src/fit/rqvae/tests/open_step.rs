@@ -1,7 +1,7 @@
 //! One step laid open, so that tests can hold losses and gradients against an oracle.
 
 use super::super::config::RqVae;
-use super::super::layout::{LinearAt, carried};
+use super::super::layout::{LinearOffsets, carried};
 use super::super::session::{Dropout, Session};
 use super::super::step::StepInput;
 use super::super::trainer::RqVaeTrainer;
@@ -127,7 +127,7 @@ fn open_on<B: TensorBackend>(
         backend.read_index(index, 0, &mut out).map(|()| out)
     });
     let mut places = Vec::new();
-    let mut name = |network: &str, layers: &[LinearAt]| {
+    let mut name = |network: &str, layers: &[LinearOffsets]| {
         for (i, l) in layers.iter().enumerate() {
             places.push((format!("{network}.{i}.weight"), l.weight, [l.outputs, l.inputs]));
             places.push((format!("{network}.{i}.bias"), l.bias, [l.outputs, 1]));

@@ -21,7 +21,7 @@ use redis::{Cmd, cmd};
 
 use self::server::Server;
 use super::place::without_password;
-use super::{Assigned, Reuse, Store, StoredId, check_batch, check_codec, check_levels, from_bytes, to_bytes};
+use super::{AssignedId, Reuse, Store, StoredId, check_batch, check_codec, check_levels, from_bytes, to_bytes};
 use crate::error::{Error, Result, check_shape};
 
 /// The layout above; another one is refused.
@@ -185,7 +185,7 @@ impl Store for RedisStore {
         self.levels
     }
 
-    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<Assigned>> {
+    fn assign_with(&mut self, items: &[(&str, &[u32])], reuse: Reuse) -> Result<Vec<AssignedId>> {
         let order = check_batch(items, self.levels)?;
         if items.len() > MAX_BATCH {
             let problem =
@@ -210,7 +210,7 @@ impl Store for RedisStore {
         for ((at, flag), id) in order.into_iter().zip(flags).zip(ids.chunks_exact(width)) {
             let id = from_bytes(id);
             let drifted = id.codes != items[at].1;
-            out[at] = Some(Assigned { id, new: flag == b'1', drifted });
+            out[at] = Some(AssignedId { id, new: flag == b'1', drifted });
         }
         Ok(out.into_iter().flatten().collect())
     }

@@ -198,7 +198,7 @@ impl Architecture {
         }
     }
 
-    /// TextTokenizer a text at most.
+    /// Tokens a text at most.
     pub(super) fn positions(&self) -> usize {
         match self {
             Self::Encoder(config) => config.positions - config.first_position,

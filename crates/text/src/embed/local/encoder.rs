@@ -22,7 +22,7 @@ struct EncoderLayer {
     norm: LayerNorm,
 }
 
-/// TensorNames of a layer's parts: query, key, value, out, norm, up, down, norm.
+/// Names of a layer's parts: query, key, value, out, norm, up, down, norm.
 const BERT: [&str; 8] = [
     "attention.self.query",
     "attention.self.key",

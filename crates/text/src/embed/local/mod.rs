@@ -57,7 +57,7 @@ pub struct LocalModel {
     pub name: Option<String>,
     /// How tokens become one vector; without it and `1_Pooling/`, the mean for encoders and the last token for decoders.
     pub pooling: Option<Pooling>,
-    /// TextTokenizer a text at most, what the tokenizer adds included; longer texts are cut.
+    /// Tokens a text at most, what the tokenizer adds included; longer texts are cut.
     pub max_tokens: Option<usize>,
     /// The first so many values of a vector only, for models that were trained for it.
     pub dimensions: Option<usize>,
@@ -271,7 +271,7 @@ impl LocalEmbedder {
         self.pooling
     }
 
-    /// TextTokenizer a text at most.
+    /// Tokens a text at most.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         self.max_tokens

@@ -42,7 +42,7 @@ pub(super) struct Modules {
     pub(super) pools_prompt: bool,
     dense: Vec<Dense>,
     pub(super) normalize: bool,
-    /// TextTokenizer a text at most.
+    /// Tokens a text at most.
     pub(super) max_tokens: Option<usize>,
     pub(super) lower_case: bool,
 }

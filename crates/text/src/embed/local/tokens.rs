@@ -39,7 +39,7 @@ impl TextTokenizer {
         Ok(Self { tokenizer, lower_case, prompt, vocabulary })
     }
 
-    /// TextTokenizer that are added to every text.
+    /// Tokens that are added to every text.
     pub(super) fn added(&self) -> usize {
         self.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }

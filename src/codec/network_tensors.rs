@@ -1,6 +1,6 @@
 //! Networks in a codec's file: their shapes in the manifest, their values as tensors.
 
-use super::tensors::{Stored, Tensors, damaged, finite};
+use super::tensors::{StoredTensor, Tensors, damaged, finite};
 use crate::compute::network::{Layer, Mlp};
 use crate::compute::tensor::Activation;
 use crate::data::Matrix;
@@ -95,7 +95,7 @@ pub(super) fn store(name: &str, mlp: Option<&Mlp>, out: &mut Tensors) {
     for (i, layer) in mlp.layers.iter().enumerate() {
         let o = layer.weight.rows();
         let mut put = |part: &str, shape: Vec<usize>, values: &[f32]| {
-            out.insert(format!("{name}.{i}.{part}"), Stored::new(shape, values));
+            out.insert(format!("{name}.{i}.{part}"), StoredTensor::new(shape, values));
         };
         put("weight", vec![o, layer.weight.dims()], layer.weight.as_slice());
         put("bias", vec![o], &layer.bias);
