@@ -252,14 +252,6 @@ pub fn is_there(path: impl AsRef<Path>) -> Result<bool> {
     path.try_exists().map_err(|e| Error::io("look for", path, e))
 }
 
-/// Removes a file, if it is there.
-///
-/// # Errors
-/// If it is there and cannot be removed.
-pub fn remove_if_there(path: impl AsRef<Path>) -> Result<()> {
-    super::remove(path).map(|_| ())
-}
-
 /// As [`read_bytes_capped`]; nothing if there is no such file.
 ///
 /// # Errors

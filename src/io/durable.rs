@@ -34,6 +34,19 @@ pub fn remove(path: impl AsRef<Path>) -> Result<bool> {
     }
 }
 
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// If it is there and cannot be removed.
+pub fn remove_if_there(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("remove", path, e)),
+        Ok(()) => sync_folder(path),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,15 +47,13 @@ mod titles;
 mod window;
 
 pub(crate) use arrays::{Array, Values, write_arrays};
-pub use atomic::{
-    AtomicFile, is_there, read_bytes_capped, read_if_there, remove_if_there, remove_leftovers, write_bytes_atomic,
-};
+pub use atomic::{AtomicFile, is_there, read_bytes_capped, read_if_there, remove_leftovers, write_bytes_atomic};
 pub(crate) use bytes::Bytes;
 pub use codes_reader::{read_codes, read_codes_file};
 pub use codes_table::CodesFile;
 pub use codes_writer::CodesWriter;
 pub use csv_rows::{CsvRow, CsvRows};
-pub use durable::{create_folder, remove};
+pub use durable::{create_folder, remove, remove_if_there};
 pub use event_fields::EventFields;
 pub use events::{EventItem, EventsFile, read_events};
 pub use folder::AtomicFolder;

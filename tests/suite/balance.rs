@@ -264,7 +264,8 @@ fn priced_codes_equal_an_oracle_on_every_device() {
             assert_eq!(found.codes, expected, "{metric:?}, beam {beam} on {device:?}");
             assert!(found.rechecked > 0, "no row was close: {metric:?}, beam {beam} on {device:?}");
         }
-        chain.prices[1][3] -= 1.0;
+        // Cheap enough to win some row, wherever training put the codeword.
+        chain.prices[1][3] -= 1e6;
         assert_ne!(wrap(chain).encode_reference(&rows, beam).unwrap(), expected, "a price went unnoticed");
     }
 }
