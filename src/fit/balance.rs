@@ -92,6 +92,16 @@ impl Balance {
         Self { loads: LoadTarget::Capacity { minimum: None, maximum: None }, ..Self::default() }
     }
 
+    /// Iterations of a level that these loads take to settle, where nobody says how many.
+    #[must_use]
+    pub fn settling_iterations(&self) -> usize {
+        match self.loads {
+            // A third of them go without prices, and even loads settle slowly: R² is still rising at 25.
+            LoadTarget::Even => 40,
+            LoadTarget::Capacity { .. } => 25,
+        }
+    }
+
     /// Refuses settings that cannot be used with codebooks of these sizes.
     ///
     /// # Errors

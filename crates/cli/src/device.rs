@@ -1,6 +1,6 @@
 //! Which device a run uses.
 
-use crate::args::DeviceChoice;
+use crate::flags::DeviceChoice;
 use sememe::device::DeviceChoice as Choice;
 use sememe::{Device, DeviceInfo, DeviceKind, Result};
 

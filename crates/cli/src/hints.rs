@@ -211,7 +211,7 @@ fn in_file(key: &str, change: &Change) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Cli;
+    use crate::program::Cli;
     use clap::CommandFactory as _;
 
     #[test]

@@ -1,9 +1,11 @@
-//! Rows for a run: opened, screened, and stopped on request.
+//! Embeddings that a verb reads: their plan, and rows that are screened and stop on request.
 
-use crate::plan::RowsPlan;
 use crate::progress;
+use crate::progress::Progress;
+use crate::rows_plan::RowsPlan;
+use crate::text::whole;
 use sememe::io::OpenOptions;
-use sememe::{BadRows, Codec, Error, Metric, Result, RowSource, Screened};
+use sememe::{BadRows, Codec, Codes, Encoder, Error, Metric, RowSource, Screened};
 use std::path::Path;
 
 /// A source that gives up once a stop is asked for, so that work without an observer stops too.
@@ -19,7 +21,7 @@ impl<S: RowSource> RowSource for Stoppable<S> {
     fn name(&self) -> String {
         self.0.name()
     }
-    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> sememe::Result<()> {
         if progress::stopped() {
             return Err(Error::Interrupted(String::new()));
         }
@@ -41,12 +43,12 @@ pub enum Input {
 
 impl Input {
     /// Opens the files; under `drop` it is read once to find the bad rows.
-    pub fn open(plan: &RowsPlan) -> Result<Self> {
+    pub fn open(plan: &RowsPlan) -> sememe::Result<Self> {
         Self::open_for(plan, Metric::SquaredL2)
     }
 
     /// Opens the file for a metric: rows of zeros have no direction and are bad for cosine.
-    pub fn open_for(plan: &RowsPlan, metric: Metric) -> Result<Self> {
+    pub fn open_for(plan: &RowsPlan, metric: Metric) -> sememe::Result<Self> {
         let options = OpenOptions { array: plan.array.clone(), ..OpenOptions::default() };
         let paths: Vec<&Path> = plan.paths().collect();
         let source = sememe::io::open_all(&paths, &options)?;
@@ -57,7 +59,7 @@ impl Input {
     }
 
     /// Wraps any source.
-    pub fn over(source: Box<dyn RowSource>, on_bad: BadRows) -> Result<Self> {
+    pub fn over(source: Box<dyn RowSource>, on_bad: BadRows) -> sememe::Result<Self> {
         let source = Stoppable(source);
         Ok(match on_bad {
             BadRows::Refuse => Input::Whole(source),
@@ -107,7 +109,44 @@ impl RowSource for Input {
     fn name(&self) -> String {
         self.source().name()
     }
-    fn read_rows(&self, start: usize, out: &mut [f32]) -> Result<()> {
+    fn read_rows(&self, start: usize, out: &mut [f32]) -> sememe::Result<()> {
         self.source().read_rows(start, out)
     }
+}
+
+/// Refuses rows that the codec cannot take, before anything is written.
+pub fn check_dims(codec: &Codec, source: &dyn RowSource) -> sememe::Result<()> {
+    let (expected, got) = (codec.dims(), source.dims());
+    if expected == got { Ok(()) } else { Err(Error::Shape { what: "d", expected, got, place: source.name() }) }
+}
+
+/// Says which rows were left out.
+pub fn report_dropped(input: &Input, progress: &Progress) {
+    if let [first, ..] = input.dropped() {
+        let (dropped, zeros) = (input.dropped().len(), input.dropped_zeros());
+        let (count, all) = (whole(dropped as u64), whole((dropped + input.rows()) as u64));
+        let zero = format!("{} of zeros, which have no direction for cosine", whole(zeros as u64));
+        let what = match zeros {
+            0 => "with NaN, infinity or a missing value".to_owned(),
+            z if z == dropped => "of zeros, which have no direction for cosine".to_owned(),
+            _ => format!("({zero}; the others with NaN, infinity or a missing value)"),
+        };
+        progress.note(&format!("dropped {count} of {all} rows {what}, the first is row {first}"));
+    }
+}
+
+/// All codes of a source.
+pub fn encode_all(
+    encoder: &Encoder,
+    codec: &Codec,
+    rows: &dyn RowSource,
+    progress: &Progress,
+) -> sememe::Result<Codes> {
+    let levels = codec.levels();
+    let mut codes = Codes::zeros(rows.rows(), levels);
+    encoder.encode_source(rows, progress, &mut |start, part| {
+        codes.as_mut_slice()[start * levels..][..part.len()].copy_from_slice(part);
+        Ok(())
+    })?;
+    Ok(codes)
 }

@@ -1,69 +1,41 @@
-//! `sememe`: arguments → validated plan → library calls → exit code.
+//! `sememe`: flags → validated plan → library calls → exit code.
 
-mod align;
-mod args;
-#[cfg(any(feature = "sqlite", feature = "redis"))]
-mod assign;
-mod balance;
-mod churn;
-mod completions;
-mod config;
+mod changes;
 mod dashes;
-mod decode;
-#[cfg(any(feature = "sqlite", feature = "redis"))]
-mod delete;
-mod demo;
 mod device;
-mod dialogues;
-mod doctor;
-#[cfg(any(feature = "embed", feature = "embed-http"))]
-mod embed;
-mod encode;
 mod environment;
-mod eval;
-mod eval_inputs;
-mod export;
+mod evaluation;
 mod failure;
-mod format;
+mod flags;
+mod given;
 mod hints;
+mod id_format;
 mod input;
-mod judged;
-#[cfg(any(feature = "sqlite", feature = "redis"))]
-mod lookup;
-mod minibatch;
-mod network;
 mod output;
-mod parse;
-mod pipeline;
-mod plan;
-mod prep;
+mod program;
 mod progress;
-mod resolve;
-mod retrain;
-mod run;
-mod show;
-mod spelling;
+mod rows_plan;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
-mod store;
-mod sweep;
+mod store_place;
 mod text;
-mod train;
-mod trie;
+mod verbs;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use program::Cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     environment::silence_device_selection();
-    let mut program = args::Cli::command();
+    let mut program = Cli::command();
     let parsed = program
         .try_get_matches_from_mut(std::env::args_os())
-        .and_then(|matches| Ok((args::Cli::from_arg_matches(&matches)?, matches)));
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     match parsed {
         Err(error) => failure::misread(&error),
         Ok((cli, matches)) => {
+            let given = given::Given::of(&program, &matches);
             hints::keep(program);
-            match run::run(cli) {
+            match program::run(cli, &given) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => failure::report(&error, hints::Words::of(&matches).as_ref()),
             }

@@ -1,6 +1,6 @@
 //! What the program says while it works: bars on a terminal, plain lines elsewhere, both to stderr.
 
-use crate::args::Common;
+use crate::flags::Common;
 use crate::text::{percent, time, whole};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use sememe::progress::LevelSummary;
@@ -229,7 +229,7 @@ impl State {
 
     fn level_line(&self, l: &LevelSummary) -> String {
         let reseeded = if l.reseeded > 0 { format!(", {} reseeded", whole(l.reseeded)) } else { String::new() };
-        let loads = l.balance.as_ref().map_or_else(String::new, |b| format!(", {}", crate::balance::loads(b)));
+        let loads = l.balance.as_ref().map_or_else(String::new, |b| format!(", {}", crate::text::loads(b)));
         format!(
             "level {}/{}  K {:<4}  inertia {:.4e}  R² {:.4}  perplexity {:<5.1}  used {:<6}  {:>6}, {} of {} iterations{reseeded}{loads}",
             l.level + 1,

@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use sememe::progress::LevelBalance;
+
 /// `1234567` as `1,234,567`.
 pub fn whole(n: impl TryInto<u64>) -> String {
     let digits = n.try_into().unwrap_or(u64::MAX).to_string();
@@ -91,4 +93,18 @@ pub fn table(rows: &[Vec<String>], left: &[usize]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// `loads 47 to 48`, and what prices alone make of them where that is something else.
+pub fn loads(b: &LevelBalance) -> String {
+    let mut text = format!("loads {} to {}", whole(b.least_load), whole(b.largest_load));
+    if b.moved_rows > 0 {
+        text.push_str(&format!(
+            ", by prices alone {} to {} with {} elsewhere",
+            whole(b.least_priced_load),
+            whole(b.largest_priced_load),
+            count(b.moved_rows, "row")
+        ));
+    }
+    text
 }

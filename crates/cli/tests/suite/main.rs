@@ -21,4 +21,5 @@ mod library_words;
 mod pipeline_run;
 mod prep;
 mod retrain;
+mod rooms;
 mod rqvae_cli;

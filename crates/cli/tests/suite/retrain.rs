@@ -56,6 +56,10 @@ fn what_cannot_be_compared_or_renamed_is_refused() {
     desk.refuses(&format!("{from} --center"), 2, &["`--center` is decided by the codec"]);
     desk.refuses(&format!("{from} --starts 2"), 2, &["`--starts`"]);
     desk.refuses(&format!("{from} --codebook-size 9"), 2, &["`--codebook-size`", "[8, 8, 8]"]);
-    desk.refuses(&format!("{from} --method minibatch"), 2, &["`--from`", "minibatch"]);
+    desk.refuses(
+        &format!("{from} --method minibatch"),
+        2,
+        &["`--from`", "needs `--method kmeans` or `--method rqvae`"],
+    );
     desk.refuses("train items.npy -o codec.safetensors --from codec.safetensors", 2, &["is an input too"]);
 }

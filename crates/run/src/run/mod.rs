@@ -117,7 +117,6 @@ pub struct PhaseReport {
     /// How long it took, in this run.
     pub seconds: f64,
     /// What it found, in a line.
-    #[serde(rename = "told")]
     pub summary: String,
     /// What it found.
     pub facts: Value,

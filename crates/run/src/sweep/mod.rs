@@ -29,6 +29,8 @@ use sememe::{Error, Result};
 pub struct Sweep {
     /// What all cells have; its `codebook_sizes`, `refine` and `balance` are replaced by the axes.
     pub base: RqKMeans,
+    /// Iterations of a level, at most; without it the base's, and as many as a cell's balance takes to settle.
+    pub iterations: Option<usize>,
     /// Levels.
     pub levels: Vec<usize>,
     /// Codewords, the same at every level of a cell.
@@ -45,6 +47,7 @@ impl Default for Sweep {
     fn default() -> Self {
         Self {
             base: RqKMeans::default(),
+            iterations: None,
             levels: vec![2, 3, 4],
             codebook_sizes: vec![128, 256, 512],
             refine_rounds: vec![0],
@@ -98,6 +101,10 @@ impl Sweep {
                         codebook_sizes: vec![size; levels],
                         refine,
                         balance: balance.clone(),
+                        iterations: self.iterations.unwrap_or_else(|| {
+                            let settling = balance.as_ref().map_or(0, Balance::settling_iterations);
+                            self.base.iterations.max(settling)
+                        }),
                         ..self.base.clone()
                     }));
                 }

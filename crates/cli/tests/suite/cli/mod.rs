@@ -75,7 +75,7 @@ impl Desk {
         self
     }
 
-    fn rows(&self, name: &str, dims: usize, values: &[f32]) -> &Self {
+    pub(crate) fn rows(&self, name: &str, dims: usize, values: &[f32]) -> &Self {
         let mut out = RowsWriter::create(self.path(name), values.len() / dims, dims).expect("create");
         out.write(values).expect("write");
         out.finish().expect("finish");
@@ -395,7 +395,7 @@ fn mini_batches_are_stopped_resumed_and_refuse_what_is_not_theirs() {
     );
     let other = train.replace("--epochs 6", "--epochs 7");
     desk.run(&format!("{other} x.safetensors --checkpoint state.json --resume")).fails(2, &["other settings"]);
-    desk.run(&format!("{train} x.safetensors --iterations 5")).fails(2, &["--iterations", "minibatch"]);
+    desk.run(&format!("{train} x.safetensors --iterations 5")).fails(2, &["--iterations", "needs `--method kmeans`"]);
     desk.run(&format!("{train} x.safetensors --pca")).fails(2, &["--pca"]);
     desk.run("train items.npy -o x.safetensors --epochs 5").fails(2, &["--epochs", "--method minibatch"]);
     desk.run(&format!("{train} x.safetensors --checkpoint state.txt")).fails(2, &["state.txt", ".json"]);

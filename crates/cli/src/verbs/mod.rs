@@ -1,0 +1,31 @@
+//! The verbs, one room each: its flags, its plan, its work. None uses another.
+
+pub mod align;
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+pub mod assign;
+pub mod churn;
+pub mod completions;
+pub mod config;
+pub mod decode;
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+pub mod delete;
+pub mod demo;
+pub mod dialogues;
+pub mod doctor;
+#[cfg(any(feature = "embed", feature = "embed-http"))]
+pub mod embed;
+pub mod encode;
+pub mod eval;
+pub mod export;
+pub mod format;
+pub mod init;
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+pub mod lookup;
+pub mod parse;
+pub mod prep;
+pub mod resolve;
+pub mod run;
+pub mod show;
+pub mod sweep;
+pub mod train;
+pub mod trie;
