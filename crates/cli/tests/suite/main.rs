@@ -11,6 +11,7 @@ mod embed;
 mod embed_local;
 #[cfg(feature = "embed-http")]
 mod embed_parts;
+mod every_kind;
 mod files;
 mod ids_cli;
 mod ids_python;
