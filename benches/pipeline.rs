@@ -5,7 +5,7 @@
 use criterion::{Criterion, Throughput};
 use sememe::compute::Storage as _;
 use sememe::compute::cpu::Cpu;
-use sememe::compute::network::{Layer, Mlp, ResidentMlp};
+use sememe::compute::mlp::{Layer, Mlp, ResidentMlp};
 use sememe::compute::tensor::Activation;
 use sememe::{Codec, Device, EncodeOptions, Matrix, Refine, RowSource as _, RqKMeans, TrainedBy, io};
 
@@ -47,8 +47,8 @@ fn with_network(rows: &Matrix) -> Codec {
         Matrix::from_vec(rows.rows(), 32, values).expect("as many as there are")
     };
     let mut fitted = RqKMeans::default().fit(&z, &Device::cpu(), &()).expect("training");
-    fitted.chain.dims = 384;
-    (fitted.chain.encoder, fitted.chain.decoder) = (Some(encoder), Some(decoder));
+    fitted.quantizer.dims = 384;
+    (fitted.quantizer.encoder, fitted.quantizer.decoder) = (Some(encoder), Some(decoder));
     fitted.probes = Matrix::from_vec(64, 384, rows.as_slice()[..64 * 384].to_vec()).expect("64 rows");
     Codec::from_fitted(fitted, TrainedBy::RqKMeans(&RqKMeans::default())).expect("a codec")
 }

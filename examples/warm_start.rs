@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         epochs: 6,
         ..RqVae::default()
     };
-    let mut trainer = RqVaeTrainer::from_chain(config, start.chain(), start.manifest().mean_norm)?;
+    let mut trainer = RqVaeTrainer::from_quantizer(config, start.quantizer(), start.manifest().mean_norm)?;
     trainer.run(&rows, None, &Device::cpu(), &(), &mut ())?;
     let plus = Codec::from_trainer(&trainer)?;
     println!("R² {:.4} by k-means, {:.4} with networks", r2(&start, &rows)?, r2(&plus, &rows)?);

@@ -1,7 +1,7 @@
 //! Which codes of a fast path are proven to be the reference's, given how far a row may be off where the levels begin.
 
 use crate::compute::bound::Arithmetic;
-use crate::compute::reference::Chain;
+use crate::compute::reference::ResidualQuantizer;
 use crate::compute::{LevelCodes, Metric};
 
 /// Norms of the model that bounds need, in f64 and rounded up.
@@ -26,45 +26,45 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 impl NormBounds {
     /// Derives the norms. O(Σk·p + p·d).
     #[must_use]
-    pub fn new(chain: &Chain) -> Self {
-        let codewords = chain
+    pub fn new(quantizer: &ResidualQuantizer) -> Self {
+        let codewords = quantizer
             .codebooks
             .iter()
             .map(|b| (0..b.rows()).map(|j| norm(b.row(j).iter().copied())).fold(0.0, f64::max))
             .collect();
-        let highest = |level| chain.prices(level).iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
-        let prices = (0..chain.codebooks.len()).map(highest).collect();
-        let scale = |c: usize| chain.scales.get(c).copied().unwrap_or(1.0);
-        let scaled = chain.components.iter().enumerate().map(|(i, v)| v * scale(i / chain.dims.max(1)));
-        let largest = chain.scales.iter().fold(0.0f64, |m, s| m.max(f64::from(s.abs())));
-        let spectral = if chain.scales.is_empty() { 1.0 } else { largest };
+        let highest = |level| quantizer.prices(level).iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+        let prices = (0..quantizer.codebooks.len()).map(highest).collect();
+        let scale = |c: usize| quantizer.scales.get(c).copied().unwrap_or(1.0);
+        let scaled = quantizer.components.iter().enumerate().map(|(i, v)| v * scale(i / quantizer.dims.max(1)));
+        let largest = quantizer.scales.iter().fold(0.0f64, |m, s| m.max(f64::from(s.abs())));
+        let spectral = if quantizer.scales.is_empty() { 1.0 } else { largest };
         Self {
             codewords,
             prices,
-            frobenius: if chain.components.is_empty() { 0.0 } else { norm(scaled) },
+            frobenius: if quantizer.components.is_empty() { 0.0 } else { norm(scaled) },
             // Stored components are orthonormal up to f32 rounding.
             spectral: spectral * 1.001,
-            mean_norm: norm(chain.mean.iter().copied()),
-            cosine: chain.metric == Metric::Cosine,
+            mean_norm: norm(quantizer.mean.iter().copied()),
+            cosine: quantizer.metric == Metric::Cosine,
         }
     }
 
     /// δ of a row after preprocessing: proven. With an encoder, `measure` says what it becomes.
     #[must_use]
-    pub fn entry(&self, chain: &Chain, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>) -> f64 {
+    pub fn entry(&self, quantizer: &ResidualQuantizer, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>) -> f64 {
         let mut delta = 0.0;
-        if !(chain.mean.is_empty() && chain.components.is_empty() && chain.scales.is_empty()) {
-            let centred = if chain.mean.is_empty() {
+        if !(quantizer.mean.is_empty() && quantizer.components.is_empty() && quantizer.scales.is_empty()) {
+            let centred = if quantizer.mean.is_empty() {
                 norm(x.iter().copied())
             } else {
-                norm(x.iter().zip(&chain.mean).map(|(v, m)| v - m)) * (1.0 + 4.0 * a.unit)
+                norm(x.iter().zip(&quantizer.mean).map(|(v, m)| v - m)) * (1.0 + 4.0 * a.unit)
             };
             // fl(x − mean): one rounding of each value, of the difference's size.
-            let centring = if chain.mean.is_empty() { 0.0 } else { a.unit * centred };
+            let centring = if quantizer.mean.is_empty() { 0.0 } else { a.unit * centred };
             delta = a.projection_error(centred, centring, self.frobenius, self.spectral)
                 + 2.0 * a.unit * centred * self.spectral
                 // A device may take subnormal values of row, mean and difference for 0, and a scale makes that larger.
-                + 4.0 * f64::from(f32::MIN_POSITIVE) * (chain.dims as f64).sqrt() * self.spectral;
+                + 4.0 * f64::from(f32::MIN_POSITIVE) * (quantizer.dims as f64).sqrt() * self.spectral;
         }
         match entry_norm {
             Some(norm) => a.normalized_error(delta, f64::from(norm)),
@@ -74,12 +74,19 @@ impl NormBounds {
 
     /// Whether row `i`'s greedy codes are proven, given the δ with which it entered the first level.
     #[must_use]
-    pub fn greedy(&self, chain: &Chain, a: &Arithmetic, mut delta: f64, found: &LevelCodes, i: usize) -> bool {
+    pub fn greedy(
+        &self,
+        quantizer: &ResidualQuantizer,
+        a: &Arithmetic,
+        mut delta: f64,
+        found: &LevelCodes,
+        i: usize,
+    ) -> bool {
         let levels = self.codewords.len();
         for (level, (codeword, price)) in self.codewords.iter().zip(&self.prices).enumerate() {
             let at = i * levels + level;
             let mut norm = f64::from(found.norm[at]);
-            if chain.normalize_residuals {
+            if quantizer.normalize_residuals {
                 delta = a.normalized_error(delta, norm);
                 norm = 1.0;
             }
@@ -96,10 +103,10 @@ impl NormBounds {
 
     /// A bound on the norm of a preprocessed row.
     #[must_use]
-    pub fn prepared_norm(&self, chain: &Chain, x: &[f32]) -> f64 {
-        if chain.normalize_rows {
+    pub fn prepared_norm(&self, quantizer: &ResidualQuantizer, x: &[f32]) -> f64 {
+        if quantizer.normalize_rows {
             1.0
-        } else if chain.is_plain() {
+        } else if quantizer.is_plain() {
             norm(x.iter().copied())
         } else {
             (norm(x.iter().copied()) + self.mean_norm) * self.spectral

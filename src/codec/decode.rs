@@ -15,9 +15,9 @@ const BLOCK_BYTES: usize = 16 << 20;
 
 /// `[n, d]` rows; the codes may have fewer columns than the codec has levels.
 pub fn decode(codec: &CodecParts, codes: &Codes) -> Result<Matrix> {
-    let chain = &codec.chain;
-    let (depth, sizes, p, d) = (codes.levels(), chain.codebook_sizes(), chain.inner_dims(), chain.dims);
-    let e = chain.code_dims();
+    let quantizer = &codec.quantizer;
+    let (depth, sizes, p, d) = (codes.levels(), quantizer.codebook_sizes(), quantizer.inner_dims(), quantizer.dims);
+    let e = quantizer.code_dims();
     if depth == 0 || depth > sizes.len() {
         return Err(Error::Shape {
             what: "levels",
@@ -36,10 +36,10 @@ pub fn decode(codec: &CodecParts, codes: &Codes) -> Result<Matrix> {
         }
     }
     // Components as columns, so that the way back is a product with rows of p values.
-    let mut back = vec![0.0f32; chain.components.len()];
-    for c in 0..chain.components.len().checked_div(d).unwrap_or(0) {
+    let mut back = vec![0.0f32; quantizer.components.len()];
+    for c in 0..quantizer.components.len().checked_div(d).unwrap_or(0) {
         for i in 0..d {
-            back[i * p + c] = chain.components[c * d + i];
+            back[i * p + c] = quantizer.components[c * d + i];
         }
     }
     let (decoder, cpu) = (codec.decoder()?, Cpu::new());
@@ -49,7 +49,7 @@ pub fn decode(codec: &CodecParts, codes: &Codes) -> Result<Matrix> {
         for (row, codes) in inner.chunks_exact_mut(e).zip(codes.chunks_exact(depth)) {
             // From the finest level up: what a level was divided by multiplies all that came after it.
             for (level, code) in codes.iter().enumerate().rev() {
-                let codeword = chain.codebooks[level].row(*code as usize);
+                let codeword = quantizer.codebooks[level].row(*code as usize);
                 row.iter_mut().zip(codeword).for_each(|(v, c)| *v += c);
                 if let Some(norm) = codec.residual_norms.get(level) {
                     row.iter_mut().for_each(|v| *v *= norm);
@@ -65,18 +65,18 @@ pub fn decode(codec: &CodecParts, codes: &Codes) -> Result<Matrix> {
             cpu.read_rows(&decoder.forward(&cpu, &sums)?, 0, &mut inner)?;
         }
         for row in inner.chunks_exact_mut(p) {
-            if chain.normalize_rows {
+            if quantizer.normalize_rows {
                 row.iter_mut().for_each(|v| *v *= codec.manifest.mean_norm);
             }
-            row.iter_mut().zip(&chain.scales).for_each(|(v, s)| *v /= s);
+            row.iter_mut().zip(&quantizer.scales).for_each(|(v, s)| *v /= s);
         }
-        if chain.components.is_empty() {
+        if quantizer.components.is_empty() {
             out.copy_from_slice(&inner);
         } else {
             matmul_nt(&inner, &back, p, out);
         }
         for row in out.chunks_exact_mut(d) {
-            row.iter_mut().zip(&chain.mean).for_each(|(v, m)| *v += m);
+            row.iter_mut().zip(&quantizer.mean).for_each(|(v, m)| *v += m);
         }
         Ok(())
     };

@@ -4,10 +4,10 @@ use super::measure::{MeasuredError, shapes};
 use super::parts::CodecParts;
 use crate::compute::bound::Arithmetic;
 use crate::compute::cpu::Cpu;
-use crate::compute::network::ResidentMlp;
-use crate::compute::reference::{Chain, Scratch};
+use crate::compute::mlp::ResidentMlp;
+use crate::compute::reference::{ResidualQuantizer, Scratch};
 use crate::compute::tensor::TensorBackend;
-use crate::compute::{Device, DeviceKind, LevelCodes, Steps};
+use crate::compute::{Device, DeviceKind, LevelCodes, PreprocessSteps};
 use crate::data::{Codes, MatrixView, RowSource, first_non_finite};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, check};
@@ -62,27 +62,27 @@ struct ResidentEncoder<B: TensorBackend> {
     cpu: bool,
 }
 
-fn steps(chain: &Chain) -> Steps<'_> {
-    Steps {
-        mean: &chain.mean,
-        components: &chain.components,
-        scales: &chain.scales,
-        normalize_rows: chain.normalize_rows,
-        normalize_residuals: chain.normalize_residuals,
+fn steps(quantizer: &ResidualQuantizer) -> PreprocessSteps<'_> {
+    PreprocessSteps {
+        mean: &quantizer.mean,
+        components: &quantizer.components,
+        scales: &quantizer.scales,
+        normalize_rows: quantizer.normalize_rows,
+        normalize_residuals: quantizer.normalize_residuals,
     }
 }
 
 impl<B: TensorBackend> ResidentEncoder<B> {
     fn new(backend: Arc<B>, parts: &CodecParts, beam: usize) -> Result<Self> {
-        let chain = &parts.chain;
-        let codebooks = chain
+        let quantizer = &parts.quantizer;
+        let codebooks = quantizer
             .codebooks
             .iter()
             .enumerate()
             .map(|(level, b)| {
-                let mut book = backend.codebook(b.rows(), b.dims(), b.as_slice(), chain.metric)?;
-                if !chain.prices(level).is_empty() {
-                    backend.set_prices(&mut book, chain.prices(level))?;
+                let mut book = backend.codebook(b.rows(), b.dims(), b.as_slice(), quantizer.metric)?;
+                if !quantizer.prices(level).is_empty() {
+                    backend.set_prices(&mut book, quantizer.prices(level))?;
                 }
                 Ok(book)
             })
@@ -93,14 +93,14 @@ impl<B: TensorBackend> ResidentEncoder<B> {
             Vec::new()
         };
         let arithmetic = Arithmetic {
-            dot: backend.dot_error(chain.code_dims()),
-            projection: backend.projection_error(chain.dims),
+            dot: backend.dot_error(quantizer.code_dims()),
+            projection: backend.projection_error(quantizer.dims),
             unit: backend.unit_roundoff(),
-            dims: chain.dims.max(chain.inner_dims()).max(chain.code_dims()),
+            dims: quantizer.dims.max(quantizer.inner_dims()).max(quantizer.code_dims()),
         };
         let cpu = backend.info().kind == DeviceKind::Cpu;
         let mut made = Self { backend, codebooks, gram, arithmetic, network: None, cpu };
-        if let Some(encoder) = &chain.encoder {
+        if let Some(encoder) = &quantizer.encoder {
             let network = ResidentMlp::new(&*made.backend, encoder)?;
             let measured = made.measure(parts, &network)?;
             made.network = Some((network, measured));
@@ -110,12 +110,12 @@ impl<B: TensorBackend> ResidentEncoder<B> {
 
     /// Takes the probes through the fast path, in every shape of batch.
     fn measure(&self, parts: &CodecParts, network: &ResidentMlp<B>) -> Result<MeasuredError> {
-        let (mut measured, e) = (MeasuredError::new(parts), parts.chain.code_dims());
+        let (mut measured, e) = (MeasuredError::new(parts), parts.quantizer.code_dims());
         for (size, count) in shapes(parts.probes.rows(), self.cpu) {
             for start in (0..count).step_by(size) {
                 let end = (start + size).min(count);
                 let (prepared, norms) =
-                    self.backend.prepare(parts.probes.view().slice(start, end), &steps(&parts.chain))?;
+                    self.backend.prepare(parts.probes.view().slice(start, end), &steps(&parts.quantizer))?;
                 let mut z = vec![0.0f32; (end - start) * e];
                 self.backend.read_rows(&network.forward(&*self.backend, &prepared)?, 0, &mut z)?;
                 for (at, z) in z.chunks_exact(e).enumerate() {
@@ -133,7 +133,7 @@ impl<B: TensorBackend> ResidentEncoder<B> {
 
     /// Rows as they enter the first level, and their norms before `normalize_rows`.
     fn enter(&self, parts: &CodecParts, rows: MatrixView<'_>) -> Result<(B::Rows, Vec<f32>)> {
-        let (prepared, norms) = self.backend.prepare(rows, &steps(&parts.chain))?;
+        let (prepared, norms) = self.backend.prepare(rows, &steps(&parts.quantizer))?;
         match &self.network {
             Some((network, _)) => Ok((network.forward(&*self.backend, &prepared)?, norms)),
             None => Ok((prepared, norms)),
@@ -141,37 +141,38 @@ impl<B: TensorBackend> ResidentEncoder<B> {
     }
 
     fn greedy(&self, parts: &CodecParts, rows: MatrixView<'_>) -> Result<LevelCodes> {
-        let chain = &parts.chain;
+        let quantizer = &parts.quantizer;
         if self.network.is_none() {
-            return self.backend.encode_rows(rows, &steps(chain), &self.codebooks);
+            return self.backend.encode_rows(rows, &steps(quantizer), &self.codebooks);
         }
         let (mut entered, entry_norm) = self.enter(parts, rows)?;
         let found = if self.cpu {
             // The CPU's fused levels start from host rows, block by block in cache; here the copy is cheap.
-            let (n, e) = (rows.rows(), chain.code_dims());
+            let (n, e) = (rows.rows(), quantizer.code_dims());
             let mut z = vec![0.0f32; n * e];
             self.backend.read_rows(&entered, 0, &mut z)?;
-            let bare = Steps { mean: &[], components: &[], scales: &[], normalize_rows: false, ..steps(chain) };
+            let bare =
+                PreprocessSteps { mean: &[], components: &[], scales: &[], normalize_rows: false, ..steps(quantizer) };
             self.backend.encode_rows(MatrixView::new(n, e, &z)?, &bare, &self.codebooks)?
         } else {
-            self.backend.assign_levels(&mut entered, &self.codebooks, chain.normalize_residuals)?
+            self.backend.assign_levels(&mut entered, &self.codebooks, quantizer.normalize_residuals)?
         };
         Ok(LevelCodes { entry_norm, ..found })
     }
 
     /// δ of row `i` at the first level: proven without a network, measured with one (`z_norm` is the norm of its z̃ then).
     fn delta(&self, parts: &CodecParts, x: &[f32], prepared_norm: Option<f32>, z_norm: f32) -> f64 {
-        let (chain, limits, a) = (&parts.chain, &parts.limits, &self.arithmetic);
+        let (quantizer, limits, a) = (&parts.quantizer, &parts.limits, &self.arithmetic);
         match &self.network {
-            Some((_, measured)) => measured.delta(limits, chain, a, x, prepared_norm, z_norm),
-            None => limits.entry(chain, a, x, prepared_norm),
+            Some((_, measured)) => measured.delta(limits, quantizer, a, x, prepared_norm, z_norm),
+            None => limits.entry(quantizer, a, x, prepared_norm),
         }
     }
 }
 
 impl<B: TensorBackend> EncoderEngine for ResidentEncoder<B> {
     fn encode(&self, parts: &CodecParts, rows: MatrixView<'_>, beam: usize, out: &mut [u32]) -> Result<u64> {
-        let (chain, a, limits) = (&parts.chain, &self.arithmetic, &parts.limits);
+        let (quantizer, a, limits) = (&parts.quantizer, &self.arithmetic, &parts.limits);
         let levels = parts.levels();
         let greedy: LevelCodes;
         let (margins, entry_norm, z_norms);
@@ -185,7 +186,7 @@ impl<B: TensorBackend> EncoderEngine for ResidentEncoder<B> {
                 let x = rows.row(i);
                 let z_norm = z_norms.get(i).map(|square| square.sqrt());
                 let delta = self.delta(parts, x, entry_norm.get(i).copied(), z_norm.unwrap_or(0.0));
-                let norm = z_norm.map_or_else(|| limits.prepared_norm(chain, x), f64::from);
+                let norm = z_norm.map_or_else(|| limits.prepared_norm(quantizer, x), f64::from);
                 limits.beam(a, norm, delta, margins[i])
             })
         } else {
@@ -193,7 +194,7 @@ impl<B: TensorBackend> EncoderEngine for ResidentEncoder<B> {
             out.copy_from_slice(&greedy.codes);
             Box::new(|i| {
                 let delta = self.delta(parts, rows.row(i), greedy.entry_norm.get(i).copied(), greedy.norm[i * levels]);
-                limits.greedy(chain, a, delta, &greedy, i)
+                limits.greedy(quantizer, a, delta, &greedy, i)
             })
         };
         let decide = |first: usize, block: &mut [u32]| {
@@ -206,9 +207,9 @@ impl<B: TensorBackend> EncoderEngine for ResidentEncoder<B> {
                 }
                 rechecked += 1;
                 if beam > 1 {
-                    parts.reference.encode_beam(chain, parts.gram(), beam, rows.row(i), &mut scratch, codes);
+                    parts.reference.encode_beam(quantizer, parts.gram(), beam, rows.row(i), &mut scratch, codes);
                 } else {
-                    parts.reference.encode(chain, rows.row(i), &mut scratch, codes);
+                    parts.reference.encode(quantizer, rows.row(i), &mut scratch, codes);
                 }
             }
             rechecked
@@ -241,7 +242,7 @@ impl Encoder {
             if cpu { None } else { Some(Box::new(ResidentEncoder::new(Arc::new(Cpu::new()), parts, beam)?)) };
         // About 32 MiB of rows at a time, 128 MiB for a GPU, which wants more to do per submit.
         let target = if cpu { 32 << 20 } else { 128 << 20 };
-        let widest = parts.chain.dims.max(parts.chain.inner_dims()).max(parts.chain.code_dims());
+        let widest = parts.quantizer.dims.max(parts.quantizer.inner_dims()).max(parts.quantizer.code_dims());
         let batch_rows = options.batch_rows.unwrap_or_else(|| (target / (4 * widest)).clamp(1, 1 << 20));
         Ok(Self { parts: parts.clone(), engine, fallback, failed: AtomicBool::new(false), beam, batch_rows })
     }
@@ -320,7 +321,7 @@ impl Encoder {
         sink: &mut (dyn FnMut(usize, &[u32]) -> Result<()> + Send),
     ) -> Result<u64> {
         let (n, d, levels) = (source.rows(), source.dims(), self.parts.levels());
-        crate::error::check_shape("d", self.parts.chain.dims, d, source.name())?;
+        crate::error::check_shape("d", self.parts.quantizer.dims, d, source.name())?;
         observer.event(Event::Phase { name: "encode", total: Some(n as u64), unit: "rows" });
         let step = self.batch_rows.min(n.max(1));
         let mut current = vec![0.0f32; step * d];

@@ -8,8 +8,8 @@
 use super::parts::CodecParts;
 use super::tensors::{StoredTensor, Tensors, damaged, finite};
 use super::{Codec, FORMAT_VERSION, Manifest, network_tensors};
-use crate::compute::network::Mlp;
-use crate::compute::reference::Chain;
+use crate::compute::mlp::Mlp;
+use crate::compute::reference::ResidualQuantizer;
 use crate::data::Matrix;
 use crate::digest::PartDigest;
 use crate::error::{Error, Result};
@@ -31,19 +31,19 @@ const MAX_PROBES: usize = 64;
 
 /// All tensors of a codec.
 fn tensors(parts: &CodecParts) -> Tensors {
-    let chain = &parts.chain;
+    let quantizer = &parts.quantizer;
     let mut out = Tensors::new();
     if parts.manifest.shared_codebook {
-        let book = &chain.codebooks[0];
+        let book = &quantizer.codebooks[0];
         out.insert("codebook.shared".into(), StoredTensor::new(vec![book.rows(), book.dims()], book.as_slice()));
     } else {
-        for (level, book) in chain.codebooks.iter().enumerate() {
+        for (level, book) in quantizer.codebooks.iter().enumerate() {
             let stored = StoredTensor::new(vec![book.rows(), book.dims()], book.as_slice());
             out.insert(format!("codebook.{level}"), stored);
         }
     }
     for level in &parts.manifest.priced_levels {
-        let prices = chain.prices(*level);
+        let prices = quantizer.prices(*level);
         out.insert(format!("prices.{level}"), StoredTensor::new(vec![prices.len()], prices));
     }
     let mut optional = |name: &str, shape: Vec<usize>, values: &[f32]| {
@@ -51,13 +51,13 @@ fn tensors(parts: &CodecParts) -> Tensors {
             out.insert(name.to_owned(), StoredTensor::new(shape, values));
         }
     };
-    optional("preprocess.mean", vec![chain.mean.len()], &chain.mean);
-    optional("preprocess.components", vec![chain.inner_dims(), chain.dims], &chain.components);
-    optional("preprocess.scales", vec![chain.scales.len()], &chain.scales);
+    optional("preprocess.mean", vec![quantizer.mean.len()], &quantizer.mean);
+    optional("preprocess.components", vec![quantizer.inner_dims(), quantizer.dims], &quantizer.components);
+    optional("preprocess.scales", vec![quantizer.scales.len()], &quantizer.scales);
     optional("residual_norms", vec![parts.residual_norms.len()], &parts.residual_norms);
     optional("probe.rows", vec![parts.probes.rows(), parts.probes.dims()], parts.probes.as_slice());
-    network_tensors::store("encoder", chain.encoder.as_ref(), &mut out);
-    network_tensors::store("decoder", chain.decoder.as_ref(), &mut out);
+    network_tensors::store("encoder", quantizer.encoder.as_ref(), &mut out);
+    network_tensors::store("decoder", quantizer.decoder.as_ref(), &mut out);
     out
 }
 
@@ -120,49 +120,54 @@ fn agree(what: &'static str, expected: usize, got: usize, place: &str) -> Result
 }
 
 /// Checks that parts fit together and hold finite values.
-pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32], probes: &Matrix) -> Result<()> {
-    let (d, p) = (chain.dims, chain.inner_dims());
-    if chain.codebooks.is_empty() || d == 0 || p == 0 {
+pub(super) fn validate(
+    quantizer: &ResidualQuantizer,
+    manifest: &Manifest,
+    residual_norms: &[f32],
+    probes: &Matrix,
+) -> Result<()> {
+    let (d, p) = (quantizer.dims, quantizer.inner_dims());
+    if quantizer.codebooks.is_empty() || d == 0 || p == 0 {
         return Err(damaged(format!(
             "expected at least 1 level and 1 dimension, got {} and {d}",
-            chain.codebooks.len()
+            quantizer.codebooks.len()
         )));
     }
     agree("d", manifest.dims, d, "manifest")?;
     agree("inner_dims", manifest.inner_dims, p, "manifest")?;
-    agree("levels", manifest.codebook_sizes.len(), chain.codebooks.len(), "manifest")?;
-    validate_networks(chain, manifest, probes)?;
-    let e = chain.code_dims();
-    for (level, (book, size)) in chain.codebooks.iter().zip(&manifest.codebook_sizes).enumerate() {
+    agree("levels", manifest.codebook_sizes.len(), quantizer.codebooks.len(), "manifest")?;
+    validate_networks(quantizer, manifest, probes)?;
+    let e = quantizer.code_dims();
+    for (level, (book, size)) in quantizer.codebooks.iter().zip(&manifest.codebook_sizes).enumerate() {
         agree("codewords", *size, book.rows(), &format!("codebook.{level}"))?;
         agree("d", e, book.dims(), &format!("codebook.{level}"))?;
         if book.rows() == 0 {
             return Err(damaged(format!("`codebook.{level}` is empty")));
         }
     }
-    validate_prices(chain, manifest)?;
-    if manifest.shared_codebook && chain.codebooks.iter().any(|b| *b != chain.codebooks[0]) {
+    validate_prices(quantizer, manifest)?;
+    if manifest.shared_codebook && quantizer.codebooks.iter().any(|b| *b != quantizer.codebooks[0]) {
         return Err(damaged("the levels of a shared codebook differ"));
     }
-    if !chain.mean.is_empty() {
-        agree("d", d, chain.mean.len(), "preprocess.mean")?;
+    if !quantizer.mean.is_empty() {
+        agree("d", d, quantizer.mean.len(), "preprocess.mean")?;
     }
-    agree("values", chain.components.len() / d * d, chain.components.len(), "preprocess.components")?;
-    if !chain.scales.is_empty() {
-        agree("values", p, chain.scales.len(), "preprocess.scales")?;
+    agree("values", quantizer.components.len() / d * d, quantizer.components.len(), "preprocess.components")?;
+    if !quantizer.scales.is_empty() {
+        agree("values", p, quantizer.scales.len(), "preprocess.scales")?;
     }
-    let norms = if chain.normalize_residuals { chain.codebooks.len() } else { 0 };
+    let norms = if quantizer.normalize_residuals { quantizer.codebooks.len() } else { 0 };
     agree("levels", norms, residual_norms.len(), "residual_norms")?;
     if manifest.beam == 0 || manifest.beam > 64 {
         return Err(damaged(format!("expected a beam of 1 to 64, got {}", manifest.beam)));
     }
-    for (level, book) in chain.codebooks.iter().enumerate() {
+    for (level, book) in quantizer.codebooks.iter().enumerate() {
         finite(format!("codebook.{level}"), book.as_slice())?;
     }
-    finite("preprocess.mean".into(), &chain.mean)?;
-    finite("preprocess.components".into(), &chain.components)?;
-    finite("preprocess.scales".into(), &chain.scales)?;
-    if let Some(scale) = chain.scales.iter().find(|s| !s.is_normal() || **s < 0.0 || !s.recip().is_normal()) {
+    finite("preprocess.mean".into(), &quantizer.mean)?;
+    finite("preprocess.components".into(), &quantizer.components)?;
+    finite("preprocess.scales".into(), &quantizer.scales)?;
+    if let Some(scale) = quantizer.scales.iter().find(|s| !s.is_normal() || **s < 0.0 || !s.recip().is_normal()) {
         return Err(damaged(format!("`preprocess.scales` holds {scale:e}, which decoding cannot divide by")));
     }
     finite("residual_norms".into(), residual_norms)?;
@@ -172,8 +177,8 @@ pub(super) fn validate(chain: &Chain, manifest: &Manifest, residual_norms: &[f32
     finite("mean_norm".into(), &[manifest.mean_norm])
 }
 
-fn validate_prices(chain: &Chain, manifest: &Manifest) -> Result<()> {
-    let levels = chain.codebooks.len();
+fn validate_prices(quantizer: &ResidualQuantizer, manifest: &Manifest) -> Result<()> {
+    let levels = quantizer.codebooks.len();
     let priced = &manifest.priced_levels;
     if manifest.format_version < 3 && !priced.is_empty() {
         return Err(damaged(format!("format version {} has no prices", manifest.format_version)));
@@ -181,36 +186,36 @@ fn validate_prices(chain: &Chain, manifest: &Manifest) -> Result<()> {
     if !priced.is_sorted_by(|a, b| a < b) || priced.last().is_some_and(|l| *l >= levels) {
         return Err(damaged(format!("expected priced levels in ascending order below {levels}, got {priced:?}")));
     }
-    if chain.prices.len() > levels {
-        return Err(damaged(format!("prices for {} levels, but {levels} levels", chain.prices.len())));
+    if quantizer.prices.len() > levels {
+        return Err(damaged(format!("prices for {} levels, but {levels} levels", quantizer.prices.len())));
     }
-    for (level, book) in chain.codebooks.iter().enumerate() {
-        let (prices, name) = (chain.prices(level), format!("prices.{level}"));
+    for (level, book) in quantizer.codebooks.iter().enumerate() {
+        let (prices, name) = (quantizer.prices(level), format!("prices.{level}"));
         agree("codewords", if priced.contains(&level) { book.rows() } else { 0 }, prices.len(), &name)?;
         finite(name, prices)?;
     }
     Ok(())
 }
 
-fn validate_networks(chain: &Chain, manifest: &Manifest, probes: &Matrix) -> Result<()> {
-    let p = chain.inner_dims();
+fn validate_networks(quantizer: &ResidualQuantizer, manifest: &Manifest, probes: &Matrix) -> Result<()> {
+    let p = quantizer.inner_dims();
     let plain = manifest.encoder.is_none() && manifest.decoder.is_none() && !manifest.shared_codebook;
     if manifest.format_version == 1 && !plain {
         return Err(damaged("format version 1 has neither networks nor a shared codebook"));
     }
-    let outputs = chain.encoder.as_ref().map_or(p, Mlp::outputs);
-    network_tensors::validate("encoder", chain.encoder.as_ref(), manifest.encoder.as_ref(), (p, outputs))?;
-    network_tensors::validate("decoder", chain.decoder.as_ref(), manifest.decoder.as_ref(), (outputs, p))?;
-    if chain.decoder.is_none() && outputs != p {
+    let outputs = quantizer.encoder.as_ref().map_or(p, Mlp::outputs);
+    network_tensors::validate("encoder", quantizer.encoder.as_ref(), manifest.encoder.as_ref(), (p, outputs))?;
+    network_tensors::validate("decoder", quantizer.decoder.as_ref(), manifest.decoder.as_ref(), (outputs, p))?;
+    if quantizer.decoder.is_none() && outputs != p {
         return Err(damaged(format!("an encoder from {p} to {outputs} values needs a decoder")));
     }
-    if chain.encoder.is_some() {
+    if quantizer.encoder.is_some() {
         if probes.rows() == 0 || probes.rows() > MAX_PROBES {
             let problem =
                 format!("an encoder needs 1 to {MAX_PROBES} rows to measure its error on, got {}", probes.rows());
             return Err(damaged(problem));
         }
-        agree("d", chain.dims, probes.dims(), "probe.rows")?;
+        agree("d", quantizer.dims, probes.dims(), "probe.rows")?;
     } else if probes.rows() > 0 {
         return Err(damaged(format!("{} rows to measure an encoder on, but no encoder", probes.rows())));
     }
@@ -343,7 +348,7 @@ impl Codec {
             None => Matrix::default(),
         };
         let mut vector = |name: &str, rank| Ok::<_, Error>(take(name, rank)?.map(|t| t.values()).unwrap_or_default());
-        let chain = Chain {
+        let quantizer = ResidualQuantizer {
             dims: manifest.dims,
             mean: vector("preprocess.mean", 1)?,
             components: vector("preprocess.components", 2)?,
@@ -360,7 +365,7 @@ impl Codec {
         if let Some(name) = found.keys().next() {
             return Err(damaged(format!("`{name}` is nothing that the manifest speaks of")));
         }
-        Self::assemble(chain, manifest, text.clone(), residual_norms, probes)
+        Self::assemble(quantizer, manifest, text.clone(), residual_norms, probes)
     }
 
     /// Writes the codec to a file, whole or not at all.

@@ -66,21 +66,21 @@ impl Manifest {
         // Times differ from run to run; the same seed must give the same file.
         training.levels.iter_mut().for_each(|l| l.seconds = 0.0);
         let [encoder, decoder] =
-            [&fitted.chain.encoder, &fitted.chain.decoder].map(|n| n.as_ref().map(NetworkShape::of));
+            [&fitted.quantizer.encoder, &fitted.quantizer.decoder].map(|n| n.as_ref().map(NetworkShape::of));
         let plain = encoder.is_none() && decoder.is_none() && !fitted.shared_codebook;
-        let levels = 0..fitted.chain.codebooks.len();
-        let priced_levels: Vec<usize> = levels.filter(|level| !fitted.chain.prices(*level).is_empty()).collect();
+        let levels = 0..fitted.quantizer.codebooks.len();
+        let priced_levels: Vec<usize> = levels.filter(|level| !fitted.quantizer.prices(*level).is_empty()).collect();
         Self {
             format_version: if !priced_levels.is_empty() { 3 } else { 1 + u32::from(!plain) },
             sememe_version: env!("CARGO_PKG_VERSION").into(),
             method: method.into(),
-            dims: fitted.chain.dims,
-            inner_dims: fitted.chain.inner_dims(),
-            codebook_sizes: fitted.chain.codebook_sizes(),
-            metric: fitted.chain.metric,
-            normalize_rows: fitted.chain.normalize_rows,
+            dims: fitted.quantizer.dims,
+            inner_dims: fitted.quantizer.inner_dims(),
+            codebook_sizes: fitted.quantizer.codebook_sizes(),
+            metric: fitted.quantizer.metric,
+            normalize_rows: fitted.quantizer.normalize_rows,
             mean_norm: fitted.mean_norm,
-            normalize_residuals: fitted.chain.normalize_residuals,
+            normalize_residuals: fitted.quantizer.normalize_residuals,
             beam: fitted.beam,
             seed,
             config,

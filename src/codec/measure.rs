@@ -32,8 +32,8 @@ use super::certify::NormBounds;
 use super::parts::CodecParts;
 use crate::compute::bound::Arithmetic;
 use crate::compute::cpu::dots::row_dots;
-use crate::compute::network::FEW_ROWS;
-use crate::compute::reference::Chain;
+use crate::compute::mlp::FEW_ROWS;
+use crate::compute::reference::ResidualQuantizer;
 
 /// See the module's text.
 const SAFETY: f64 = 16.0;
@@ -62,8 +62,8 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Norm at the encoder's entry, or in proportion to it.
-fn entry_norm(chain: &Chain, x: &[f32]) -> f64 {
-    if chain.normalize_rows {
+fn entry_norm(quantizer: &ResidualQuantizer, x: &[f32]) -> f64 {
+    if quantizer.normalize_rows {
         return 1.0;
     }
     let mut square = [0.0];
@@ -87,8 +87,8 @@ impl MeasuredError {
         let relative = off / (norm(exact.iter().copied()) + self.typical);
         self.error = self.error.max(if relative.is_nan() { f64::INFINITY } else { relative });
         let x = parts.probes.row(i);
-        self.entry = self.entry.max(entry_norm(&parts.chain, x));
-        let preprocessing = parts.limits.entry(&parts.chain, a, x, prepared_norm);
+        self.entry = self.entry.max(entry_norm(&parts.quantizer, x));
+        let preprocessing = parts.limits.entry(&parts.quantizer, a, x, prepared_norm);
         // A probe without a direction under `normalize_rows` has no bound, and says nothing about others.
         if preprocessing.is_finite() {
             self.preprocessing = self.preprocessing.max(preprocessing);
@@ -104,15 +104,15 @@ impl MeasuredError {
     pub fn delta(
         &self,
         limits: &NormBounds,
-        chain: &Chain,
+        quantizer: &ResidualQuantizer,
         a: &Arithmetic,
         x: &[f32],
         prepared: Option<f32>,
         z_norm: f32,
     ) -> f64 {
         // 0/0 is NaN, which `max` leaves out.
-        let preprocessing = limits.entry(chain, a, x, prepared) / self.preprocessing;
-        let reach = 1.0f64.max(entry_norm(chain, x) / self.entry).max(preprocessing);
+        let preprocessing = limits.entry(quantizer, a, x, prepared) / self.preprocessing;
+        let reach = 1.0f64.max(entry_norm(quantizer, x) / self.entry).max(preprocessing);
         SAFETY * self.error.max(LEAST) * (f64::from(z_norm) + self.typical) * reach
     }
 }

@@ -18,7 +18,7 @@ pub use network_tensors::{LayerShape, NetworkShape};
 pub use settings::TrainedBy;
 
 use crate::compute::Metric;
-use crate::compute::reference::{Chain, Scratch};
+use crate::compute::reference::{ResidualQuantizer, Scratch};
 use crate::data::{Codes, Matrix, MatrixView, RowSource};
 use crate::error::Result;
 use crate::fit::{Fitted, RqKMeans};
@@ -82,7 +82,7 @@ impl Codec {
         device: &Device,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        let fitted = config.fit_from(start.chain(), start.manifest().mean_norm, source, device, observer)?;
+        let fitted = config.fit_from(start.quantizer(), start.manifest().mean_norm, source, device, observer)?;
         let by = TrainedBy::RqKMeans(config);
         let mut settings = by.settings()?;
         // The steps that were taken, not those that `config` would have.
@@ -153,19 +153,19 @@ impl Codec {
 
     fn described(fitted: Fitted, by: TrainedBy<'_>, settings: serde_json::Value) -> Result<Self> {
         let manifest = Manifest::describe(&fitted, by.method(), by.seed(), settings);
-        Self::assemble(fitted.chain, manifest, String::new(), fitted.residual_norms, fitted.probes)
+        Self::assemble(fitted.quantizer, manifest, String::new(), fitted.residual_norms, fitted.probes)
     }
 
     /// Holds parts together. `text` is the manifest as a file has it, empty for a codec that is made now and gets its content hash here.
     fn assemble(
-        chain: Chain,
+        quantizer: ResidualQuantizer,
         manifest: Manifest,
         text: String,
         residual_norms: Vec<f32>,
         probes: Matrix,
     ) -> Result<Self> {
-        file::validate(&chain, &manifest, &residual_norms, &probes)?;
-        let mut parts = CodecParts::new(chain, manifest, text, residual_norms, probes);
+        file::validate(&quantizer, &manifest, &residual_norms, &probes)?;
+        let mut parts = CodecParts::new(quantizer, manifest, text, residual_norms, probes);
         if parts.text.is_empty() {
             file::seal(&mut parts)?;
         }
@@ -185,31 +185,31 @@ impl Codec {
     /// Dimensions of a row.
     #[must_use]
     pub fn dims(&self) -> usize {
-        self.parts().chain.dims
+        self.parts().quantizer.dims
     }
 
     /// Codes a row.
     #[must_use]
     pub fn levels(&self) -> usize {
-        self.parts().chain.codebooks.len()
+        self.parts().quantizer.codebooks.len()
     }
 
     /// Codewords of each level.
     #[must_use]
     pub fn codebook_sizes(&self) -> Vec<usize> {
-        self.parts().chain.codebook_sizes()
+        self.parts().quantizer.codebook_sizes()
     }
 
     /// How rows are compared with codewords.
     #[must_use]
     pub fn metric(&self) -> Metric {
-        self.parts().chain.metric
+        self.parts().quantizer.metric
     }
 
     /// One level's codewords, `[k, e]`, in the space after preprocessing and encoder.
     #[must_use]
     pub fn codebook(&self, level: usize) -> &Matrix {
-        &self.parts().chain.codebooks[level]
+        &self.parts().quantizer.codebooks[level]
     }
 
     /// SHA-256 of everything that the file holds, in hexadecimal: the codec's name for stores and caches.
@@ -257,9 +257,9 @@ impl Codec {
         let mut codes = Codes::zeros(rows.rows(), levels);
         codes.as_mut_slice().par_chunks_mut(levels).enumerate().for_each_init(Scratch::default, |scratch, (i, out)| {
             if beam > 1 {
-                inner.reference.encode_beam(&inner.chain, inner.gram(), beam, rows.row(i), scratch, out);
+                inner.reference.encode_beam(&inner.quantizer, inner.gram(), beam, rows.row(i), scratch, out);
             } else {
-                inner.reference.encode(&inner.chain, rows.row(i), scratch, out);
+                inner.reference.encode(&inner.quantizer, rows.row(i), scratch, out);
             }
         });
         Ok(codes)
@@ -267,8 +267,8 @@ impl Codec {
 
     /// Preprocessing, networks and codebooks as the reference sees them.
     #[must_use]
-    pub fn chain(&self) -> &Chain {
-        &self.parts().chain
+    pub fn quantizer(&self) -> &ResidualQuantizer {
+        &self.parts().quantizer
     }
 
     /// An encoder on a device, for many rows or with other settings than the codec's own.

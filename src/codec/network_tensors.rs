@@ -1,7 +1,7 @@
 //! Networks in a codec's file: their shapes in the manifest, their values as tensors.
 
 use super::tensors::{StoredTensor, Tensors, damaged, finite};
-use crate::compute::network::{Layer, Mlp};
+use crate::compute::mlp::{Layer, Mlp};
 use crate::compute::tensor::Activation;
 use crate::data::Matrix;
 use crate::error::{Result, check_shape};

@@ -4,8 +4,8 @@ use super::certify::NormBounds;
 use super::manifest::Manifest;
 use crate::compute::Metric;
 use crate::compute::cpu::Cpu;
-use crate::compute::network::ResidentMlp;
-use crate::compute::reference::{Chain, Reference, Scratch};
+use crate::compute::mlp::ResidentMlp;
+use crate::compute::reference::{Reference, ResidualQuantizer, Scratch};
 use crate::data::{Matrix, MatrixView};
 use crate::error::{Error, Result, check_shape};
 use rayon::prelude::*;
@@ -28,7 +28,7 @@ fn products(sizes: &[usize]) -> u64 {
 
 /// The parts. Encoders hold these rather than the codec, so that a codec can keep an encoder of its own.
 pub struct CodecParts {
-    pub chain: Chain,
+    pub quantizer: ResidualQuantizer,
     pub manifest: Manifest,
     /// The manifest as the file has it: what a newer release wrote there and this one does not know is saved again as it was.
     pub text: String,
@@ -43,31 +43,38 @@ pub struct CodecParts {
 }
 
 impl CodecParts {
-    pub fn new(chain: Chain, manifest: Manifest, text: String, residual_norms: Vec<f32>, probes: Matrix) -> Self {
-        let (reference, limits) = (Reference::new(&chain), NormBounds::new(&chain));
+    pub fn new(
+        quantizer: ResidualQuantizer,
+        manifest: Manifest,
+        text: String,
+        residual_norms: Vec<f32>,
+        probes: Matrix,
+    ) -> Self {
+        let (reference, limits) = (Reference::new(&quantizer), NormBounds::new(&quantizer));
         let (gram, exact, decoder) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { chain, manifest, text, residual_norms, probes, reference, limits, gram, exact, decoder }
+        Self { quantizer, manifest, text, residual_norms, probes, reference, limits, gram, exact, decoder }
     }
 
     pub fn levels(&self) -> usize {
-        self.chain.codebooks.len()
+        self.quantizer.codebooks.len()
     }
 
     /// Codeword products for beam encoding, computed once.
     pub fn gram(&self) -> &[Vec<f64>] {
-        self.gram.get_or_init(|| self.reference.gram(&self.chain))
+        self.gram.get_or_init(|| self.reference.gram(&self.quantizer))
     }
 
     /// The reference's z of every probe, computed once.
     pub fn exact_probes(&self) -> &[Vec<f64>] {
-        let one = |scratch: &mut Scratch, i| self.reference.enter(&self.chain, self.probes.row(i), scratch).to_vec();
+        let one =
+            |scratch: &mut Scratch, i| self.reference.enter(&self.quantizer, self.probes.row(i), scratch).to_vec();
         self.exact
             .get_or_init(|| (0..self.probes.rows()).into_par_iter().map_init(Scratch::default, one).collect::<Vec<_>>())
     }
 
     /// The decoder with its parameters in place, made once.
     pub fn decoder(&self) -> Result<Option<&ResidentMlp<Cpu>>> {
-        let Some(mlp) = &self.chain.decoder else { return Ok(None) };
+        let Some(mlp) = &self.quantizer.decoder else { return Ok(None) };
         if let Some(decoder) = self.decoder.get() {
             return Ok(Some(decoder));
         }
@@ -80,12 +87,12 @@ impl CodecParts {
         if beam == 0 || beam > 64 {
             return Err(Error::config("beam", format!("expected 1 to 64 prefixes, got {beam}")));
         }
-        if beam > 1 && (self.chain.metric == Metric::Cosine || self.chain.normalize_residuals) {
+        if beam > 1 && (self.quantizer.metric == Metric::Cosine || self.quantizer.normalize_residuals) {
             let problem =
                 format!("a beam of {beam} needs squared L2 without residual normalisation; use 1 for this codec");
             return Err(Error::config("beam", problem));
         }
-        let sizes = self.chain.codebook_sizes();
+        let sizes = self.quantizer.codebook_sizes();
         let (products, codewords) = (products(&sizes), sizes.iter().map(|k| *k as u64).sum::<u64>());
         if beam > 1 && (products > MAX_PRODUCTS || codewords > MAX_BEAM_CODEWORDS) {
             let problem = format!(
@@ -99,7 +106,7 @@ impl CodecParts {
 
     /// Refuses rows of another size, and NaN and infinity.
     pub fn check_rows(&self, rows: MatrixView<'_>) -> Result<()> {
-        check_shape("d", self.chain.dims, rows.dims(), "rows to encode")?;
+        check_shape("d", self.quantizer.dims, rows.dims(), "rows to encode")?;
         if let Some((first, count)) = crate::data::first_non_finite(rows.as_slice(), rows.dims()) {
             let (first, count, rows) = (first as u64, count as u64, rows.rows() as u64);
             return Err(Error::NonFinite { first, count, rows, place: "rows to encode".into() });

@@ -25,7 +25,7 @@ impl Codec {
                  names; use a newer sememe"
             )));
         }
-        for (level, (order, book)) in permutations.iter().zip(&parts.chain.codebooks).enumerate() {
+        for (level, (order, book)) in permutations.iter().zip(&parts.quantizer.codebooks).enumerate() {
             check_shape("codewords", book.rows(), order.len(), format!("permutation {level}"))?;
             let mut seen = vec![false; order.len()];
             for (j, to) in order.iter().enumerate() {
@@ -44,19 +44,19 @@ impl Codec {
                 )));
             }
         }
-        let mut chain = parts.chain.clone();
-        for (book, order) in chain.codebooks.iter_mut().zip(permutations) {
+        let mut quantizer = parts.quantizer.clone();
+        for (book, order) in quantizer.codebooks.iter_mut().zip(permutations) {
             let mut moved = Matrix::zeros(book.rows(), book.dims())?;
             for (j, to) in order.iter().enumerate() {
                 moved.row_mut(*to as usize).copy_from_slice(book.row(j));
             }
             *book = moved;
         }
-        for (prices, order) in chain.prices.iter_mut().zip(permutations) {
+        for (prices, order) in quantizer.prices.iter_mut().zip(permutations) {
             let before = prices.clone();
             before.iter().zip(order).for_each(|(price, to)| prices[*to as usize] = *price);
         }
         let manifest = Manifest { aligned_to: aligned_to.map(str::to_owned), ..parts.manifest.clone() };
-        Self::assemble(chain, manifest, String::new(), parts.residual_norms.clone(), parts.probes.clone())
+        Self::assemble(quantizer, manifest, String::new(), parts.residual_norms.clone(), parts.probes.clone())
     }
 }

@@ -1,6 +1,6 @@
 //! The traits that a device implements: [`Backend`], and the groups of kernels that it is made of.
 
-use super::{Assigned, BeamCodes, DeviceInfo, HostPartition, LevelCodes, Loads, Metric, Steps};
+use super::{AssignmentScores, BeamCodes, DeviceInfo, HostPartition, LevelCodes, Metric, PreprocessSteps, SoftLoads};
 use crate::data::{MatrixView, RowSource as _};
 use crate::error::Result;
 
@@ -69,8 +69,12 @@ pub trait AssignmentKernels: Storage {
     fn distances(&self, rows: &Self::Rows, codebook: &Self::Codebook) -> Result<Vec<f32>>;
 
     /// Nearest codeword of every row with best and second score; N×K is never written. Kernel `assign`. O(n·k·d).
-    fn assign(&self, rows: &Self::Rows, codebook: &Self::Codebook, partition: &mut Self::Partition)
-    -> Result<Assigned>;
+    fn assign(
+        &self,
+        rows: &Self::Rows,
+        codebook: &Self::Codebook,
+        partition: &mut Self::Partition,
+    ) -> Result<AssignmentScores>;
 
     /// As [`assign`](Self::assign), and each codeword's share of the rows if every row were spread over the codewords by
     /// `exp(−s_j/epsilon)`, normalised; N×K is never written. Kernels `assign` and `loads`. O(n·k·d).
@@ -82,7 +86,7 @@ pub trait AssignmentKernels: Storage {
         codebook: &Self::Codebook,
         epsilon: f32,
         partition: &mut Self::Partition,
-    ) -> Result<Loads>;
+    ) -> Result<SoftLoads>;
 
     /// Indices of the `count` rows with the largest squared L2 to their codeword (row's norm and best score), largest first,
     /// the lowest index on a tie. Rare, so it may read back O(n).
@@ -216,7 +220,7 @@ pub trait Backend: AssignmentKernels + CentroidKernels + RowKernels + SeedingKer
     }
 
     /// Uploads host rows and preprocesses them; also returns the norms before `normalize_rows` (empty without it).
-    fn prepare(&self, rows: MatrixView<'_>, steps: &Steps<'_>) -> Result<(Self::Rows, Vec<f32>)> {
+    fn prepare(&self, rows: MatrixView<'_>, steps: &PreprocessSteps<'_>) -> Result<(Self::Rows, Vec<f32>)> {
         let mut resident = self.upload_rows(rows.rows(), rows.dims(), &mut |start, out| rows.read_rows(start, out))?;
         if !steps.is_identity() {
             resident = self.project(&resident, steps.mean, steps.components, steps.scales)?;
@@ -226,7 +230,12 @@ pub trait Backend: AssignmentKernels + CentroidKernels + RowKernels + SeedingKer
     }
 
     /// Greedy codes of host rows: upload, preprocess, all levels. A backend may fuse the steps.
-    fn encode_rows(&self, rows: MatrixView<'_>, steps: &Steps<'_>, codebooks: &[Self::Codebook]) -> Result<LevelCodes> {
+    fn encode_rows(
+        &self,
+        rows: MatrixView<'_>,
+        steps: &PreprocessSteps<'_>,
+        codebooks: &[Self::Codebook],
+    ) -> Result<LevelCodes> {
         let (mut resident, entry_norm) = self.prepare(rows, steps)?;
         Ok(LevelCodes { entry_norm, ..self.assign_levels(&mut resident, codebooks, steps.normalize_residuals)? })
     }

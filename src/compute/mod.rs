@@ -17,8 +17,8 @@ mod device;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod info;
+pub mod mlp;
 pub(crate) mod moments;
-pub mod network;
 pub mod params;
 pub mod reference;
 mod sizes;
@@ -43,7 +43,7 @@ pub enum Metric {
 
 /// What one [`Backend::assign`] pass found.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Assigned {
+pub struct AssignmentScores {
     /// Sum over the rows of the best score, added in a fixed order. With [`Backend::sum_squares`] it gives the
     /// inertia under squared L2: `Σ‖r‖² + 2·Σ s`.
     pub score_sum: f64,
@@ -51,8 +51,8 @@ pub struct Assigned {
 
 /// What one [`Backend::loads`] pass found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loads {
-    /// As [`Assigned::score_sum`].
+pub struct SoftLoads {
+    /// As [`AssignmentScores::score_sum`].
     pub score_sum: f64,
     /// `[k]` rows of each codeword under the soft assignment; they sum to n.
     pub loads: Vec<f64>,
@@ -82,9 +82,9 @@ pub struct LevelCodes {
     pub entry_norm: Vec<f32>,
 }
 
-/// What happens to rows before the first level, and between levels; see [`reference::Chain`].
+/// What happens to rows before the first level, and between levels; see [`reference::ResidualQuantizer`].
 #[derive(Clone, Copy, Debug)]
-pub struct Steps<'a> {
+pub struct PreprocessSteps<'a> {
     /// `[d]`, or empty for no centring.
     pub mean: &'a [f32],
     /// `[p, d]`, or empty for the identity.
@@ -97,7 +97,7 @@ pub struct Steps<'a> {
     pub normalize_residuals: bool,
 }
 
-impl Steps<'_> {
+impl PreprocessSteps<'_> {
     /// Whether centring, projection and scaling all do nothing.
     #[must_use]
     pub fn is_identity(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What the code of a row *is*: the whole chain in f64, in one fixed order, with `+ − × ÷ √` only.
+//! What the code of a row *is*: preprocessing, encoder and all levels in f64, in one fixed order, with `+ − × ÷ √` only.
 //!
 //! A network in front of the levels adds `erf` and `exp`, from `libm`, which is plain code and rounds alike everywhere.
 //!
@@ -8,20 +8,20 @@
 
 use super::Metric;
 use super::cpu::isa::multiversion;
-use super::network::{Layer, Mlp};
+use super::mlp::{Layer, Mlp};
 use super::tensor::Activation;
 use crate::data::Matrix;
 
 /// Interleaved partial sums of a reference dot product.
 pub const LANES: usize = 32;
 
-/// A fitted model as arithmetic sees it: preprocessing, then levels.
+/// A fitted residual quantiser: preprocessing, an optional encoder network, and one codebook per level.
 ///
 /// A row x `[d]` becomes `y = S·P·(x − mean)` `[p]`, divided by its norm if `normalize_rows`; then level by level
 /// the best codeword is taken (see the score in [`compute`](super)) and subtracted. With an encoder, the levels work on
-/// `z = encoder(y)` `[e]` instead of y; without, `z = y` and `e = p`. Decoding goes the way back through the decoder.
+/// `z = encoder(y)` `[e]` instead of y; without, `z = y` and `e = p`. Decoding adds the codewords up, runs the decoder and inverts the preprocessing.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Chain {
+pub struct ResidualQuantizer {
     /// Dimensions of an input row.
     pub dims: usize,
     /// `[d]`, or empty for no centring.
@@ -38,7 +38,7 @@ pub struct Chain {
     pub decoder: Option<Mlp>,
     /// One `[k, e]` codebook a level.
     pub codebooks: Vec<Matrix>,
-    /// What a codeword's score is raised by, `[k]` a level: an empty level has no prices, and an empty list none at all.
+    /// Added to the score of each codeword, `[k]` per level. A level without prices has an empty list; the outer list is empty if no level has any.
     pub prices: Vec<Vec<f32>>,
     /// How codewords are compared.
     pub metric: Metric,
@@ -46,7 +46,7 @@ pub struct Chain {
     pub normalize_residuals: bool,
 }
 
-impl Chain {
+impl ResidualQuantizer {
     /// p: dimensions after preprocessing.
     #[must_use]
     pub fn inner_dims(&self) -> usize {
@@ -236,19 +236,19 @@ pub struct Scratch {
 }
 
 impl Reference {
-    /// Derives the constants of `chain`. O(Σk·p).
+    /// Derives the constants of `quantizer`. O(Σk·p).
     #[must_use]
-    pub fn new(chain: &Chain) -> Self {
+    pub fn new(quantizer: &ResidualQuantizer) -> Self {
         let mut weights = Vec::new();
         let mut biases = Vec::new();
-        for (level, book) in chain.codebooks.iter().enumerate() {
+        for (level, book) in quantizer.codebooks.iter().enumerate() {
             let squares: Vec<f64> = (0..book.rows())
                 .map(|j| {
                     let wide: Vec<f64> = book.row(j).iter().map(|v| f64::from(*v)).collect();
                     dot(&wide, book.row(j))
                 })
                 .collect();
-            match chain.metric {
+            match quantizer.metric {
                 Metric::SquaredL2 => {
                     weights.push(vec![1.0; book.rows()]);
                     biases.push(squares.iter().map(|s| 0.5 * s).collect());
@@ -258,7 +258,7 @@ impl Reference {
                     biases.push(vec![0.0; book.rows()]);
                 }
             }
-            let priced = biases[level].iter_mut().zip(chain.prices(level));
+            let priced = biases[level].iter_mut().zip(quantizer.prices(level));
             priced.for_each(|(bias, price)| *bias += f64::from(*price));
         }
         Self { weights, biases }
@@ -271,9 +271,9 @@ impl Reference {
     }
 
     /// Scores of codewords `which` of a level for a row that has reached it, in f64. O(which·e).
-    pub fn scores(&self, chain: &Chain, level: usize, row: &[f64], which: &[u32], out: &mut [f64]) {
+    pub fn scores(&self, quantizer: &ResidualQuantizer, level: usize, row: &[f64], which: &[u32], out: &mut [f64]) {
         for (slot, j) in out.iter_mut().zip(which.iter().map(|j| *j as usize)) {
-            *slot = self.biases[level][j] - self.weights[level][j] * dot(row, chain.codebooks[level].row(j));
+            *slot = self.biases[level][j] - self.weights[level][j] * dot(row, quantizer.codebooks[level].row(j));
         }
     }
 
@@ -284,46 +284,46 @@ impl Reference {
     }
 
     /// Preprocesses `x` into `scratch`, returning p values.
-    pub fn preprocess<'s>(&self, chain: &Chain, x: &[f32], scratch: &'s mut Scratch) -> &'s mut [f64] {
+    pub fn preprocess<'s>(&self, quantizer: &ResidualQuantizer, x: &[f32], scratch: &'s mut Scratch) -> &'s mut [f64] {
         let Scratch { centred, row, .. } = scratch;
         centred.clear();
-        if chain.mean.is_empty() {
+        if quantizer.mean.is_empty() {
             centred.extend(x.iter().map(|v| f64::from(*v)));
         } else {
-            centred.extend(x.iter().zip(&chain.mean).map(|(v, m)| f64::from(*v) - f64::from(*m)));
+            centred.extend(x.iter().zip(&quantizer.mean).map(|(v, m)| f64::from(*v) - f64::from(*m)));
         }
         row.clear();
-        if chain.components.is_empty() {
+        if quantizer.components.is_empty() {
             row.extend_from_slice(centred);
         } else {
-            row.resize(chain.inner_dims(), 0.0);
-            dots(centred, &chain.components, row);
+            row.resize(quantizer.inner_dims(), 0.0);
+            dots(centred, &quantizer.components, row);
         }
-        for (v, s) in row.iter_mut().zip(&chain.scales) {
+        for (v, s) in row.iter_mut().zip(&quantizer.scales) {
             *v *= f64::from(*s);
         }
-        if chain.normalize_rows {
+        if quantizer.normalize_rows {
             unit(row);
         }
         row
     }
 
     /// What enters the first level, `[e]`: `x` preprocessed and, where there is an encoder, encoded.
-    pub fn enter<'s>(&self, chain: &Chain, x: &[f32], scratch: &'s mut Scratch) -> &'s mut [f64] {
-        self.preprocess(chain, x, scratch);
+    pub fn enter<'s>(&self, quantizer: &ResidualQuantizer, x: &[f32], scratch: &'s mut Scratch) -> &'s mut [f64] {
+        self.preprocess(quantizer, x, scratch);
         let Scratch { centred, row, spare, .. } = scratch;
-        if let Some(encoder) = &chain.encoder {
+        if let Some(encoder) = &quantizer.encoder {
             network(encoder, row, centred, spare);
         }
         row
     }
 
     /// Writes the codes of `x` `[d]` into `codes` `[levels]`. O(p·d + parameters of the encoder + Σk·e).
-    pub fn encode(&self, chain: &Chain, x: &[f32], scratch: &mut Scratch, codes: &mut [u32]) {
+    pub fn encode(&self, quantizer: &ResidualQuantizer, x: &[f32], scratch: &mut Scratch, codes: &mut [u32]) {
         let mut scores = std::mem::take(&mut scratch.scores);
-        let row = self.enter(chain, x, scratch);
-        for (level, book) in chain.codebooks.iter().enumerate() {
-            if chain.normalize_residuals {
+        let row = self.enter(quantizer, x, scratch);
+        for (level, book) in quantizer.codebooks.iter().enumerate() {
+            if quantizer.normalize_residuals {
                 unit(row);
             }
             scores.resize(book.rows(), 0.0);
@@ -345,17 +345,17 @@ impl Reference {
 
     /// Codeword products for [`encode_beam`](Self::encode_beam): entry `m` is `[k_m, Σ_{l<m} k_l]` in f64.
     #[must_use]
-    pub fn gram(&self, chain: &Chain) -> Vec<Vec<f64>> {
+    pub fn gram(&self, quantizer: &ResidualQuantizer) -> Vec<Vec<f64>> {
         let mut tables = Vec::new();
-        for (m, book) in chain.codebooks.iter().enumerate() {
-            let before: usize = chain.codebooks[..m].iter().map(Matrix::rows).sum();
+        for (m, book) in quantizer.codebooks.iter().enumerate() {
+            let before: usize = quantizer.codebooks[..m].iter().map(Matrix::rows).sum();
             let mut table = vec![0.0; book.rows() * before];
             let mut wide = Vec::new();
             for j in 0..book.rows() {
                 wide.clear();
                 wide.extend(book.row(j).iter().map(|v| f64::from(*v)));
                 let mut at = j * before;
-                for earlier in &chain.codebooks[..m] {
+                for earlier in &quantizer.codebooks[..m] {
                     dots(&wide, earlier.as_slice(), &mut table[at..at + earlier.rows()]);
                     at += earlier.rows();
                 }
@@ -369,7 +369,7 @@ impl Reference {
     /// Squared L2 without residual normalisation only. O(Σk·e + width·levels·Σk), and the encoder.
     pub fn encode_beam(
         &self,
-        chain: &Chain,
+        quantizer: &ResidualQuantizer,
         gram: &[Vec<f64>],
         width: usize,
         x: &[f32],
@@ -377,22 +377,22 @@ impl Reference {
         codes: &mut [u32],
     ) {
         let mut scores = std::mem::take(&mut scratch.scores);
-        let row = self.enter(chain, x, scratch);
+        let row = self.enter(quantizer, x, scratch);
         let mut beam: Vec<(f64, Vec<u32>)> = vec![(0.0, Vec::new())];
-        for (level, book) in chain.codebooks.iter().enumerate() {
+        for (level, book) in quantizer.codebooks.iter().enumerate() {
             scores.resize(book.rows(), 0.0);
             dots(row, book.as_slice(), &mut scores);
-            let before: usize = chain.codebooks[..level].iter().map(Matrix::rows).sum();
+            let before: usize = quantizer.codebooks[..level].iter().map(Matrix::rows).sum();
             // The beam is kept in lexicographic order, so (b, j) orders prefixes lexicographically too. The order is total, so which
             // entries stay does not depend on how they are selected, nor on when those are let go that others have surpassed.
-            let keep = if level + 1 == chain.codebooks.len() { 1 } else { width };
+            let keep = if level + 1 == quantizer.codebooks.len() { 1 } else { width };
             let order =
                 |a: &(f64, u32, u32), b: &(f64, u32, u32)| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2)));
             let mut next: Vec<(f64, u32, u32)> = Vec::with_capacity(book.rows() + keep);
             for (b, (cost, prefix)) in beam.iter().enumerate() {
                 let mut columns = Vec::with_capacity(prefix.len());
                 let mut offset = 0;
-                for (earlier, code) in chain.codebooks.iter().zip(prefix) {
+                for (earlier, code) in quantizer.codebooks.iter().zip(prefix) {
                     columns.push(offset + *code as usize);
                     offset += earlier.rows();
                 }
@@ -440,13 +440,20 @@ mod tests {
     #[test]
     fn the_lowest_index_wins_a_tie() {
         let book = Matrix::from_vec(3, 2, vec![1.0, 0.0, 0.0, 1.0, 0.0, 1.0]).unwrap();
-        let chain = Chain { dims: 2, codebooks: vec![book], ..Chain::default() };
-        let reference = Reference::new(&chain);
+        let quantizer = ResidualQuantizer { dims: 2, codebooks: vec![book], ..ResidualQuantizer::default() };
+        let reference = Reference::new(&quantizer);
         let mut codes = [9];
-        reference.encode(&chain, &[0.0, 1.0], &mut Scratch::default(), &mut codes);
+        reference.encode(&quantizer, &[0.0, 1.0], &mut Scratch::default(), &mut codes);
         assert_eq!(codes, [1]);
         let mut beam = [9];
-        reference.encode_beam(&chain, &reference.gram(&chain), 2, &[0.0, 1.0], &mut Scratch::default(), &mut beam);
+        reference.encode_beam(
+            &quantizer,
+            &reference.gram(&quantizer),
+            2,
+            &[0.0, 1.0],
+            &mut Scratch::default(),
+            &mut beam,
+        );
         assert_eq!(beam, [1]);
     }
 }

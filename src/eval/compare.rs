@@ -50,7 +50,7 @@ pub struct Comparison {
 }
 
 /// Sign of better: 1 higher, −1 lower, 0 neither.
-type Entry = (String, Option<usize>, i8, f64);
+type MeasureEntry = (String, Option<usize>, i8, f64);
 
 /// Puts two evaluations side by side: every measure that both have, with its difference and which is better.
 ///
@@ -74,8 +74,8 @@ pub fn compare(first: (&str, &Evaluation), second: (&str, &Evaluation), churn: O
     Comparison { first: first.0.to_owned(), second: second.0.to_owned(), differences, churn }
 }
 
-fn entries(e: &Evaluation) -> Vec<Entry> {
-    let mut out: Vec<Entry> = Vec::new();
+fn entries(e: &Evaluation) -> Vec<MeasureEntry> {
+    let mut out: Vec<MeasureEntry> = Vec::new();
     let mut whole = |name: &str, sign: i8, value: f64| out.push((name.to_owned(), None, sign, value));
     whole("unique_ids", 1, e.unique_ids as f64);
     whole("collision_rate", -1, e.collision_rate);
@@ -113,7 +113,7 @@ fn entries(e: &Evaluation) -> Vec<Entry> {
     out
 }
 
-fn of_level(e: &Evaluation, level: usize, measures: &LevelEvaluation, out: &mut Vec<Entry>) {
+fn of_level(e: &Evaluation, level: usize, measures: &LevelEvaluation, out: &mut Vec<MeasureEntry>) {
     let mut put = |name: String, sign: i8, value: f64| out.push((name, Some(level + 1), sign, value));
     let codes = &measures.codes;
     put("utilisation".into(), 1, codes.utilisation);

@@ -6,7 +6,7 @@
 //! none would, the assignment is the optimum over all rows and codewords, up to the device's rounding; N×K is never written.
 
 use super::transport::Transport;
-use crate::compute::reference::{Chain, Reference};
+use crate::compute::reference::{Reference, ResidualQuantizer};
 use crate::compute::{Backend, HostPartition, Metric};
 use crate::data::Matrix;
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ pub(super) struct BoundedLevel<'a, B: Backend> {
 
 /// The codebook on the host.
 struct HostCodebook {
-    chain: Chain,
+    quantizer: ResidualQuantizer,
     reference: Reference,
 }
 
@@ -74,8 +74,9 @@ impl<B: Backend> BoundedLevel<'_, B> {
         let k = prices.len();
         let values = self.backend.read_codebook(codebook)?;
         let book = Matrix::from_vec(k, self.backend.shape(self.rows).1, values)?;
-        let chain = Chain { codebooks: vec![book], metric: self.metric, ..Chain::default() };
-        let host = HostCodebook { reference: Reference::new(&chain), chain };
+        let quantizer =
+            ResidualQuantizer { codebooks: vec![book], metric: self.metric, ..ResidualQuantizer::default() };
+        let host = HostCodebook { reference: Reference::new(&quantizer), quantizer };
         let mut found = self.priced(codebook, partition, &narrow(&prices))?;
         let mut labels = found.labels.clone();
         let mut width = WIDTH.min(k);
@@ -192,7 +193,7 @@ impl<B: Backend> BoundedLevel<'_, B> {
         let scales = if self.metric == Metric::Cosine { weights } else { Vec::new() };
         for part in open.rows[known..].chunks((BLOCK_VALUES / k.max(d)).max(1)) {
             let gathered = self.backend.gather_rows(self.rows, part)?;
-            let products = self.backend.project(&gathered, &[], host.chain.codebooks[0].as_slice(), &scales)?;
+            let products = self.backend.project(&gathered, &[], host.quantizer.codebooks[0].as_slice(), &scales)?;
             let (mut dots, mut rows) = (vec![0.0f32; part.len() * k], vec![0.0f32; part.len() * d]);
             self.backend.read_rows(&products, 0, &mut dots)?;
             self.backend.read_rows(&gathered, 0, &mut rows)?;
@@ -208,7 +209,7 @@ impl<B: Backend> BoundedLevel<'_, B> {
                 let clusters: Vec<u32> = order.into_iter().map(|(_, j)| j).collect();
                 let wide: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
                 let mut scores = vec![0.0; width];
-                host.reference.scores(&host.chain, 0, &wide, &clusters, &mut scores);
+                host.reference.scores(&host.quantizer, 0, &wide, &clusters, &mut scores);
                 (clusters, scores)
             });
             for (clusters, scores) in lines.collect::<Vec<_>>() {
@@ -278,7 +279,7 @@ impl<B: Backend> BoundedLevel<'_, B> {
 
     /// Total score of labels: from the sums of the rows of each label, `Σ b_j·n_j − w_j·c_j·(sum of rows)`.
     fn total(&self, host: &HostCodebook, labels: &[u32]) -> Result<f64> {
-        let book = &host.chain.codebooks[0];
+        let book = &host.quantizer.codebooks[0];
         let (k, d) = (book.rows(), book.dims());
         let mut partition = self.backend.partition_from(labels)?;
         let counts = self.backend.tally(&mut partition, k)?;
@@ -286,7 +287,7 @@ impl<B: Backend> BoundedLevel<'_, B> {
         let mut total = 0.0;
         for (j, sum) in sums.chunks_exact(d).enumerate() {
             let mut score = [0.0];
-            host.reference.scores(&host.chain, 0, sum, &[j as u32], &mut score);
+            host.reference.scores(&host.quantizer, 0, sum, &[j as u32], &mut score);
             // The bias came in once, for one row.
             total += score[0] + host.reference.biases(0)[j] * (f64::from(counts[j]) - 1.0);
         }

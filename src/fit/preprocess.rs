@@ -3,7 +3,7 @@
 use super::range;
 use crate::compute::Backend;
 use crate::compute::moments::Moments;
-use crate::compute::reference::Chain;
+use crate::compute::reference::ResidualQuantizer;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer};
 use serde::{Deserialize, Serialize};
@@ -93,11 +93,11 @@ pub struct FittedSteps {
 
 impl FittedSteps {
     /// What a fitted model learned; how much variance PCA kept then is not asked again.
-    pub fn of(chain: &Chain, mean_norm: f32) -> Self {
+    pub fn of(quantizer: &ResidualQuantizer, mean_norm: f32) -> Self {
         Self {
-            mean: chain.mean.clone(),
-            components: chain.components.clone(),
-            scales: chain.scales.clone(),
+            mean: quantizer.mean.clone(),
+            components: quantizer.components.clone(),
+            scales: quantizer.scales.clone(),
             mean_norm,
             kept_variance: 1.0,
         }

@@ -6,7 +6,7 @@
 //! tells them apart are centred, where the metric does not look at the origin.
 
 use crate::compute::moments::Moments;
-use crate::compute::reference::Chain;
+use crate::compute::reference::ResidualQuantizer;
 use crate::error::{Error, Result};
 
 /// Largest values that need no factor.
@@ -91,9 +91,9 @@ pub fn check_fits(largest: f32, mean: &[f32], scales: &[f32], place: &str) -> Re
     Ok(())
 }
 
-/// [`check_fits`] for a whole chain.
-pub fn check_fits_chain(largest: f32, chain: &Chain, place: &str) -> Result<()> {
-    check_fits(largest, &chain.mean, &chain.scales, place)
+/// [`check_fits`] for the preprocessing of a whole quantiser.
+pub fn check_quantizer_fits(largest: f32, quantizer: &ResidualQuantizer, place: &str) -> Result<()> {
+    check_fits(largest, &quantizer.mean, &quantizer.scales, place)
 }
 
 /// Divides what was learned of scaled rows by their factor, so that it holds for the rows as they are.

@@ -6,7 +6,7 @@
 
 use crate::compute::Backend;
 use crate::compute::Metric;
-use crate::compute::reference::{Chain, Reference};
+use crate::compute::reference::{Reference, ResidualQuantizer};
 use crate::data::Matrix;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, check};
@@ -61,13 +61,13 @@ const MOST_CODEWORDS: u64 = 1 << 14;
 /// two levels may be shifted against each other at no cost), too little to matter to a codeword in use.
 const RIDGE: f64 = 0.05;
 
-/// Refines `chain`'s codebooks on the preprocessed `rows`; returns R² before and after each round. O(rounds·(beam encoding +
+/// Refines `quantizer`'s codebooks on the preprocessed `rows`; returns R² before and after each round. O(rounds·(beam encoding +
 /// n·levels² + (Σk)³)).
 pub fn refine<B: Backend>(
     backend: &B,
     rows: &B::Rows,
     settings: &Refine,
-    chain: &mut Chain,
+    quantizer: &mut ResidualQuantizer,
     total: f64,
     observer: &dyn Observer,
 ) -> Result<Vec<f64>> {
@@ -78,34 +78,34 @@ pub fn refine<B: Backend>(
     observer.event(Event::Phase { name: "refine", total: Some(settings.rounds as u64), unit: "rounds" });
     for round in 0..=settings.rounds {
         check(observer)?;
-        let codes = encode(backend, rows, chain, settings.beam)?;
-        let problem = LeastSquares::gather(backend, rows, chain, &codes, n)?;
-        let error = problem.error(chain, squares);
+        let codes = encode(backend, rows, quantizer, settings.beam)?;
+        let problem = LeastSquares::gather(backend, rows, quantizer, &codes, n)?;
+        let error = problem.error(quantizer, squares);
         let r2 = if total > 0.0 { 1.0 - error / total } else { 0.0 };
         trace.push(r2);
         if round > 0 {
             observer.event(Event::Refined { round, r2 });
         }
         if best.as_ref().is_none_or(|(b, _)| error < *b) {
-            best = Some((error, chain.codebooks.clone()));
+            best = Some((error, quantizer.codebooks.clone()));
         }
         if round < settings.rounds {
-            problem.solve(chain)?;
+            problem.solve(quantizer)?;
         }
         observer.event(Event::Advance { done: round as u64 });
     }
     if let Some((_, codebooks)) = best {
-        chain.codebooks = codebooks;
+        quantizer.codebooks = codebooks;
     }
     Ok(trace)
 }
 
-/// `[n, levels]` codes of the rows by beam search with the chain's present codebooks.
-fn encode<B: Backend>(backend: &B, rows: &B::Rows, chain: &Chain, width: usize) -> Result<Vec<u32>> {
-    let reference = Reference::new(chain);
+/// `[n, levels]` codes of the rows by beam search with the quantiser's present codebooks.
+fn encode<B: Backend>(backend: &B, rows: &B::Rows, quantizer: &ResidualQuantizer, width: usize) -> Result<Vec<u32>> {
+    let reference = Reference::new(quantizer);
     let gram: Vec<Vec<f32>> =
-        reference.gram(chain).into_iter().map(|t| t.into_iter().map(|v| v as f32).collect()).collect();
-    let books = chain
+        reference.gram(quantizer).into_iter().map(|t| t.into_iter().map(|v| v as f32).collect()).collect();
+    let books = quantizer
         .codebooks
         .iter()
         .map(|b| backend.codebook(b.rows(), b.dims(), b.as_slice(), Metric::SquaredL2))
@@ -124,10 +124,16 @@ struct LeastSquares {
 }
 
 impl LeastSquares {
-    fn gather<B: Backend>(backend: &B, rows: &B::Rows, chain: &Chain, codes: &[u32], n: usize) -> Result<Self> {
-        let sizes = chain.codebook_sizes();
+    fn gather<B: Backend>(
+        backend: &B,
+        rows: &B::Rows,
+        quantizer: &ResidualQuantizer,
+        codes: &[u32],
+        n: usize,
+    ) -> Result<Self> {
+        let sizes = quantizer.codebook_sizes();
         let offsets: Vec<usize> = sizes.iter().scan(0, |at, k| Some(std::mem::replace(at, *at + k))).collect();
-        let (width, levels, dims) = (sizes.iter().sum::<usize>(), sizes.len(), chain.inner_dims());
+        let (width, levels, dims) = (sizes.iter().sum::<usize>(), sizes.len(), quantizer.inner_dims());
         let mut meetings = vec![0.0f64; width * width];
         for row in codes.chunks_exact(levels) {
             for (l, a) in row.iter().enumerate() {
@@ -146,8 +152,8 @@ impl LeastSquares {
         Ok(Self { meetings, sums, width, dims })
     }
 
-    fn stacked(chain: &Chain) -> Vec<f64> {
-        chain.codebooks.iter().flat_map(|b| b.as_slice().iter().map(|v| f64::from(*v))).collect()
+    fn stacked(quantizer: &ResidualQuantizer) -> Vec<f64> {
+        quantizer.codebooks.iter().flat_map(|b| b.as_slice().iter().map(|v| f64::from(*v))).collect()
     }
 
     /// `BᵀB·C`, `[Σk, d]`; BᵀB is sparse (a row meets `levels` codewords), so zeros are passed over.
@@ -163,9 +169,9 @@ impl LeastSquares {
         out
     }
 
-    /// `‖X − B·C‖²` for the chain's codebooks, `squares` being `‖X‖²`.
-    fn error(&self, chain: &Chain, squares: f64) -> f64 {
-        let stacked = Self::stacked(chain);
+    /// `‖X − B·C‖²` for the present codebooks, `squares` being `‖X‖²`.
+    fn error(&self, quantizer: &ResidualQuantizer, squares: f64) -> f64 {
+        let stacked = Self::stacked(quantizer);
         let met = self.met(&stacked);
         let inner: f64 = stacked.iter().zip(&self.sums).map(|(c, s)| c * s).sum();
         let outer: f64 = stacked.iter().zip(&met).map(|(c, s)| c * s).sum();
@@ -173,9 +179,9 @@ impl LeastSquares {
     }
 
     /// Moves the codebooks to the (ridged) solution.
-    fn solve(&self, chain: &mut Chain) -> Result<()> {
+    fn solve(&self, quantizer: &mut ResidualQuantizer) -> Result<()> {
         let (w, d) = (self.width, self.dims);
-        let stacked = Self::stacked(chain);
+        let stacked = Self::stacked(quantizer);
         let met = self.met(&stacked);
         let matrix = faer::Mat::from_fn(w, w, |i, j| self.meetings[i * w + j] + if i == j { RIDGE } else { 0.0 });
         let right = faer::Mat::from_fn(w, d, |i, c| self.sums[i * d + c] - met[i * d + c]);
@@ -184,7 +190,7 @@ impl LeastSquares {
             .map_err(|e| Error::Data(format!("the least-squares problem of {w} codewords is singular: {e:?}")))?;
         let step = factor.solve(&right);
         let mut at = 0;
-        for book in &mut chain.codebooks {
+        for book in &mut quantizer.codebooks {
             let k = book.rows();
             for (i, v) in book.as_mut_slice().iter_mut().enumerate() {
                 *v = (stacked[at * d + i] + step[(at + i / d, i % d)]) as f32;

@@ -8,7 +8,7 @@ use super::range;
 use super::refine::{self, Refine};
 use super::training_rows::{TrainingRows, refuse_zero_rows};
 use crate::compute::moments::Moments;
-use crate::compute::reference::Chain;
+use crate::compute::reference::ResidualQuantizer;
 use crate::compute::{Backend, Device, Metric, on_device};
 use crate::data::{Codes, Matrix, RowSource};
 use crate::error::{Error, Result, check_shape};
@@ -121,7 +121,7 @@ pub struct NetworkSummary {
 #[derive(Clone, Debug)]
 pub struct Fitted {
     /// Preprocessing and codebooks.
-    pub chain: Chain,
+    pub quantizer: ResidualQuantizer,
     /// Mean L2 norm of the preprocessed rows before `normalize`; decoding multiplies by it.
     pub mean_norm: f32,
     /// Mean L2 norm of every level's input under `normalize_residuals`, else empty.
@@ -219,7 +219,7 @@ impl RqKMeans {
     /// codebook sizes, metric or `normalize_residuals` are not those of `start`; [`Error::Shape`] for rows of other dimensions.
     pub fn fit_from(
         &self,
-        start: &Chain,
+        start: &ResidualQuantizer,
         mean_norm: f32,
         source: &dyn RowSource,
         device: &Device,
@@ -253,7 +253,7 @@ impl RqKMeans {
     fn fit_rows(
         &self,
         source: &dyn RowSource,
-        start: Option<(&Chain, f32)>,
+        start: Option<(&ResidualQuantizer, f32)>,
         keep: bool,
         device: &Device,
         observer: &dyn Observer,
@@ -280,12 +280,12 @@ fn fit_on<B: Backend>(
     backend: &B,
     config: &RqKMeans,
     input: &TrainingRows<'_>,
-    start: Option<(&Chain, f32)>,
+    start: Option<(&ResidualQuantizer, f32)>,
     keep: bool,
     observer: &dyn Observer,
 ) -> Result<(Fitted, Codes)> {
     let (rows, largest) = input.upload(backend, observer)?;
-    let normalize = start.map_or(config.preprocess.normalize, |(chain, _)| chain.normalize_rows);
+    let normalize = start.map_or(config.preprocess.normalize, |(quantizer, _)| quantizer.normalize_rows);
     let place = input.source().name();
     let (mut rows, learned) = match start {
         None => {
@@ -294,9 +294,9 @@ fn fit_on<B: Backend>(
             let raw = RawRows { rows, largest, place: &place, free_origin };
             preprocess::learn(backend, raw, &config.preprocess, observer)?
         }
-        Some((chain, mean_norm)) => {
-            range::check_fits_chain(largest, chain, &place)?;
-            let learned = FittedSteps::of(chain, mean_norm);
+        Some((quantizer, mean_norm)) => {
+            range::check_quantizer_fits(largest, quantizer, &place)?;
+            let learned = FittedSteps::of(quantizer, mean_norm);
             (preprocess::apply(backend, rows, &learned, normalize)?, learned)
         }
     };
@@ -336,7 +336,7 @@ fn fit_on<B: Backend>(
             level,
             metric: config.metric,
             init: config.init,
-            first: start.map(|(chain, _)| chain.codebooks[level].as_slice().to_vec()),
+            first: start.map(|(quantizer, _)| quantizer.codebooks[level].as_slice().to_vec()),
             empty: config.empty,
             exchange: config.exchange,
         };
@@ -375,7 +375,7 @@ fn fit_on<B: Backend>(
         books.push(Matrix::from_vec(k, p, backend.read_codebook(&outcome.codebook)?)?);
     }
     let FittedSteps { mean, components, scales, mean_norm, .. } = learned.clone();
-    let mut chain = Chain {
+    let mut quantizer = ResidualQuantizer {
         dims: input.source().dims(),
         mean,
         components,
@@ -385,18 +385,18 @@ fn fit_on<B: Backend>(
         prices: if prices.iter().any(|p| !p.is_empty()) { prices } else { Vec::new() },
         metric: config.metric,
         normalize_residuals: config.normalize_residuals,
-        ..Chain::default()
+        ..ResidualQuantizer::default()
     };
     let mut beam = 1;
     if let Some(settings) = &config.refine {
         // The residuals took the rows' place; the rows are read and preprocessed once more.
         drop(rows);
-        let rows = preprocess::apply(backend, input.upload(backend, observer)?.0, &learned, chain.normalize_rows)?;
-        summary.refined_r2 = refine::refine(backend, &rows, settings, &mut chain, total, observer)?;
+        let rows = preprocess::apply(backend, input.upload(backend, observer)?.0, &learned, quantizer.normalize_rows)?;
+        summary.refined_r2 = refine::refine(backend, &rows, settings, &mut quantizer, total, observer)?;
         beam = settings.beam;
     }
     let (shared_codebook, probes) = (false, Matrix::default());
-    Ok((Fitted { chain, mean_norm, residual_norms, beam, shared_codebook, probes, summary }, codes))
+    Ok((Fitted { quantizer, mean_norm, residual_norms, beam, shared_codebook, probes, summary }, codes))
 }
 
 /// Sum of the residuals' squared norms, each times the square of what its row was divided by (`scale` empty: nothing).

@@ -80,7 +80,7 @@ const KINDS: &[(&str, bool, Train)] = &[
     ("rq-vae", true, |rows, on| Codec::train_rqvae(rows, &networks(), on, &())),
     ("rq-kmeans+", true, |rows, on| {
         let start = train(rows, on, |c| c.preprocess.scale = true)?;
-        let mut trainer = RqVaeTrainer::from_chain(networks(), start.chain(), start.manifest().mean_norm)?;
+        let mut trainer = RqVaeTrainer::from_quantizer(networks(), start.quantizer(), start.manifest().mean_norm)?;
         trainer.run(rows, None, on, &(), &mut ())?;
         Codec::from_trainer(&trainer)
     }),
@@ -194,7 +194,7 @@ fn only_what_needs_it_is_centred_and_that_is_said() {
         let (rows, notes) = (rows(200, 10, 1.0, offset), Notes::default());
         let config = plain(|c| c.metric = if cosine { Metric::Cosine } else { Metric::SquaredL2 });
         let codec = Codec::train(&rows, &config, &Device::cpu(), &notes).unwrap();
-        assert_eq!(codec.chain().mean.is_empty(), !centred, "{offset}");
+        assert_eq!(codec.quantizer().mean.is_empty(), !centred, "{offset}");
         let notes = notes.0.into_inner().unwrap();
         assert_eq!(notes.iter().filter(|n| n.contains("centred")).count(), usize::from(centred), "{notes:?}");
     }

@@ -19,26 +19,26 @@ const MAX_TENSORS: usize = 100_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Tensor {
+struct TensorEntry {
     dtype: String,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
 /// The header's tensors; a name that stands twice is an error, where a map would keep the last.
-struct Header(Vec<(String, Tensor)>);
+struct TensorHeader(Vec<(String, TensorEntry)>);
 
-impl<'de> Deserialize<'de> for Header {
+impl<'de> Deserialize<'de> for TensorHeader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Header;
+            type Value = TensorHeader;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("an object of tensors")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TensorHeader, A::Error> {
                 let mut tensors = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -49,7 +49,7 @@ impl<'de> Deserialize<'de> for Header {
                         tensors.push((name, map.next_value()?));
                     }
                 }
-                Ok(Header(tensors))
+                Ok(TensorHeader(tensors))
             }
         }
         deserializer.deserialize_map(Entries)
@@ -80,7 +80,7 @@ fn number(dtype: &str) -> Option<NumberKind> {
 }
 
 /// The numbers of a tensor that lies in `part`.
-fn kind(part: &Window, tensor: &Tensor) -> Result<NumberKind> {
+fn kind(part: &Window, tensor: &TensorEntry) -> Result<NumberKind> {
     let expected = "expected F16, BF16, F32, F64, I8 or U8";
     number(&tensor.dtype).ok_or_else(|| part.bad(format_args!("holds {}, {expected}", tensor.dtype)))
 }
@@ -94,7 +94,7 @@ pub(crate) fn looks_right(lead: &[u8], len: u64) -> bool {
 }
 
 /// Reads the header and checks every offset; returns the tensors and where the data starts.
-fn read_header(w: &Window) -> Result<(Vec<(String, Tensor)>, u64)> {
+fn read_header(w: &Window) -> Result<(Vec<(String, TensorEntry)>, u64)> {
     let mut lead = [0u8; 8];
     if w.len() < 8 {
         return Err(w.bad(format_args!("is not a safetensors file: {} bytes are too few", w.len())));
@@ -108,9 +108,9 @@ fn read_header(w: &Window) -> Result<(Vec<(String, Tensor)>, u64)> {
         let holds = w.len() - 8;
         return Err(w.bad(format_args!("claims a header of {len} bytes, but only {holds} follow; it is truncated")));
     }
-    let header: Header = serde_json::from_slice(&w.bytes(8, len as usize)?)
+    let header: TensorHeader = serde_json::from_slice(&w.bytes(8, len as usize)?)
         .map_err(|e| w.bad(format_args!("its header is not valid: {e}")))?;
-    let Header(mut tensors) = header;
+    let TensorHeader(mut tensors) = header;
     tensors.sort_by(|a, b| (a.1.data_offsets, &a.0).cmp(&(b.1.data_offsets, &b.0)));
     check_offsets(w, &tensors, w.len() - 8 - len)?;
     let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
@@ -122,7 +122,7 @@ fn read_header(w: &Window) -> Result<(Vec<(String, Tensor)>, u64)> {
 }
 
 /// The tensors, ordered by offset, must follow one another without gap or overlap and end with the file.
-fn check_offsets(w: &Window, tensors: &[(String, Tensor)], held: u64) -> Result<()> {
+fn check_offsets(w: &Window, tensors: &[(String, TensorEntry)], held: u64) -> Result<()> {
     let mut at = 0;
     for (name, t) in tensors {
         let (from, to) = t.data_offsets;
@@ -156,7 +156,7 @@ pub struct TensorFile {
     window: Window,
     data: u64,
     /// By name.
-    tensors: Vec<(String, Tensor)>,
+    tensors: Vec<(String, TensorEntry)>,
 }
 
 impl TensorFile {
@@ -176,7 +176,7 @@ impl TensorFile {
         self.tensors.iter().map(|(name, _)| name.as_str())
     }
 
-    fn find(&self, name: &str, shape: &[usize]) -> Result<(&Tensor, NumberKind)> {
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(&TensorEntry, NumberKind)> {
         let Ok(at) = self.tensors.binary_search_by(|(other, _)| other.as_str().cmp(name)) else {
             return Err(self.window.bad(format_args!("has no tensor `{name}`")));
         };

@@ -2,7 +2,7 @@
 
 use crate::codec::{clustered, devices};
 use safetensors::tensor::{SafeTensors, TensorView};
-use sememe::compute::reference::Chain;
+use sememe::compute::reference::ResidualQuantizer;
 use sememe::fit::{Fitted, LoadTarget};
 use sememe::rng::stream;
 use sememe::{
@@ -184,15 +184,15 @@ fn prices_alone_keep_the_balance_and_a_row_its_code() {
     }
     // Rows of the same kind that training has not seen: nearest codewords would be far less even.
     let fresh = clustered(3000, 12, 40, 3);
-    let chain = Chain { prices: Vec::new(), ..codec.chain().clone() };
-    let unpriced = wrap(chain).encode(&fresh).unwrap();
+    let quantizer = ResidualQuantizer { prices: Vec::new(), ..codec.quantizer().clone() };
+    let unpriced = wrap(quantizer).encode(&fresh).unwrap();
     let spread = |codes: &Codes| loads(codes, 0, 16).iter().max().copied().unwrap_or(0);
     assert!(spread(&codec.encode(&fresh).unwrap()) < spread(&unpriced), "prices make no difference");
 }
 
-fn wrap(chain: Chain) -> Codec {
+fn wrap(quantizer: ResidualQuantizer) -> Codec {
     let fitted = Fitted {
-        chain,
+        quantizer,
         mean_norm: 1.0,
         residual_norms: vec![],
         beam: 1,
@@ -226,7 +226,7 @@ fn priced_codes_equal_an_oracle_on_every_device() {
     for (metric, beam) in [(Metric::SquaredL2, 1), (Metric::Cosine, 1), (Metric::SquaredL2, 5)] {
         let rows = clustered(600, 20, 8, 6);
         let config = RqKMeans { metric, balance: None, ..settings(&[12, 9], Balance::sinkhorn()) };
-        let mut chain = Codec::train(&rows, &config, &Device::cpu(), &()).unwrap().chain().clone();
+        let mut quantizer = Codec::train(&rows, &config, &Device::cpu(), &()).unwrap().quantizer().clone();
         let score = |row: &[f64], c: &[f32]| {
             let dot: f64 = c.iter().zip(row).map(|(a, b)| f64::from(*a) * b).sum();
             let square: f64 = c.iter().map(|a| f64::from(*a).powi(2)).sum();
@@ -241,15 +241,15 @@ fn priced_codes_equal_an_oracle_on_every_device() {
                 })
                 .collect()
         };
-        chain.prices = chain.codebooks.iter().map(prices).collect();
-        let codec = wrap(chain.clone());
+        quantizer.prices = quantizer.codebooks.iter().map(prices).collect();
+        let codec = wrap(quantizer.clone());
         let expected: Codes = if beam > 1 {
             codec.encode_reference(&rows, beam).unwrap()
         } else {
             let mut codes = Vec::new();
             for i in 0..rows.rows() {
                 let mut row: Vec<f64> = rows.row(i).iter().map(|v| f64::from(*v)).collect();
-                for (book, prices) in chain.codebooks.iter().zip(&chain.prices) {
+                for (book, prices) in quantizer.codebooks.iter().zip(&quantizer.prices) {
                     let priced = |j: usize| score(&row, book.row(j)) + f64::from(prices[j]);
                     let best = (0..book.rows()).min_by(|a, b| priced(*a).total_cmp(&priced(*b))).unwrap();
                     codes.push(best as u32);
@@ -265,8 +265,8 @@ fn priced_codes_equal_an_oracle_on_every_device() {
             assert!(found.rechecked > 0, "no row was close: {metric:?}, beam {beam} on {device:?}");
         }
         // Cheap enough to win some row, wherever training put the codeword.
-        chain.prices[1][3] -= 1e6;
-        assert_ne!(wrap(chain).encode_reference(&rows, beam).unwrap(), expected, "a price went unnoticed");
+        quantizer.prices[1][3] -= 1e6;
+        assert_ne!(wrap(quantizer).encode_reference(&rows, beam).unwrap(), expected, "a price went unnoticed");
     }
 }
 
@@ -274,9 +274,9 @@ fn priced_codes_equal_an_oracle_on_every_device() {
 fn enormous_prices_are_decided_by_the_reference() {
     let rows = clustered(50, 4, 4, 2);
     let config = RqKMeans { balance: None, ..settings(&[4], Balance::sinkhorn()) };
-    let mut chain = Codec::train(&rows, &config, &Device::cpu(), &()).unwrap().chain().clone();
-    chain.prices = vec![vec![f32::MAX, 3e38, 3e38, f32::MAX]];
-    let codec = wrap(chain);
+    let mut quantizer = Codec::train(&rows, &config, &Device::cpu(), &()).unwrap().quantizer().clone();
+    quantizer.prices = vec![vec![f32::MAX, 3e38, 3e38, f32::MAX]];
+    let codec = wrap(quantizer);
     let expected = codec.encode_reference(&rows, 1).unwrap();
     assert!(expected.as_slice().iter().all(|c| *c == 1 || *c == 2));
     for device in devices() {
@@ -383,7 +383,7 @@ fn a_priced_file_keeps_every_bit_and_damage_is_noticed() {
     let (codec, rows) = small();
     let bytes = codec.to_bytes().unwrap();
     let again = Codec::from_bytes(&bytes).unwrap();
-    assert_eq!((again.chain(), again.manifest()), (codec.chain(), codec.manifest()));
+    assert_eq!((again.quantizer(), again.manifest()), (codec.quantizer(), codec.manifest()));
     assert_eq!(again.to_bytes().unwrap(), bytes);
     assert_eq!(again.encode(&rows).unwrap(), codec.encode(&rows).unwrap());
     assert_eq!((codec.manifest().format_version, codec.manifest().priced_levels.as_slice()), (3, &[1][..]));
@@ -441,7 +441,7 @@ fn forged(bytes: &[u8], change: impl Fn(&mut serde_json::Value, &mut Tensors)) -
 fn lies_about_prices_are_refused() {
     let (codec, _) = small();
     let bytes = codec.to_bytes().unwrap();
-    assert_eq!(Codec::from_bytes(&forged(&bytes, |_, _| ())).unwrap().chain(), codec.chain());
+    assert_eq!(Codec::from_bytes(&forged(&bytes, |_, _| ())).unwrap().quantizer(), codec.quantizer());
     let refused = |change: &dyn Fn(&mut serde_json::Value, &mut Tensors), part: &str| {
         let text = Codec::from_bytes(&forged(&bytes, change)).unwrap_err().to_string();
         assert!(text.contains(part), "{text}");

@@ -2,7 +2,7 @@
 //!
 //! One file past the usual length: every case builds on the small codecs and the oracle at the top.
 
-use sememe::compute::reference::Chain;
+use sememe::compute::reference::ResidualQuantizer;
 use sememe::fit::{Fitted, MiniBatchRqKMeans, MiniBatchTrainer};
 use sememe::rng::stream;
 use sememe::{
@@ -39,18 +39,18 @@ fn small(sizes: &[usize]) -> RqKMeans {
 }
 
 /// A slow, separate evaluation of the chain: plain loops in f64, no shared code with the library.
-fn oracle(chain: &Chain, x: &[f32]) -> Vec<u32> {
-    let d = chain.dims;
+fn oracle(quantizer: &ResidualQuantizer, x: &[f32]) -> Vec<u32> {
+    let d = quantizer.dims;
     let mut row: Vec<f64> =
-        (0..d).map(|c| f64::from(x[c]) - chain.mean.get(c).map_or(0.0, |m| f64::from(*m))).collect();
-    if !chain.components.is_empty() {
-        row = chain
+        (0..d).map(|c| f64::from(x[c]) - quantizer.mean.get(c).map_or(0.0, |m| f64::from(*m))).collect();
+    if !quantizer.components.is_empty() {
+        row = quantizer
             .components
             .chunks_exact(d)
             .map(|p| p.iter().zip(&row).map(|(a, b)| f64::from(*a) * b).sum())
             .collect();
     }
-    for (v, s) in row.iter_mut().zip(&chain.scales) {
+    for (v, s) in row.iter_mut().zip(&quantizer.scales) {
         *v *= f64::from(*s);
     }
     let unit = |row: &mut Vec<f64>| {
@@ -59,19 +59,19 @@ fn oracle(chain: &Chain, x: &[f32]) -> Vec<u32> {
             row.iter_mut().for_each(|v| *v /= norm);
         }
     };
-    if chain.normalize_rows {
+    if quantizer.normalize_rows {
         unit(&mut row);
     }
     let mut codes = Vec::new();
-    for book in &chain.codebooks {
-        if chain.normalize_residuals {
+    for book in &quantizer.codebooks {
+        if quantizer.normalize_residuals {
             unit(&mut row);
         }
         let score = |j: usize| {
             let c = book.row(j);
             let dot: f64 = c.iter().zip(&row).map(|(a, b)| f64::from(*a) * b).sum();
             let square: f64 = c.iter().map(|a| f64::from(*a).powi(2)).sum();
-            match chain.metric {
+            match quantizer.metric {
                 Metric::SquaredL2 => 0.5 * square - dot,
                 Metric::Cosine if square > 0.0 => -dot / square.sqrt(),
                 Metric::Cosine => 0.0,
@@ -84,8 +84,8 @@ fn oracle(chain: &Chain, x: &[f32]) -> Vec<u32> {
     codes
 }
 
-fn chain_of(codec: &Codec) -> Chain {
-    codec.chain().clone()
+fn chain_of(codec: &Codec) -> ResidualQuantizer {
+    codec.quantizer().clone()
 }
 
 #[test]
@@ -143,10 +143,10 @@ fn adversarial(d: usize) -> (Codec, Matrix) {
     }
     let second: Vec<f32> =
         (0..32 * d).map(|i| if i % (2 * d) < d { 0.25 } else { 0.25 + 1e-7 * (i % 7) as f32 }).collect();
-    let chain = Chain {
+    let quantizer = ResidualQuantizer {
         dims: d,
         codebooks: vec![Matrix::from_vec(48, d, book.clone()).unwrap(), Matrix::from_vec(32, d, second).unwrap()],
-        ..Chain::default()
+        ..ResidualQuantizer::default()
     };
     let mut rows = Vec::new();
     for _ in 0..400 {
@@ -155,7 +155,7 @@ fn adversarial(d: usize) -> (Codec, Matrix) {
         rows.extend((0..d).map(|c| 0.5 * (book[a * d + c] + book[b * d + c]) + noise * random.normal() as f32));
     }
     let fitted = Fitted {
-        chain,
+        quantizer,
         mean_norm: 1.0,
         residual_norms: vec![],
         beam: 1,
@@ -277,14 +277,14 @@ fn principal_components_are_those_of_another_solver() {
             normalize: false,
         };
         let codec = Codec::train(&rows, &RqKMeans { preprocess, ..small(&[8]) }, &device, &()).unwrap();
-        let chain = codec.chain();
-        assert_eq!(chain.inner_dims(), kept);
+        let quantizer = codec.quantizer();
+        assert_eq!(quantizer.inner_dims(), kept);
         for (p, axis) in order[..kept].iter().enumerate() {
-            let component = &chain.components[p * d..(p + 1) * d];
+            let component = &quantizer.components[p * d..(p + 1) * d];
             let along: f64 = (0..d).map(|c| f64::from(component[c]) * eigen.eigenvectors[(c, *axis)]).sum();
             assert!((along.abs() - 1.0).abs() < 1e-4, "component {p} on {device:?}: {along}");
             let scale = 1.0 / eigen.eigenvalues[*axis].sqrt();
-            assert!((f64::from(chain.scales[p]) / scale - 1.0).abs() < 1e-3, "scale {p}");
+            assert!((f64::from(quantizer.scales[p]) / scale - 1.0).abs() < 1e-3, "scale {p}");
         }
         let share = order[..kept].iter().map(|a| eigen.eigenvalues[*a]).sum::<f64>() / eigen.eigenvalues.sum();
         assert!((codec.manifest().training.kept_variance - share).abs() < 1e-5);

@@ -32,7 +32,7 @@ fn kinds(rows: &Matrix) -> Vec<(&'static str, Codec)> {
     let pca = Preprocess { pca: Some(Pca { keep_variance: 0.9, max_dims: 7 }), ..Preprocess::default() };
     let whitened = Preprocess { center: true, whiten: true, ..pca.clone() };
     let start = train(&config());
-    let mut plus = RqVaeTrainer::from_chain(network(), start.chain(), 1.0).unwrap();
+    let mut plus = RqVaeTrainer::from_quantizer(network(), start.quantizer(), 1.0).unwrap();
     plus.run(rows, None, &Device::cpu(), &(), &mut ()).unwrap();
     vec![
         ("k-means", start),
@@ -50,19 +50,19 @@ fn kinds(rows: &Matrix) -> Vec<(&'static str, Codec)> {
 
 /// Where a row enters the first level, by loops that share no code with the library.
 fn entered(codec: &Codec, x: &[f32]) -> Vec<f64> {
-    let chain = codec.chain();
-    let mean = |c: usize| chain.mean.get(c).map_or(0.0, |m| f64::from(*m));
+    let quantizer = codec.quantizer();
+    let mean = |c: usize| quantizer.mean.get(c).map_or(0.0, |m| f64::from(*m));
     let mut row: Vec<f64> = x.iter().enumerate().map(|(c, v)| f64::from(*v) - mean(c)).collect();
-    if !chain.components.is_empty() {
-        let each = chain.components.chunks_exact(chain.dims);
+    if !quantizer.components.is_empty() {
+        let each = quantizer.components.chunks_exact(quantizer.dims);
         row = each.map(|p| p.iter().zip(&row).map(|(a, b)| f64::from(*a) * b).sum()).collect();
     }
-    row.iter_mut().zip(&chain.scales).for_each(|(v, s)| *v *= f64::from(*s));
-    if chain.normalize_rows {
+    row.iter_mut().zip(&quantizer.scales).for_each(|(v, s)| *v *= f64::from(*s));
+    if quantizer.normalize_rows {
         let norm = row.iter().map(|v| v * v).sum::<f64>().sqrt();
         row.iter_mut().for_each(|v| *v /= norm);
     }
-    let Some(encoder) = &chain.encoder else { return row };
+    let Some(encoder) = &quantizer.encoder else { return row };
     let input = row.clone();
     for layer in &encoder.layers {
         assert!(layer.norm.is_none(), "these networks have none");
@@ -86,7 +86,7 @@ fn brute(codec: &Codec, x: &[f32], codes: &[u32]) -> (f64, f64) {
     for (level, code) in codes.iter().enumerate() {
         let codeword = codec.codebook(level).row(*code as usize);
         left.iter_mut().zip(codeword).for_each(|(v, c)| *v -= f64::from(*c));
-        prices += codec.chain().prices(level).get(*code as usize).map_or(0.0, |p| f64::from(*p));
+        prices += codec.quantizer().prices(level).get(*code as usize).map_or(0.0, |p| f64::from(*p));
     }
     let square = left.iter().map(|v| v * v).sum::<f64>();
     (square, square + 2.0 * prices)

@@ -1,8 +1,8 @@
 //! Codecs with networks: the codes of every fast path are the reference's, decoding is what an f64 loop says.
 
 use crate::codec::clustered;
-use sememe::compute::network::{Layer, Mlp};
-use sememe::compute::reference::{Chain, Reference, Scratch};
+use sememe::compute::mlp::{Layer, Mlp};
+use sememe::compute::reference::{Reference, ResidualQuantizer, Scratch};
 use sememe::compute::tensor::Activation;
 use sememe::fit::Fitted;
 use sememe::fit::rqvae::RqVae;
@@ -89,7 +89,7 @@ fn tied_rows(n: usize, d: usize) -> Matrix {
 pub fn fitted(spec: &Spec, rows: &Matrix) -> Fitted {
     let d = rows.dims();
     let mut random = stream(33, "test.codewords", 0);
-    let mut chain = Chain {
+    let mut quantizer = ResidualQuantizer {
         dims: d,
         metric: spec.metric,
         normalize_residuals: spec.normalize_residuals,
@@ -98,19 +98,19 @@ pub fn fitted(spec: &Spec, rows: &Matrix) -> Fitted {
             let back: Vec<usize> = spec.sizes.iter().rev().copied().collect();
             network(&back, spec.activation, spec.norm, spec.skip, 35)
         }),
-        ..Chain::default()
+        ..ResidualQuantizer::default()
     };
     if spec.preprocess {
-        chain.mean = (0..d).map(|_| random.normal() as f32 * 0.2).collect();
-        chain.scales = (0..d).map(|_| 1.0 + random.uniform() as f32).collect();
-        chain.normalize_rows = true;
+        quantizer.mean = (0..d).map(|_| random.normal() as f32 * 0.2).collect();
+        quantizer.scales = (0..d).map(|_| 1.0 + random.uniform() as f32).collect();
+        quantizer.normalize_rows = true;
     }
-    let e = chain.code_dims();
-    let (reference, mut scratch) = (Reference::new(&chain), Scratch::default());
+    let e = quantizer.code_dims();
+    let (reference, mut scratch) = (Reference::new(&quantizer), Scratch::default());
     let length = |z: &[f64]| z.iter().map(|v| v * v).sum::<f64>().sqrt();
     let z: Vec<Vec<f64>> = (0..rows.rows())
         .map(|i| {
-            let z = reference.enter(&chain, rows.row(i), &mut scratch).to_vec();
+            let z = reference.enter(&quantizer, rows.row(i), &mut scratch).to_vec();
             let scale = if spec.normalize_residuals { 1.0 / length(&z) } else { 1.0 };
             z.iter().map(|v| v * scale).collect()
         })
@@ -133,16 +133,16 @@ pub fn fitted(spec: &Spec, rows: &Matrix) -> Fitted {
                 } as f32);
             }
         }
-        chain.codebooks.push(Matrix::from_vec(*k, e, book).unwrap());
+        quantizer.codebooks.push(Matrix::from_vec(*k, e, book).unwrap());
     }
     if spec.shared {
-        let first = chain.codebooks[0].clone();
-        chain.codebooks.iter_mut().for_each(|b| *b = first.clone());
+        let first = quantizer.codebooks[0].clone();
+        quantizer.codebooks.iter_mut().for_each(|b| *b = first.clone());
     }
     let norms = if spec.normalize_residuals { vec![1.5; spec.codebooks.len()] } else { vec![] };
     let probes: Vec<f32> = (0..40).flat_map(|i| rows.row(240 + 3 * i % (rows.rows() - 240)).to_vec()).collect();
     Fitted {
-        chain,
+        quantizer,
         mean_norm: 2.5,
         residual_norms: norms,
         beam: 1,
@@ -202,13 +202,13 @@ fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
 fn the_reference_of_a_network_is_what_plain_loops_say() {
     let rows = tied_rows(300, 24);
     for spec in Spec::all() {
-        let chain = fitted(&spec, &rows).chain;
-        let (reference, mut scratch) = (Reference::new(&chain), Scratch::default());
+        let quantizer = fitted(&spec, &rows).quantizer;
+        let (reference, mut scratch) = (Reference::new(&quantizer), Scratch::default());
         for i in 0..40 {
-            let y = reference.preprocess(&chain, rows.row(i), &mut scratch).to_vec();
-            let z = reference.enter(&chain, rows.row(i), &mut scratch).to_vec();
-            close(&format!("{spec:?}"), &z, &evaluate(chain.encoder.as_ref().unwrap(), &y), 1e-12);
-            assert_eq!(z.len(), chain.code_dims());
+            let y = reference.preprocess(&quantizer, rows.row(i), &mut scratch).to_vec();
+            let z = reference.enter(&quantizer, rows.row(i), &mut scratch).to_vec();
+            close(&format!("{spec:?}"), &z, &evaluate(quantizer.encoder.as_ref().unwrap(), &y), 1e-12);
+            assert_eq!(z.len(), quantizer.code_dims());
         }
     }
 }
@@ -303,7 +303,7 @@ fn a_changed_parameter_changes_codes() {
             },
         ];
         for change in changes {
-            change(&mut fitted.chain.encoder.as_mut().unwrap().layers[0]);
+            change(&mut fitted.quantizer.encoder.as_mut().unwrap().layers[0]);
             let changed = codec(&fitted);
             assert_ne!(changed.encode(&rows).unwrap(), before, "{spec:?}");
             assert_ne!(changed.content_hash(), codec(&self::fitted(&spec, &rows)).content_hash());
@@ -316,25 +316,25 @@ fn decoding_through_a_network_is_what_plain_loops_say() {
     let rows = tied_rows(600, 24);
     for spec in Spec::all() {
         let fitted = fitted(&spec, &rows);
-        let (codec, chain) = (codec(&fitted), &fitted.chain);
+        let (codec, quantizer) = (codec(&fitted), &fitted.quantizer);
         let codes = codec.encode(&rows).unwrap();
         for depth in 1..=codec.levels() {
             let cut: Vec<u32> = codes.iter().flat_map(|r| r[..depth].to_vec()).collect();
             let cut = sememe::Codes::from_vec(600, depth, cut).unwrap();
             let back = codec.decode(&cut).unwrap();
             for i in (0..600).step_by(7) {
-                let mut sum = vec![0.0f64; chain.code_dims()];
+                let mut sum = vec![0.0f64; quantizer.code_dims()];
                 for level in (0..depth).rev() {
-                    let word = chain.codebooks[level].row(cut.row(i)[level] as usize);
+                    let word = quantizer.codebooks[level].row(cut.row(i)[level] as usize);
                     sum.iter_mut().zip(word).for_each(|(s, c)| *s += f64::from(*c));
                     if spec.normalize_residuals {
                         sum.iter_mut().for_each(|s| *s *= 1.5);
                     }
                 }
-                let mut want = evaluate(chain.decoder.as_ref().unwrap(), &sum);
+                let mut want = evaluate(quantizer.decoder.as_ref().unwrap(), &sum);
                 for (c, v) in want.iter_mut().enumerate() {
                     if spec.preprocess {
-                        *v = *v * 2.5 / f64::from(chain.scales[c]) + f64::from(chain.mean[c]);
+                        *v = *v * 2.5 / f64::from(quantizer.scales[c]) + f64::from(quantizer.mean[c]);
                     }
                 }
                 let got: Vec<f64> = back.row(i).iter().map(|v| f64::from(*v)).collect();
@@ -350,12 +350,12 @@ fn decoding_through_a_network_is_what_plain_loops_say() {
 fn without_a_measure_the_reference_decides_everything() {
     let rows = tied_rows(300, 24);
     let mut fitted = fitted(&Spec::new(&[24, 20, 6], &[64, 8]), &rows);
-    let last = fitted.chain.encoder.as_mut().unwrap().layers.last_mut().unwrap();
+    let last = fitted.quantizer.encoder.as_mut().unwrap().layers.last_mut().unwrap();
     last.weight.as_mut_slice().fill(0.0);
     last.bias.fill(0.0);
     // A network that overflows in f32 and not in f64.
     let mut vast = fitted.clone();
-    let layers = &mut vast.chain.encoder.as_mut().unwrap().layers;
+    let layers = &mut vast.quantizer.encoder.as_mut().unwrap().layers;
     layers[0].weight.as_mut_slice().iter_mut().for_each(|w| *w *= 1e38);
     layers[1].weight.as_mut_slice().iter_mut().enumerate().for_each(|(i, w)| *w = (i % 5) as f32 * 1e3);
     for fitted in [fitted, vast] {
@@ -397,16 +397,16 @@ fn parts_that_do_not_fit_are_refused() {
     refused(&|f| f.probes = Matrix::zeros(65, 24).unwrap(), "got 65");
     refused(&|f| f.probes = Matrix::zeros(3, 23).unwrap(), "expected d = 24, got 23 in `probe.rows`");
     refused(&|f| f.probes.row_mut(1)[1] = f32::NAN, "`probe.rows` holds NaN at value 25");
-    refused(&|f| f.chain.decoder = None, "from 24 to 6 values needs a decoder");
-    refused(&|f| f.chain.encoder = None, "expected inputs = 24, got 6 in `decoder`");
-    refused(&|f| f.chain.encoder.as_mut().unwrap().skip = true, "expected outputs = 24, got 6");
-    refused(&|f| f.chain.encoder.as_mut().unwrap().layers.clear(), "at least 1 layer");
-    refused(&|f| f.chain.encoder.as_mut().unwrap().layers[1].bias[2] = f32::INFINITY, "`encoder.1.bias` holds inf");
-    refused(&|f| f.chain.decoder.as_mut().unwrap().layers[0].bias = vec![0.0; 3], "got 3 in `decoder.0.bias`");
+    refused(&|f| f.quantizer.decoder = None, "from 24 to 6 values needs a decoder");
+    refused(&|f| f.quantizer.encoder = None, "expected inputs = 24, got 6 in `decoder`");
+    refused(&|f| f.quantizer.encoder.as_mut().unwrap().skip = true, "expected outputs = 24, got 6");
+    refused(&|f| f.quantizer.encoder.as_mut().unwrap().layers.clear(), "at least 1 layer");
+    refused(&|f| f.quantizer.encoder.as_mut().unwrap().layers[1].bias[2] = f32::INFINITY, "`encoder.1.bias` holds inf");
+    refused(&|f| f.quantizer.decoder.as_mut().unwrap().layers[0].bias = vec![0.0; 3], "got 3 in `decoder.0.bias`");
     refused(
-        &|f| f.chain.decoder.as_mut().unwrap().layers[1].weight = Matrix::zeros(24, 19).unwrap(),
+        &|f| f.quantizer.decoder.as_mut().unwrap().layers[1].weight = Matrix::zeros(24, 19).unwrap(),
         "expected inputs = 20, got 19 in `decoder.1.weight`",
     );
-    refused(&|f| f.chain.codebooks[1] = Matrix::zeros(8, 24).unwrap(), "expected d = 6, got 24 in `codebook.1`");
+    refused(&|f| f.quantizer.codebooks[1] = Matrix::zeros(8, 24).unwrap(), "expected d = 6, got 24 in `codebook.1`");
     refused(&|f| f.shared_codebook = true, "shared codebook differ");
 }

@@ -32,7 +32,7 @@ fn a_file_with_networks_keeps_every_bit() {
     let codec = small();
     let bytes = codec.to_bytes().unwrap();
     let again = Codec::from_bytes(&bytes).unwrap();
-    assert_eq!(again.chain(), codec.chain());
+    assert_eq!(again.quantizer(), codec.quantizer());
     assert_eq!(again.manifest(), codec.manifest());
     assert_eq!(again.to_bytes().unwrap(), bytes);
     assert_eq!(again.encode(&rows).unwrap(), codec.encode(&rows).unwrap());
@@ -116,7 +116,7 @@ fn values(tensors: &mut Tensors, name: &str, shape: &[usize], value: f32) {
 #[test]
 fn files_that_lie_about_networks_are_refused() {
     let sound = forged(|_, _| {});
-    assert_eq!(Codec::from_bytes(&sound).unwrap().chain(), small().chain());
+    assert_eq!(Codec::from_bytes(&sound).unwrap().quantizer(), small().quantizer());
     let refused = |edit: &dyn Fn(&mut Value, &mut Tensors), part: &str| {
         let error = Codec::from_bytes(&forged(edit)).unwrap_err().to_string();
         assert!(error.contains(part), "expected `{part}`: {error}");
@@ -277,7 +277,7 @@ fn the_golden_codec_with_networks_stays_readable() {
         std::fs::write(&codes, codes_text(&small())).unwrap();
     }
     let codec = Codec::load(&file).unwrap();
-    assert_eq!(codec.chain(), small().chain());
+    assert_eq!(codec.quantizer(), small().quantizer());
     assert_eq!(codec.to_bytes().unwrap(), std::fs::read(&file).unwrap());
     let expected = std::fs::read_to_string(codes).unwrap();
     assert_eq!(codes_text(&codec), expected);

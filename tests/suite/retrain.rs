@@ -117,7 +117,7 @@ fn equal_codewords_keep_their_order() {
         config(&[4], 0).fit(&Matrix::from_vec(4, 1, vec![0.0, 4.0, 9.0, 12.0]).unwrap(), &Device::cpu(), &()).unwrap();
     let book = |values: [f32; 4]| Matrix::from_vec(4, 1, values.to_vec()).unwrap();
     let mut made = |values| {
-        fitted.chain.codebooks[0] = book(values);
+        fitted.quantizer.codebooks[0] = book(values);
         Codec::from_fitted(fitted.clone(), TrainedBy::RqKMeans(&RqKMeans::default())).unwrap()
     };
     let (old, new) = (made([0.0, 9.0, 4.0, 9.0]), made([9.0, 0.0, 9.0, 4.0]));
@@ -261,7 +261,10 @@ fn a_start_decides_what_is_prepared() {
     let steps = RqKMeans { preprocess: Preprocess::basil(), ..config(&[8, 8], 1) };
     let old = train(&rows, &steps);
     let warm = Codec::train_from(&old, &rows, &config(&[8, 8], 1), &Device::cpu(), &()).unwrap();
-    assert_eq!((&warm.chain().components, &warm.chain().scales), (&old.chain().components, &old.chain().scales));
+    assert_eq!(
+        (&warm.quantizer().components, &warm.quantizer().scales),
+        (&old.quantizer().components, &old.quantizer().scales)
+    );
     assert_eq!(warm.manifest().config["preprocess"], old.manifest().config["preprocess"]);
     let refused = |config: RqKMeans, rows: &Matrix, part: &str| {
         let error = Codec::train_from(&old, rows, &config, &Device::cpu(), &()).unwrap_err().to_string();

@@ -281,7 +281,7 @@ fn a_start_from_k_means_begins_where_it_ended() {
         ..small()
     };
     // With next to no learning the networks stay what they are at the start: nothing.
-    let mut still = RqVaeTrainer::from_chain(settings(1e-12), start.chain(), 1.0).unwrap();
+    let mut still = RqVaeTrainer::from_quantizer(settings(1e-12), start.quantizer(), 1.0).unwrap();
     still.run(&data, None, &Device::cpu(), &(), &mut ()).unwrap();
     let codec = Codec::from_trainer(&still).unwrap();
     assert_eq!(codec.manifest().method, "rq-kmeans-plus");
@@ -297,7 +297,7 @@ fn a_start_from_k_means_begins_where_it_ended() {
             .unwrap()
             .r2
     };
-    let mut learns = RqVaeTrainer::from_chain(settings(1e-3), start.chain(), 1.0).unwrap();
+    let mut learns = RqVaeTrainer::from_quantizer(settings(1e-3), start.quantizer(), 1.0).unwrap();
     learns.run(&data, None, &Device::cpu(), &(), &mut ()).unwrap();
     let plus = Codec::from_trainer(&learns).unwrap();
     assert!(r2(&plus) > r2(&start) - 0.01, "{} from {}", r2(&plus), r2(&start));
@@ -305,7 +305,9 @@ fn a_start_from_k_means_begins_where_it_ended() {
     // It loads like any other codec, and cannot be a start once more.
     let again = Codec::from_bytes(&plus.to_bytes().unwrap()).unwrap();
     assert_eq!(again.encode(&data).unwrap(), plus.encode(&data).unwrap());
-    assert!(RqVaeTrainer::from_chain(small(), again.chain(), 1.0).unwrap_err().to_string().contains("RQ-KMeans"));
+    assert!(
+        RqVaeTrainer::from_quantizer(small(), again.quantizer(), 1.0).unwrap_err().to_string().contains("RQ-KMeans")
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::normalize::unit_rows;
 use super::residual::subtract;
 use super::row_norm::squares;
 use super::{Codebook, Partition, Rows};
-use crate::compute::{Assigned, LevelCodes, Steps};
+use crate::compute::{AssignmentScores, LevelCodes, PreprocessSteps};
 use crate::data::MatrixView;
 use rayon::prelude::*;
 
@@ -82,7 +82,7 @@ pub(super) fn top_two(dots: &[f32], bias: &[f32]) -> (u32, f32, f32) {
 }
 
 /// Fills labels and scores; returns the sum of the best scores, block by block in order.
-pub fn assign(rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Assigned {
+pub fn assign(rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> AssignmentScores {
     let d = rows.d;
     let Partition { labels, best, second, .. } = partition;
     let sums: Vec<f64> = labels
@@ -99,11 +99,11 @@ pub fn assign(rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> As
             sum
         })
         .collect();
-    Assigned { score_sum: sums.into_iter().sum() }
+    AssignmentScores { score_sum: sums.into_iter().sum() }
 }
 
 /// Codes of host rows, a block at a time: copied, preprocessed and taken through all levels while in cache.
-pub fn encode_rows(rows: MatrixView<'_>, steps: &Steps<'_>, codebooks: &[Codebook]) -> LevelCodes {
+pub fn encode_rows(rows: MatrixView<'_>, steps: &PreprocessSteps<'_>, codebooks: &[Codebook]) -> LevelCodes {
     let (n, d, levels) = (rows.rows(), rows.dims(), codebooks.len());
     let entries = if steps.normalize_rows { n } else { 0 };
     let mut out = LevelCodes {
@@ -141,7 +141,7 @@ pub fn encode_rows(rows: MatrixView<'_>, steps: &Steps<'_>, codebooks: &[Codeboo
 }
 
 /// A block's rows, centred, projected and scaled.
-fn preprocess(part: &[f32], d: usize, steps: &Steps<'_>) -> Vec<f32> {
+fn preprocess(part: &[f32], d: usize, steps: &PreprocessSteps<'_>) -> Vec<f32> {
     let mut work = part.to_vec();
     if !steps.mean.is_empty() {
         work.chunks_exact_mut(d).for_each(|row| subtract(row, steps.mean));

@@ -5,8 +5,8 @@ use super::{
     loads, normalize, project, residual, row_norm, tally,
 };
 use crate::compute::{
-    Assigned, AssignmentKernels, Backend, BeamCodes, CentroidKernels, DeviceInfo, DeviceKind, HostPartition,
-    LevelCodes, Loads, Metric, RowKernels, SeedingKernels, Steps, Storage, sizes,
+    AssignmentKernels, AssignmentScores, Backend, BeamCodes, CentroidKernels, DeviceInfo, DeviceKind, HostPartition,
+    LevelCodes, Metric, PreprocessSteps, RowKernels, SeedingKernels, SoftLoads, Storage, sizes,
 };
 use crate::data::MatrixView;
 use crate::error::{Error, Result, check_shape};
@@ -149,14 +149,14 @@ impl AssignmentKernels for Cpu {
         Ok(distance::distance(rows, codebook))
     }
 
-    fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {
+    fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<AssignmentScores> {
         agree(rows, Some(codebook), Some(partition))?;
         // What was tallied described other labels.
         partition.starts.clear();
         Ok(assign::assign(rows, codebook, partition))
     }
 
-    fn loads(&self, rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Result<Loads> {
+    fn loads(&self, rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Result<SoftLoads> {
         agree(rows, Some(codebook), Some(partition))?;
         partition.starts.clear();
         Ok(loads::loads(rows, codebook, epsilon, partition))
@@ -289,7 +289,12 @@ impl Backend for Cpu {
         (0.5f64).powi(24)
     }
 
-    fn encode_rows(&self, rows: MatrixView<'_>, steps: &Steps<'_>, codebooks: &[Codebook]) -> Result<LevelCodes> {
+    fn encode_rows(
+        &self,
+        rows: MatrixView<'_>,
+        steps: &PreprocessSteps<'_>,
+        codebooks: &[Codebook],
+    ) -> Result<LevelCodes> {
         check_books(
             codebooks,
             if steps.components.is_empty() { rows.dims() } else { steps.components.len() / rows.dims().max(1) },

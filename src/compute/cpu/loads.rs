@@ -5,7 +5,7 @@ use super::dots::Engine;
 use super::isa::multiversion;
 use super::math::exp;
 use super::{Codebook, Partition, Rows};
-use crate::compute::Loads;
+use crate::compute::SoftLoads;
 use rayon::prelude::*;
 
 /// Rows a task: fixed, so that sums do not depend on the thread count.
@@ -46,10 +46,10 @@ multiversion! {
 }
 
 /// See [`Backend::loads`](crate::compute::Backend::loads). A block's loads are added in f32, blocks in order in f64.
-pub fn loads(rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Loads {
+pub fn loads(rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> SoftLoads {
     let (d, k, scale) = (rows.d, codebook.k, 1.0 / epsilon);
     let Partition { labels, best, second, .. } = partition;
-    let mut found = Loads { score_sum: 0.0, loads: vec![0.0; k] };
+    let mut found = SoftLoads { score_sum: 0.0, loads: vec![0.0; k] };
     // A block has loads of its own: so many at a time that they stay small beside the rows.
     let waves = labels.chunks_mut(WAVE).zip(best.chunks_mut(WAVE)).zip(second.chunks_mut(WAVE));
     for (((labels, best), second), rows) in waves.zip(rows.data.chunks(WAVE * d.max(1))) {

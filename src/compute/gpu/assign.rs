@@ -4,10 +4,10 @@ use super::Gpu;
 use super::kernel::{Id, TILES};
 use super::record::{Launch, Span, whole};
 use super::report::lock;
-use super::resident::{Codebook, PAD, Part, Partition, Rows};
+use super::resident::{Codebook, PAD, Partition, RowChunk, Rows};
 use super::sizes::{SLICE_BYTES, byte_size, regions};
-use super::variant::{AssignKernel, Pick};
-use crate::compute::{Assigned, AssignmentKernels, DeviceKind, Loads, RowKernels as _, params};
+use super::variant::{AssignKernel, KernelChoice};
+use crate::compute::{AssignmentKernels, AssignmentScores, DeviceKind, RowKernels as _, SoftLoads, params};
 use crate::error::{Result, check_shape};
 use bytemuck::bytes_of;
 use std::time::Instant;
@@ -41,11 +41,11 @@ impl Gpu {
     fn record_assign(
         &self,
         rows: &Rows,
-        part: Part<'_>,
+        part: RowChunk<'_>,
         codebook: &Codebook,
         partition: &Partition,
         partials: Span<'_>,
-        pick: Pick,
+        pick: KernelChoice,
         limit: usize,
     ) -> Result<()> {
         let (bm, bn, bk) = pick.sides();
@@ -101,7 +101,7 @@ impl Gpu {
     }
 
     /// Records the exponents of a chunk's rows, and behind the place of the largest chunk's those of the codewords.
-    fn record_exponents(&self, rows: &Rows, part: Part<'_>, codebook: &Codebook) -> Result<wgpu::Buffer> {
+    fn record_exponents(&self, rows: &Rows, part: RowChunk<'_>, codebook: &Codebook) -> Result<wgpu::Buffer> {
         let words = codebook.k.next_multiple_of(PAD);
         let out = self.core.scratch("exponents", byte_size(1, rows.chunk_rows + words))?;
         let sides = [(part.buffer, part.n.next_multiple_of(PAD), 0), (&codebook.values, words, rows.chunk_rows)];
@@ -122,19 +122,25 @@ impl Gpu {
 
     /// The kernel and tile for a shape: the smallest for little work and on software devices; else the fastest in a short
     /// trial, kept for the class of shape. All that a trial chooses among gives the same bits.
-    fn pick(&self, rows: &Rows, codebook: &Codebook, partition: &Partition, partials: &wgpu::Buffer) -> Result<Pick> {
+    fn pick(
+        &self,
+        rows: &Rows,
+        codebook: &Codebook,
+        partition: &Partition,
+        partials: &wgpu::Buffer,
+    ) -> Result<KernelChoice> {
         let wish = self.core.options.assign;
         if let AssignKernel::SplitF16 | AssignKernel::Matrix = wish {
-            return Ok(Pick { id: wish.id(), tile: 0 });
+            return Ok(KernelChoice { id: wish.id(), tile: 0 });
         }
         let (n, k, d) = (rows.n, codebook.k, rows.stride);
         let class = format!("assign d{} k{}", d.next_power_of_two(), k.next_power_of_two().max(32));
-        let known = lock(&self.tiles).get(&class).and_then(|name| Pick::parse(name));
+        let known = lock(&self.tiles).get(&class).and_then(|name| KernelChoice::parse(name));
         if let Some(known) = known {
             // A choice kept from another device of the same adapter may ask for what this one lacks.
             return Ok(if wish == AssignKernel::Auto && self.has_subgroups() { known } else { known.with(wish.id()) });
         }
-        let at = |tile| Pick { id: wish.id(), tile };
+        let at = |tile| KernelChoice { id: wish.id(), tile };
         let work = 2.0 * n as f64 * k as f64 * d as f64;
         if self.core.info.kind == DeviceKind::SoftwareGpu || work < 1e10 {
             // Too little to be worth a trial; a larger tile would leave most of the device idle.
@@ -145,7 +151,7 @@ impl Gpu {
         let limit = part.n.min(256 * PAD);
         let span = Span { buffer: partials, offset: 0, bytes: byte_size(limit.div_ceil(PAD), 4) };
         let mut fastest = (at(0), f64::INFINITY);
-        let mut time = |pick: Pick| -> Result<Pick> {
+        let mut time = |pick: KernelChoice| -> Result<KernelChoice> {
             for round in 0..3 {
                 self.core.finish()?;
                 let start = Instant::now();
@@ -195,11 +201,11 @@ impl Gpu {
 }
 
 impl AssignmentKernels for Gpu {
-    fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<Assigned> {
+    fn assign(&self, rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> Result<AssignmentScores> {
         let _turn = self.core.turn()?;
         let (partials, list) = self.record_assign_all(rows, codebook, partition)?;
         let sums = self.read_regions(&partials, &list)?;
-        Ok(Assigned { score_sum: sums.iter().map(|v| f64::from(*v)).sum() })
+        Ok(AssignmentScores { score_sum: sums.iter().map(|v| f64::from(*v)).sum() })
     }
 
     fn distances(&self, rows: &Rows, codebook: &Codebook) -> Result<Vec<f32>> {
@@ -240,7 +246,7 @@ impl AssignmentKernels for Gpu {
         Ok(out)
     }
 
-    fn loads(&self, rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Result<Loads> {
+    fn loads(&self, rows: &Rows, codebook: &Codebook, epsilon: f32, partition: &mut Partition) -> Result<SoftLoads> {
         self.soft_loads(rows, codebook, epsilon, partition)
     }
 

@@ -2,7 +2,7 @@
 //! each group as a trait of its own; a method checks shapes, records its kernels chunk by chunk, and reads back what it returns.
 
 use super::record::Span;
-use super::resident::{Codebook, Part, Rows};
+use super::resident::{Codebook, RowChunk, Rows};
 use super::sizes::words;
 use super::variant::split_error;
 use super::{Gpu, levels};
@@ -10,7 +10,7 @@ use crate::compute::{Backend, BeamCodes, DeviceInfo, LevelCodes, params};
 use crate::error::Result;
 
 impl Gpu {
-    pub(super) fn part_words(part: Part<'_>, rows: &Rows) -> Result<params::Rows> {
+    pub(super) fn part_words(part: RowChunk<'_>, rows: &Rows) -> Result<params::Rows> {
         Ok(params::Rows { n: words(part.n, "rows of a chunk")?, stride4: rows.stride4() })
     }
 

@@ -3,7 +3,7 @@
 use super::adapter::{all_adapters, describe};
 use super::kernel::Id;
 use super::pipeline::Pipeline;
-use super::record::Recorder;
+use super::record::CommandRecorder;
 use super::report::{Reports, lock};
 use super::variant::AssignKernel;
 use crate::compute::DeviceInfo;
@@ -55,7 +55,7 @@ pub(super) struct Core {
     pub options: Options,
     pub limits: wgpu::Limits,
     pub reports: Arc<Reports>,
-    pub recorder: Mutex<Recorder>,
+    pub recorder: Mutex<CommandRecorder>,
     pub scratch: Mutex<HashMap<&'static str, wgpu::Buffer>>,
     pub readers: Mutex<Vec<wgpu::Buffer>>,
     pub writers: Arc<Mutex<Vec<wgpu::Buffer>>>,
@@ -133,7 +133,7 @@ impl Core {
         let heard = Arc::clone(&reports);
         device.set_device_lost_callback(move |reason, message| heard.lose(format!("{reason:?}: {message}")));
         let software = info.device_type == wgpu::DeviceType::Cpu;
-        let recorder = Recorder::new(&device, &queue, software, options.timings);
+        let recorder = CommandRecorder::new(&device, &queue, software, options.timings);
         Ok(Self {
             info: describe(info),
             limits,

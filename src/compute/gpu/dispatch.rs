@@ -6,7 +6,7 @@
 use super::device::Core;
 use super::kernel::{Id, KERNELS};
 use super::pipeline::Pipeline;
-use super::record::{Command, Launch, Recorder, Span, UNIFORM_BYTES};
+use super::record::{Command, CommandRecorder, Launch, Span, UNIFORM_BYTES};
 use super::report::lock;
 use super::timing::Clock;
 use crate::error::{Error, Result};
@@ -137,7 +137,7 @@ impl Core {
         Ok(())
     }
 
-    fn submit(&self, recorder: &mut Recorder) -> Result<()> {
+    fn submit(&self, recorder: &mut CommandRecorder) -> Result<()> {
         if recorder.commands.is_empty() {
             return Ok(());
         }
@@ -190,7 +190,7 @@ impl Core {
     }
 
     /// Waits for the oldest submit and learns the device's rate from it.
-    fn retire(&self, recorder: &mut Recorder) -> Result<()> {
+    fn retire(&self, recorder: &mut CommandRecorder) -> Result<()> {
         let Some((index, cost, submitted)) = recorder.under_way.pop_front() else { return Ok(()) };
         let before = Instant::now();
         self.wait(&index)?;

@@ -5,7 +5,7 @@ use super::kernel::{Id, TILES};
 use super::record::{Launch, Span, whole};
 use super::resident::{Codebook, Partition, Rows};
 use super::sizes::SLICE_BYTES;
-use crate::compute::{DeviceKind, Loads, params};
+use crate::compute::{DeviceKind, SoftLoads, params};
 use crate::error::Result;
 use bytemuck::bytes_of;
 
@@ -16,7 +16,7 @@ impl Gpu {
         codebook: &Codebook,
         epsilon: f32,
         partition: &mut Partition,
-    ) -> Result<Loads> {
+    ) -> Result<SoftLoads> {
         let _turn = self.core.turn()?;
         let (sums, list) = self.record_assign_all(rows, codebook, partition)?;
         // The smallest tile on a software device, as for `assign`.
@@ -86,6 +86,6 @@ impl Gpu {
             }
         }
         let sums = self.read_regions(&sums, &list)?;
-        Ok(Loads { score_sum: sums.iter().map(|v| f64::from(*v)).sum(), loads })
+        Ok(SoftLoads { score_sum: sums.iter().map(|v| f64::from(*v)).sum(), loads })
     }
 }

@@ -143,7 +143,7 @@ impl Gpu {
     /// [`Error::Config`] for a tile that does not exist.
     pub fn set_tiles(&self, tiles: BTreeMap<String, String>) -> Result<()> {
         for (class, tile) in &tiles {
-            if variant::Pick::parse(tile).is_none() {
+            if variant::KernelChoice::parse(tile).is_none() {
                 return Err(Error::config(format!("tiles.{class}"), format!("no tile is called `{tile}`")));
             }
         }

@@ -46,7 +46,7 @@ pub(super) struct Launch<'a> {
 }
 
 /// What is recorded and under way.
-pub(super) struct Recorder {
+pub(super) struct CommandRecorder {
     pub commands: Vec<Command>,
     pub uniforms: Vec<u8>,
     pub uniform_buffer: wgpu::Buffer,
@@ -59,7 +59,7 @@ pub(super) struct Recorder {
     pub clock: Option<Clock>,
 }
 
-impl Recorder {
+impl CommandRecorder {
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, software: bool, timings: bool) -> Self {
         Self {
             commands: Vec::new(),

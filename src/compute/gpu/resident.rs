@@ -25,7 +25,7 @@ pub struct Rows {
 
 /// Consecutive rows of one chunk.
 #[derive(Clone, Copy)]
-pub(super) struct Part<'a> {
+pub(super) struct RowChunk<'a> {
     pub buffer: &'a wgpu::Buffer,
     /// First row, counted over all chunks.
     pub start: usize,
@@ -53,10 +53,10 @@ impl Rows {
         Ok(Self { n, d, stride, chunk_rows, chunks })
     }
 
-    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = RowChunk<'_>> {
         self.chunks.iter().enumerate().map(|(i, buffer)| {
             let start = i * self.chunk_rows;
-            Part { buffer, start, n: self.chunk_rows.min(self.n - start) }
+            RowChunk { buffer, start, n: self.chunk_rows.min(self.n - start) }
         })
     }
 

@@ -95,12 +95,12 @@ pub(super) fn split_error(dims: usize) -> f64 {
 
 /// A kernel of `assign` and its tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pick {
+pub(super) struct KernelChoice {
     pub id: Id,
     pub tile: usize,
 }
 
-impl Pick {
+impl KernelChoice {
     /// From its name: `64x64x16`, or `64x64x16 subgroup`.
     pub fn parse(name: &str) -> Option<Self> {
         let (tile, id) = match name.strip_suffix(" subgroup") {

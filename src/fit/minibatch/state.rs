@@ -2,7 +2,7 @@
 
 use super::trainer::{LevelState, MiniBatchTrainer, RangeFrame};
 use crate::compute::moments::Moments;
-use crate::compute::reference::Chain;
+use crate::compute::reference::ResidualQuantizer;
 use crate::data::Matrix;
 use crate::error::{Error, Result};
 use crate::fit::residual::{Fitted, TrainingSummary, perplexity};
@@ -52,14 +52,14 @@ impl MiniBatchTrainer {
         let residual_norms =
             if self.config.normalize_residuals { self.levels.iter().map(mean_norm).collect() } else { Vec::new() };
         Ok(Fitted {
-            chain: Chain {
+            quantizer: ResidualQuantizer {
                 dims: self.dims,
                 mean,
                 scales,
                 codebooks,
                 metric: self.config.metric,
                 normalize_residuals: self.config.normalize_residuals,
-                ..Chain::default()
+                ..ResidualQuantizer::default()
             },
             mean_norm: 1.0,
             residual_norms,

@@ -1,7 +1,7 @@
 //! Where the parameters of a model lie in one flat tensor, and what they are at the start.
 
 use super::config::{NetworkInit, RqVae};
-use crate::compute::network::{Layer, Mlp};
+use crate::compute::mlp::{Layer, Mlp};
 use crate::data::Matrix;
 use crate::error::Result;
 use crate::rng::{Stream, stream};

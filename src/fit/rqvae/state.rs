@@ -4,7 +4,7 @@ use super::config::RqVae;
 use super::origin::TrainingOrigin;
 use super::trainer::{Progress, RqVaeTrainer, Snapshot};
 use crate::compute::Metric;
-use crate::compute::reference::Chain;
+use crate::compute::reference::ResidualQuantizer;
 use crate::data::Matrix;
 use crate::digest::PartDigest;
 use crate::error::{Error, Result, check_shape};
@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 /// Everything of a checkpoint that is no tensor.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct CheckpointHeader {
     version: u32,
     config: RqVae,
     progress: Progress,
@@ -96,7 +96,7 @@ impl RqVaeTrainer {
                 put(format!("warm.{level}"), book.as_slice());
             }
         }
-        let header = Header {
+        let header = CheckpointHeader {
             version: VERSION,
             config: self.config.clone(),
             progress: self.progress.clone(),
@@ -133,7 +133,7 @@ impl RqVaeTrainer {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(format!("not a checkpoint: {e}")))?;
         let text = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
         let text = text.ok_or_else(|| damaged(format!("a safetensors file without the key `{KEY}`")))?;
-        let header: Header = serde_json::from_str(text).map_err(|e| damaged(format!("bad header: {e}")))?;
+        let header: CheckpointHeader = serde_json::from_str(text).map_err(|e| damaged(format!("bad header: {e}")))?;
         if header.version != VERSION {
             return Err(damaged(format!("version {} is not one this release reads ({VERSION})", header.version)));
         }
@@ -225,7 +225,7 @@ impl RqVaeTrainer {
             .map(|(at, k)| Matrix::from_vec(*k, e, params[*at..at + k * e].to_vec()))
             .collect::<Result<_>>()?;
         let FittedSteps { mean, components, scales, mean_norm, kept_variance } = origin.learned.clone();
-        let chain = Chain {
+        let quantizer = ResidualQuantizer {
             dims: origin.dims,
             mean,
             components,
@@ -266,7 +266,7 @@ impl RqVaeTrainer {
             ..TrainingSummary::default()
         };
         Ok(Fitted {
-            chain,
+            quantizer,
             mean_norm,
             residual_norms: Vec::new(),
             beam: 1,

@@ -6,7 +6,7 @@ use super::layout::{ParameterLayout, PrincipalDirections, carried, initialise};
 use super::origin::{TrainingOrigin, TrainingStart};
 use super::report::{CheckpointKind, Recorder};
 use super::session::Session;
-use crate::compute::reference::Chain;
+use crate::compute::reference::ResidualQuantizer;
 use crate::compute::tensor::TensorBackend;
 use crate::compute::{Device, on_device};
 use crate::data::{Matrix, RowSource};
@@ -108,25 +108,26 @@ impl RqVaeTrainer {
     /// where k-means ended. `mean_norm` is the codec's (1 without row normalisation).
     ///
     /// # Errors
-    /// [`Error::Config`]; [`Error::Codec`] for a chain that has networks already, compares by cosine or normalises residuals.
-    pub fn from_chain(config: RqVae, chain: &Chain, mean_norm: f32) -> Result<Self> {
-        if chain.encoder.is_some() || chain.metric != crate::Metric::SquaredL2 || chain.normalize_residuals {
+    /// [`Error::Config`]; [`Error::Codec`] for a quantiser that has networks already, compares by cosine or normalises residuals.
+    pub fn from_quantizer(config: RqVae, quantizer: &ResidualQuantizer, mean_norm: f32) -> Result<Self> {
+        if quantizer.encoder.is_some() || quantizer.metric != crate::Metric::SquaredL2 || quantizer.normalize_residuals
+        {
             let problem = "a start for RQ-KMeans+ is a codec of RQ-KMeans by squared L2, without networks and without normalised \
                            residuals";
             return Err(Error::Codec(problem.into()));
         }
         let mut config = config;
-        config.codebook_sizes = chain.codebook_sizes();
-        config.code_dims = chain.inner_dims();
+        config.codebook_sizes = quantizer.codebook_sizes();
+        config.code_dims = quantizer.inner_dims();
         config.shared_codebook = false;
         config.autoencoder_epochs = 0;
-        config.preprocess.normalize = chain.normalize_rows;
+        config.preprocess.normalize = quantizer.normalize_rows;
         if config.init == NetworkInit::Pca {
             // The way past the networks carries everything already.
             config.init = NetworkInit::He;
         }
         let mut trainer = Self::new(config)?;
-        trainer.start = Some((FittedSteps::of(chain, mean_norm), chain.codebooks.clone()));
+        trainer.start = Some((FittedSteps::of(quantizer, mean_norm), quantizer.codebooks.clone()));
         Ok(trainer)
     }
 

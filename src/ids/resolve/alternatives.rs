@@ -74,8 +74,8 @@ impl<'a> CodecAlternatives<'a> {
     /// a codec under which squared L2 does not add up over levels (cosine, or normalised residuals).
     pub fn new(codec: &'a Codec, rows: &'a dyn RowSource, numbers: Option<&'a [u64]>) -> Result<Self> {
         check_shape("d", codec.dims(), rows.dims(), rows.name())?;
-        let chain = codec.chain();
-        if chain.metric == Metric::Cosine || chain.normalize_residuals {
+        let quantizer = codec.quantizer();
+        if quantizer.metric == Metric::Cosine || quantizer.normalize_residuals {
             let problem =
                 "relocating needs a codec with squared L2 and without normalised residuals; number the items instead";
             return Err(Error::config("codec", problem));
@@ -87,7 +87,7 @@ impl<'a> CodecAlternatives<'a> {
                 rows.name()
             )));
         }
-        Ok(Self { codec, reference: Reference::new(chain), rows, numbers })
+        Ok(Self { codec, reference: Reference::new(quantizer), rows, numbers })
     }
 }
 
@@ -109,11 +109,11 @@ impl Alternatives for CodecAlternatives<'_> {
     fn costs(&self, item: usize, prefix: &[u32], out: &mut Vec<f64>) -> Result<()> {
         self.squared_l2(item, prefix, out)?;
         // A score is half a squared L2, less what all codewords have in common, plus the price.
-        let chain = self.codec.chain();
-        let priced = prefix.iter().enumerate().filter_map(|(level, code)| chain.prices(level).get(*code as usize));
+        let quantizer = self.codec.quantizer();
+        let priced = prefix.iter().enumerate().filter_map(|(level, code)| quantizer.prices(level).get(*code as usize));
         let so_far: f64 = priced.map(|price| 2.0 * f64::from(*price)).sum();
         out.iter_mut().for_each(|cost| *cost += so_far);
-        let prices = chain.prices(prefix.len());
+        let prices = quantizer.prices(prefix.len());
         out.iter_mut().zip(prices).for_each(|(cost, price)| *cost += 2.0 * f64::from(*price));
         Ok(())
     }
@@ -134,7 +134,7 @@ impl CodecAlternatives<'_> {
             let (first, count, rows) = (number as u64, count as u64, self.rows.rows() as u64);
             return Err(Error::NonFinite { first, count, rows, place: self.rows.name() });
         }
-        let left = self.reference.enter(self.codec.chain(), &row, scratch);
+        let left = self.reference.enter(self.codec.quantizer(), &row, scratch);
         for (level, code) in prefix.iter().enumerate() {
             for (v, c) in left.iter_mut().zip(self.codec.codebook(level).row(*code as usize)) {
                 *v -= f64::from(*c);

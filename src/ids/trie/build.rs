@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Trie;
-use super::file::{HEADER_BYTES, Header};
+use super::file::{HEADER_BYTES, TrieHeader};
 use crate::error::{Error, Result};
 
 /// IDs in order, however they are held.
@@ -172,7 +172,7 @@ impl Trie {
         }
         let nodes: usize = at_depth.iter().sum();
         let too_many = || Error::Data(format!("the IDs have {nodes} prefixes, at most 2^32 - 2 are held"));
-        let header = Header {
+        let header = TrieHeader {
             end,
             depth: width as u32,
             nodes: u32::try_from(nodes).ok().filter(|n| *n < u32::MAX).ok_or_else(too_many)?,

@@ -12,14 +12,14 @@ pub(super) const HEADER_BYTES: usize = 64;
 const MAGIC: &[u8; 8] = b"SEMTRIE1";
 
 /// What a header says.
-pub(super) struct Header {
+pub(super) struct TrieHeader {
     pub end: u32,
     pub depth: u32,
     pub nodes: u32,
     pub items: u32,
 }
 
-impl Header {
+impl TrieHeader {
     /// Bytes of the whole file.
     pub fn len_bytes(&self) -> u64 {
         let (nodes, items) = (u64::from(self.nodes), u64::from(self.items));
@@ -42,7 +42,7 @@ impl Header {
 }
 
 /// Reads the header of a file of `len` bytes.
-fn check_header(bytes: &[u8], len: u64) -> Result<Header, String> {
+fn check_header(bytes: &[u8], len: u64) -> Result<TrieHeader, String> {
     if bytes.len() < HEADER_BYTES {
         return Err(format!("has {len} bytes, a trie at least {HEADER_BYTES}"));
     }
@@ -56,7 +56,7 @@ fn check_header(bytes: &[u8], len: u64) -> Result<Header, String> {
         let at = 8 + 4 * i;
         u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
     };
-    let header = Header { end: word(0), depth: word(1), nodes: word(2), items: word(3) };
+    let header = TrieHeader { end: word(0), depth: word(1), nodes: word(2), items: word(3) };
     let claimed = header.len_bytes();
     if len != claimed || bytes[32..40] != claimed.to_le_bytes() {
         return Err(format!(
@@ -131,7 +131,7 @@ impl Trie {
     fn over(bytes: Bytes, path: &Path) -> Result<Self> {
         let header = check_header(&bytes[..HEADER_BYTES.min(bytes.len())], bytes.len() as u64)
             .map_err(|problem| Error::format(path, problem))?;
-        let Header { end, depth, nodes, items } = header;
+        let TrieHeader { end, depth, nodes, items } = header;
         let [depth, nodes, items] = [depth, nodes, items].map(|n| n as usize);
         let mut trie = Self { bytes, end, depth, nodes, items, last: nodes };
         // A node's first child is the first of the depth below, whether it is its own or a neighbour's.

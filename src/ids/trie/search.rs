@@ -35,7 +35,7 @@ struct Beam {
 }
 
 /// A way on from a beam: with a token, or as it is, since it has ended.
-struct Step {
+struct SearchStep {
     score: f64,
     beam: usize,
     token: Option<u32>,
@@ -83,7 +83,11 @@ impl Trie {
     }
 
     /// Every way on from every beam.
-    fn steps(&self, beams: &[Beam], score: &mut impl FnMut(&mut [Frontier<'_>]) -> Result<()>) -> Result<Vec<Step>> {
+    fn steps(
+        &self,
+        beams: &[Beam],
+        score: &mut impl FnMut(&mut [Frontier<'_>]) -> Result<()>,
+    ) -> Result<Vec<SearchStep>> {
         let open = || beams.iter().enumerate().filter(|(_, b)| !b.done);
         let mut allowed: Vec<Vec<u32>> = Vec::new();
         for (_, beam) in open() {
@@ -98,7 +102,8 @@ impl Trie {
             .collect();
         score(&mut frontier)?;
         let ended = beams.iter().enumerate().filter(|(_, b)| b.done);
-        let mut steps: Vec<Step> = ended.map(|(i, b)| Step { score: b.score, beam: i, token: None }).collect();
+        let mut steps: Vec<SearchStep> =
+            ended.map(|(i, b)| SearchStep { score: b.score, beam: i, token: None }).collect();
         for ((i, beam), (allowed, scores)) in open().zip(allowed.iter().zip(&scores)) {
             for (token, score) in allowed.iter().zip(scores) {
                 if score.is_nan() || *score == f32::INFINITY {
@@ -107,16 +112,16 @@ impl Trie {
                         "token {token} after {prefix:?} was scored {score}, expected a number or negative infinity"
                     )));
                 }
-                steps.push(Step { score: beam.score + f64::from(*score), beam: i, token: Some(*token) });
+                steps.push(SearchStep { score: beam.score + f64::from(*score), beam: i, token: Some(*token) });
             }
         }
         Ok(steps)
     }
 
     /// The best steps, taken.
-    fn keep(&self, width: usize, beams: &[Beam], mut steps: Vec<Step>) -> Vec<Beam> {
-        let text = |step: &Step| (&beams[step.beam].prefix, step.token.filter(|t| *t != self.end()));
-        let order = |a: &Step, b: &Step| {
+    fn keep(&self, width: usize, beams: &[Beam], mut steps: Vec<SearchStep>) -> Vec<Beam> {
+        let text = |step: &SearchStep| (&beams[step.beam].prefix, step.token.filter(|t| *t != self.end()));
+        let order = |a: &SearchStep, b: &SearchStep| {
             b.score.total_cmp(&a.score).then_with(|| {
                 let ((a, a_next), (b, b_next)) = (text(a), text(b));
                 a.iter().chain(&a_next).cmp(b.iter().chain(&b_next))
@@ -128,7 +133,7 @@ impl Trie {
             steps.truncate(width);
         }
         steps.sort_unstable_by(order);
-        let take = |step: Step| {
+        let take = |step: SearchStep| {
             let from = &beams[step.beam];
             let mut prefix = from.prefix.clone();
             let next = step.token.filter(|t| *t != self.end());

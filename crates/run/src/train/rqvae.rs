@@ -165,9 +165,11 @@ impl RqVaeRun {
             Some(Resume::File(path)) => path.clone(),
             None => {
                 let trainer = match &self.start {
-                    Some(codec) => {
-                        RqVaeTrainer::from_chain(self.config.clone(), codec.chain(), codec.manifest().mean_norm)?
-                    }
+                    Some(codec) => RqVaeTrainer::from_quantizer(
+                        self.config.clone(),
+                        codec.quantizer(),
+                        codec.manifest().mean_norm,
+                    )?,
                     None => RqVaeTrainer::new(self.config.clone())?,
                 };
                 return Ok((trainer, false));

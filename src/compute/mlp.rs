@@ -112,7 +112,7 @@ struct ResidentLayer {
 }
 
 /// Scratch of one call: what entered the network, what enters a layer, and room for the layer.
-struct Room<T> {
+struct MlpScratch<T> {
     input: T,
     current: T,
     first: T,
@@ -165,23 +165,30 @@ impl<B: TensorBackend> ResidentMlp<B> {
         let piece = most.min(n);
         let zeros = |len: usize| backend.zeros("layers of a network", piece * len);
         let (input, current) = (zeros(inputs)?, zeros(widest)?);
-        let mut room = Room { input, current, first: zeros(widest)?, second: zeros(widest)? };
+        let mut scratch = MlpScratch { input, current, first: zeros(widest)?, second: zeros(widest)? };
         if piece == n {
-            self.piece(backend, rows, 0, n, &mut room)?;
-            return backend.tensor_to_rows(&room.current, n, outputs);
+            self.piece(backend, rows, 0, n, &mut scratch)?;
+            return backend.tensor_to_rows(&scratch.current, n, outputs);
         }
         let mut out = backend.zeros("outputs of a network", n * outputs)?;
         for first in (0..n).step_by(piece) {
             let count = piece.min(n - first);
-            self.piece(backend, rows, first, count, &mut room)?;
-            backend.combine(count * outputs, 1.0, whole(&room.current), 0.0, &mut out, first * outputs)?;
+            self.piece(backend, rows, first, count, &mut scratch)?;
+            backend.combine(count * outputs, 1.0, whole(&scratch.current), 0.0, &mut out, first * outputs)?;
         }
         backend.tensor_to_rows(&out, n, outputs)
     }
 
-    /// Leaves the results of rows `first..first + count` in `room.current`.
-    fn piece(&self, backend: &B, rows: &B::Rows, first: usize, count: usize, room: &mut Room<B::Tensor>) -> Result<()> {
-        let Room { input, current, first: pre, second: post } = room;
+    /// Leaves the results of rows `first..first + count` in `scratch.current`.
+    fn piece(
+        &self,
+        backend: &B,
+        rows: &B::Rows,
+        first: usize,
+        count: usize,
+        scratch: &mut MlpScratch<B::Tensor>,
+    ) -> Result<()> {
+        let MlpScratch { input, current, first: pre, second: post } = scratch;
         backend.rows_to_tensor(rows, first, count, input)?;
         let values = |at: usize| from(&self.parameters, at);
         for (i, layer) in self.layers.iter().enumerate() {
