@@ -46,7 +46,7 @@
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
 //! | [`device`] | [`Device`]: the CPU, or a GPU that is found or brought along |
-//! | [`progress`] | [`Observer`]: what long work tells, and how it is stopped |
+//! | [`progress`] | [`Observer`]: progress events of long operations, and how they are stopped |
 //!
 //! # Features
 //!

@@ -1,4 +1,4 @@
-//! What a codec says of itself.
+//! The codec's manifest: the JSON metadata that is stored with its tensors.
 
 use super::NetworkShape;
 use crate::compute::Metric;

@@ -32,7 +32,7 @@ pub fn gamma(m: f64, u: f64) -> f64 {
     if mu < 1.0 { mu / (1.0 - mu) } else { f64::INFINITY }
 }
 
-/// What a device's arithmetic promises.
+/// The rounding guarantees of a device's arithmetic.
 #[derive(Clone, Copy, Debug)]
 pub struct Arithmetic {
     /// η: error of a dot product with a codeword, relative to the product of the norms.

@@ -1,4 +1,4 @@
-//! What a device is.
+//! Facts about a compute device.
 
 /// The kind of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -12,7 +12,7 @@ pub enum DeviceKind {
     SoftwareGpu,
 }
 
-/// What a device is, for messages and reports.
+/// Facts about a compute device, for messages and reports.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeviceInfo {
     /// Its kind.

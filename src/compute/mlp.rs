@@ -1,4 +1,4 @@
-//! Networks as they are stored and evaluated: plain data, without anything that training needs, and the same on a device.
+//! Multilayer perceptrons for inference: plain data, and the same parameters resident on a device.
 
 use super::DeviceKind;
 use super::tensor::{Activation, Precision, TensorBackend, from, whole};
@@ -111,7 +111,7 @@ struct ResidentLayer {
     activation: Option<Activation>,
 }
 
-/// Scratch of one call: what entered the network, what enters a layer, and room for the layer.
+/// Scratch buffers of one call: the network's input, the current layer's input, and two buffers for its output.
 struct MlpScratch<T> {
     input: T,
     current: T,

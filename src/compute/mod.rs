@@ -41,7 +41,7 @@ pub enum Metric {
     Cosine,
 }
 
-/// What one [`Backend::assign`] pass found.
+/// Result of one [`Backend::assign`] pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AssignmentScores {
     /// Sum over the rows of the best score, added in a fixed order. With [`Backend::sum_squares`] it gives the
@@ -49,7 +49,7 @@ pub struct AssignmentScores {
     pub score_sum: f64,
 }
 
-/// What one [`Backend::loads`] pass found.
+/// Result of one [`Backend::loads`] pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftLoads {
     /// As [`AssignmentScores::score_sum`].
@@ -69,7 +69,7 @@ pub struct HostPartition {
     pub second: Vec<f32>,
 }
 
-/// Codes of a chain of levels, with what is needed to certify them.
+/// Greedy codes of all levels, with the margins and norms needed to certify them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LevelCodes {
     /// `[n, levels]` codes, row-major.
@@ -82,7 +82,7 @@ pub struct LevelCodes {
     pub entry_norm: Vec<f32>,
 }
 
-/// What happens to rows before the first level, and between levels; see [`reference::ResidualQuantizer`].
+/// The steps applied to rows before the first level and between levels; see [`reference::ResidualQuantizer`].
 #[derive(Clone, Copy, Debug)]
 pub struct PreprocessSteps<'a> {
     /// `[d]`, or empty for no centring.

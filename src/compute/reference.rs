@@ -226,7 +226,7 @@ pub struct Reference {
     biases: Vec<Vec<f64>>,
 }
 
-/// Room for one row's evaluation, reused between rows.
+/// Scratch buffers for evaluating one row, reused between rows.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     centred: Vec<f64>,

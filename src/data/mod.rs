@@ -1,4 +1,4 @@
-//! What flows through the crate: rows, codes, and sources of rows.
+//! The data types of the crate: rows, codes, sequences, and sources of rows.
 
 mod codes;
 mod matrix;

@@ -234,7 +234,7 @@ impl<S: RowSource> RowSource for Screened<S> {
     }
 }
 
-/// Whatever leads to a source is one.
+/// References and smart pointers to a source are sources too.
 macro_rules! forward {
     ($($pointer:ty),*) => {$(
         impl<S: RowSource + ?Sized> RowSource for $pointer {

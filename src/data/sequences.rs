@@ -1,4 +1,4 @@
-//! What users did: items in the order of time, one sequence a user.
+//! User histories: one sequence of items per user, in order of time.
 
 use crate::error::{Error, Result};
 

@@ -1,4 +1,4 @@
-//! What a rank is worth when others share it.
+//! Recall and NDCG of a rank that other candidates tie with.
 
 /// Expected (recall, NDCG) at `k` of the one right answer, with `better` candidates before it and `tied` on its score, itself among
 /// them: each order of the tied is as likely.

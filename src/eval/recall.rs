@@ -1,4 +1,4 @@
-//! Do IDs agree with what users did? Recall of behavioural neighbours, whatever holds the interactions.
+//! Do IDs agree with what users did? Recall of behavioural neighbours, from any source of interactions.
 //!
 //! AniMind's `recall_report.json`, with its options; the measure is [`measure_co_interaction`], with ties in expectation and the figure of IDs without meaning beside it.
 
@@ -57,7 +57,7 @@ pub struct RecallOptions {
     pub score: Option<String>,
     /// The least score that counts; a row without one does not.
     pub positive_score: Option<f64>,
-    /// The field that says what became of it.
+    /// The field with the status of an interaction.
     pub status: Option<String>,
     /// Its values that count, such as `completed`.
     pub completed: Vec<String>,
@@ -152,7 +152,7 @@ impl RecallOptions {
 /// What was measured, and over what: `recall_report.json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RecallReport {
-    /// What became of the rows.
+    /// How many rows were used, and why the others were not.
     pub read: RowsRead,
     /// Items with an ID.
     pub items: usize,

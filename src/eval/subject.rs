@@ -1,4 +1,4 @@
-//! What is at hand about some codes, and all the measures that it allows.
+//! Codes with the data available about their items, and every measure that this data allows.
 
 use super::behaviour::{co_interaction, next_prefix};
 use super::next_item::next_item;

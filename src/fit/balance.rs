@@ -1,9 +1,9 @@
-//! Codewords with like loads: k-means under prices.
+//! Balanced k-means: prices added to the scores even out the loads of the codewords.
 //!
 //! Every codeword has a price λ_j that is added to its score, and a row goes where `s_j + λ_j` is smallest. The prices are the
 //! dual variables of a transport problem: an iteration spreads every row over the codewords by `exp(−(s_j + λ_j)/ε)`, sees what each
 //! codeword would get, and moves its price by `ε·ln(got/wanted)`. That is Sinkhorn's algorithm in the log domain (Cuturi 2013; as a
-//! dual ascent, Peyré and Cuturi 2019, section 4), whose whole state is k prices. Prices are kept from one Lloyd
+//! dual ascent, Peyré and Cuturi 2019, section 4); its state is one price per codeword. Prices are kept from one Lloyd
 //! iteration to the next, so one pass over the rows does for both. With bounds in place of equal shares, a price is only as far from 0 as its bound
 //! asks (Benamou et al. 2015). Exact loads are made of that by [`capacity`](super::capacity).
 
@@ -26,7 +26,7 @@ const SAMPLE: usize = 32;
 /// Codewords of a level with exact loads at most: costs of all pairs take 4 GiB.
 const MOST_EXACT: usize = 1 << 14;
 
-/// What is asked of the loads.
+/// The target for the loads of the codewords.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LoadTarget {
@@ -186,7 +186,7 @@ pub(super) struct BalancedFit<B: Backend> {
     pub report: LevelBalance,
 }
 
-/// What is wanted of every codeword's load.
+/// The target load of every codeword.
 struct TargetLoads {
     low: f64,
     high: f64,
@@ -346,7 +346,7 @@ impl<B: Backend> BalanceRun<'_, B> {
         Ok((now, self.wanted.step(prices, &found.loads, epsilon)))
     }
 
-    /// What prices alone make of the loads.
+    /// The loads that the prices alone would give, compared with the assignment.
     fn report(&self, assigned: &[u32], priced: &[u32], moved: usize) -> LevelBalance {
         let range = |counts: &[u32]| {
             let least = counts.iter().min().copied().unwrap_or(0);
@@ -365,7 +365,7 @@ impl<B: Backend> BalanceRun<'_, B> {
         }
     }
 
-    /// Codes are what the prices say.
+    /// Finishes a level whose codes follow from the prices alone.
     fn even(&self, mut outcome: LevelFit<B>, mut prices: Vec<f64>) -> Result<BalancedFit<B>> {
         let BoundedLevel { backend, rows, .. } = self.level;
         let (low, high) = prices.iter().fold((f64::MAX, f64::MIN), |(l, h), p| (l.min(*p), h.max(*p)));

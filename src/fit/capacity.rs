@@ -33,7 +33,7 @@ pub(super) struct ExactAssignment {
     pub score_sum: f64,
 }
 
-/// A level as exact assignments see it.
+/// One level's rows with the bounds on its loads.
 pub(super) struct BoundedLevel<'a, B: Backend> {
     pub backend: &'a B,
     pub rows: &'a B::Rows,
@@ -220,7 +220,7 @@ impl<B: Backend> BoundedLevel<'_, B> {
         Ok(())
     }
 
-    /// What is left to decide, given that all other rows stay.
+    /// The transport problem of the open rows, given that all other rows keep their labels.
     fn problem(&self, open: &OpenRows, labels: &[u32], is_open: &[bool], width: usize, k: usize) -> Transport {
         let mut fixed = vec![0u32; k];
         let stay = labels.iter().zip(is_open).filter(|(_, open)| !**open);

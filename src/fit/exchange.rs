@@ -1,4 +1,4 @@
-//! Codewords that hardly matter move to where the error is.
+//! Moves codewords that contribute little to clusters with a large error.
 //!
 //! Lloyd's algorithm cannot carry a codeword across the data, so what k-means++ missed stays missed. Between iterations
 //! the codewords whose loss would cost least (their rows' second-best codeword is nearly as good) are therefore set into the
@@ -18,7 +18,7 @@ use crate::rng::Stream;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// Rows that tell how far a moved codeword goes.
+/// Sampled rows from which the step of a moved codeword is estimated.
 const STEP_ROWS: usize = 256;
 /// A move must win at least so much: the donor's worth is at most this share of the receiving cluster's error, which is
 /// about what one more codeword takes off an unstructured cluster.

@@ -1,4 +1,4 @@
-//! Where k-means starts.
+//! Initialisation of k-means: random rows or greedy k-means++.
 
 use crate::compute::{Backend, Metric};
 use crate::error::Result;
@@ -31,7 +31,7 @@ const CANDIDATES: usize = 4;
 /// Choices that are made one by one, with [`CANDIDATES`] each. A codebook as large as this has a codeword for every few rows of the
 /// sample, so that what a single choice takes off the total hardly differs between candidates; the rest is drawn without.
 const GREEDY: usize = 4096;
-/// Codebooks from this size on tell how far their start is.
+/// Codebooks of at least this size report the progress of their initialisation.
 pub const TOLD: usize = 1024;
 
 /// Rows that are chosen, in their order, each once.
@@ -108,7 +108,7 @@ pub fn init<B: Backend>(
     Ok(out)
 }
 
-/// Says how far a start of `k` codewords is, where that takes a while.
+/// Reports how many of the `k` first codewords are chosen, for codebooks large enough that this takes a while.
 fn report_progress(observer: &dyn Observer, done: usize, k: usize) -> Result<()> {
     check(observer)?;
     if k >= TOLD {

@@ -37,7 +37,7 @@ pub struct LevelSettings {
 }
 
 impl LevelSettings {
-    /// Says that iterations begin.
+    /// Announces the phase to the observer.
     pub fn announce(&self, observer: &dyn Observer) {
         observer.event(Event::Phase { name: "train", total: Some(self.iterations as u64), unit: "iterations" });
     }
@@ -103,7 +103,7 @@ fn apply<B: Backend>(
     backend.set_codewords(codebook, &changes)
 }
 
-/// What a score sum means: inertia under squared L2, `Σ ‖r‖(1 − cos)` under cosine.
+/// Converts a sum of scores to the objective: inertia under squared L2, `Σ ‖r‖(1 − cos)` under cosine.
 pub fn objective(metric: Metric, constant: f64, score_sum: f64) -> f64 {
     match metric {
         Metric::SquaredL2 => (constant + 2.0 * score_sum).max(0.0),
@@ -111,7 +111,7 @@ pub fn objective(metric: Metric, constant: f64, score_sum: f64) -> f64 {
     }
 }
 
-/// What every objective over `rows` starts from: their squared norms under squared L2, their norms under cosine.
+/// The part of the objective that depends on `rows` alone: their squared norms under squared L2, their norms under cosine.
 pub fn constant<B: Backend>(backend: &B, rows: &B::Rows, metric: Metric) -> Result<f64> {
     match metric {
         Metric::SquaredL2 => backend.sum_squares(rows),

@@ -1,4 +1,4 @@
-//! Centring, PCA, whitening, row normalisation: what happens to rows before the first level.
+//! Preprocessing of rows before the first level: centring, PCA, whitening, row normalisation.
 
 use super::range;
 use crate::compute::Backend;
@@ -76,7 +76,7 @@ impl Preprocess {
     }
 }
 
-/// What was learned from the training rows.
+/// The preprocessing steps with the parameters learned from the training rows.
 #[derive(Clone, Debug, Default)]
 pub struct FittedSteps {
     /// `[d]` or empty.
@@ -92,7 +92,7 @@ pub struct FittedSteps {
 }
 
 impl FittedSteps {
-    /// What a fitted model learned; how much variance PCA kept then is not asked again.
+    /// Takes the parameters out of a fitted quantiser; the variance that PCA kept is not recomputed.
     pub fn of(quantizer: &ResidualQuantizer, mean_norm: f32) -> Self {
         Self {
             mean: quantizer.mean.clone(),
@@ -104,7 +104,7 @@ impl FittedSteps {
     }
 }
 
-/// Rows that steps are learned from.
+/// The training rows before preprocessing.
 pub struct RawRows<'a, R> {
     /// `[n, d]`.
     pub rows: R,

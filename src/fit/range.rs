@@ -62,7 +62,7 @@ pub fn is_far(moments: &Moments) -> bool {
     moments.rows > 1 && n * moments.squared_mean() > FAR * moments.deviation && moments.squared_mean() > 0.0
 }
 
-/// What is said of rows that are centred unasked.
+/// The note shown when rows are centred without the user having asked for it.
 pub fn far_note(moments: &Moments, unit: f32) -> String {
     let of = |square: f64| decimal(square.sqrt() / f64::from(unit));
     format!(

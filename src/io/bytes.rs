@@ -1,4 +1,4 @@
-//! Bytes of a file, mapped or held.
+//! A file's bytes, memory-mapped or in memory.
 
 use std::fs::File;
 use std::ops::Deref;

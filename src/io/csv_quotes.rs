@@ -1,12 +1,12 @@
-//! Watches the quotes of a CSV file on its way to the parser, which takes whatever comes: a quote that is never closed
-//! makes one field of all rows behind it.
+//! Checks the quoting of a CSV file before it reaches the parser, which accepts anything: an unclosed quote would turn
+//! all following rows into one field.
 
 use std::io::{self, Read};
 
 /// Longer records are refused: a quote that is not closed would hold the rest of the file in memory.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
-/// What is wrong with the quotes, with the line.
+/// A quoting error, with its line.
 #[derive(Debug)]
 pub(super) struct QuoteFault(String);
 

@@ -1,4 +1,4 @@
-//! What the fields of events are called, in one's own files and in those that are published.
+//! The field names of interaction files: the user's own, and those of published data sets.
 
 use serde::{Deserialize, Serialize};
 

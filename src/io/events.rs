@@ -1,4 +1,4 @@
-//! What users did: sequences of items, or single events, from `.jsonl`, `.csv`, `.tsv`, `.parquet` or `.npy`.
+//! User interactions: sequences of items, or single events, from `.jsonl`, `.csv`, `.tsv`, `.parquet` or `.npy`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -82,7 +82,7 @@ impl EventBuilder<'_> {
     }
 }
 
-/// Reads what users did.
+/// Reads the interactions of users.
 ///
 /// - `.jsonl`: a user a line with the list `items`, oldest first, and `user` if they like; or an event a line with `user`, `item` and, if
 ///   they like, `time`, a number;

@@ -80,7 +80,7 @@ pub fn json_row<T: DeserializeOwned>(path: &Path, number: u64, text: &str) -> Re
     })
 }
 
-/// A line that is no JSON as what it was meant to be.
+/// Repairs a line that is not valid JSON, where its meaning is clear.
 fn repaired_line(path: &Path, number: u64, text: &str, e: &serde_json::Error) -> Result<String> {
     match repair(text) {
         Repair::Text(text) => Ok(text),

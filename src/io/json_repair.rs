@@ -1,6 +1,6 @@
-//! What Python's `json` writes and JSON does not have, and what was written by `str` in place of it.
+//! Repairs what Python writes and JSON does not allow: `NaN`, lone surrogates, and `str()` of a dict in place of `json.dumps`.
 
-/// What can be made of a text that is no JSON.
+/// The outcome of repairing a text that is not valid JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Repair {
     /// Nothing: it is as it was.

@@ -29,7 +29,7 @@ impl Default for OpenOptions {
     }
 }
 
-/// The error for what only running a pickle would read.
+/// The error for data that can only be read by executing a pickle.
 pub(crate) fn pickled(path: &Path, what: &str) -> Error {
     Error::format(
         path,

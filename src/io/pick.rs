@@ -1,4 +1,4 @@
-//! Which of several arrays in one file is meant.
+//! Picks the array to read where a file holds several.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the training of a network tells: steps, epochs, the health of its codebooks.
+//! Reports of RQ-VAE training: steps, epochs and the health of the codebooks.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! How long work tells what it does and is asked to stop.
+//! Progress events of long operations, and how they are asked to stop.
 
 mod epoch;
 
@@ -6,7 +6,7 @@ pub use epoch::{EpochReport, Health, LevelHealth, Losses, SharedHealth, StepRepo
 
 use serde::{Deserialize, Serialize};
 
-/// What a level looks like once it is trained.
+/// Statistics of a trained level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LevelSummary {
     /// Level, from 0.
@@ -57,7 +57,7 @@ pub struct LevelBalance {
     pub moved_rows: u64,
 }
 
-/// Something worth showing.
+/// A progress event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -70,7 +70,7 @@ pub enum Event<'a> {
         /// What is counted.
         unit: &'static str,
     },
-    /// So much of the phase is done.
+    /// Progress within the phase.
     Advance {
         /// Units done since the phase began.
         done: u64,
@@ -117,7 +117,7 @@ pub trait Observer: Sync {
 
 impl Observer for () {}
 
-/// Asks whether to go on.
+/// Returns an error if the observer asks for a stop.
 ///
 /// # Errors
 /// [`Error::Interrupted`](crate::Error::Interrupted) if the observer wants a stop.

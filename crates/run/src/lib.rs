@@ -1,4 +1,4 @@
-//! Whole runs of [`sememe`]: what its rooms and [`sememe_text`] do one at a time, put together, kept in a folder and gone on with after a stop.
+//! Complete runs of [`sememe`] and [`sememe_text`]: all steps in order, with results kept in a folder, so that a stopped run can be resumed.
 
 pub mod config;
 pub mod page;

@@ -1,4 +1,4 @@
-//! Interactions, read from whatever holds them, for [`sememe::eval::recall`].
+//! Reads interactions from a database or a file for [`sememe::eval::recall`].
 
 use sememe::eval::recall::{self, RecallOptions, RecallReport};
 use sememe::progress::Observer;

@@ -19,7 +19,7 @@ pub fn dot_error(d: usize) -> f64 {
     if amx::available() { plain.max(amx::dot_error(d)) } else { plain }
 }
 
-/// A thread's room for blocks of dot products with one codebook.
+/// One thread's buffers for blocks of dot products with one codebook.
 pub struct Engine<'a> {
     codebook: &'a Codebook,
     tiles: Option<Tiles>,
@@ -29,7 +29,7 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// Room for `codebook`, on this thread.
+    /// Allocates buffers for `codebook` on this thread.
     #[must_use]
     pub fn new(codebook: &'a Codebook) -> Self {
         // A block of scores stays in a core's L2.

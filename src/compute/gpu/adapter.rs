@@ -1,4 +1,4 @@
-//! Adapters: what the system offers, and what is said of each.
+//! Lists the GPU adapters of the system and describes each.
 
 use crate::compute::{DeviceInfo, DeviceKind};
 

@@ -1,4 +1,4 @@
-//! The device, its options, and how its errors and its loss are told.
+//! The GPU device, its options, and how its errors and its loss are reported.
 
 use super::adapter::{all_adapters, describe};
 use super::kernel::Id;
@@ -157,7 +157,7 @@ impl Core {
         Ok(turn)
     }
 
-    /// Lets the device say what it has to: a loss is told only to those who poll.
+    /// Polls the device, because wgpu reports a lost device only to callers that poll.
     pub fn listen(&self) -> Result<()> {
         self.check()?;
         self.poll(wgpu::PollType::Poll)?;

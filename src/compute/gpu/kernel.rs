@@ -5,7 +5,7 @@
 
 use crate::compute::params;
 
-/// What a binding is to an entry point. Binding 0 is always the uniform.
+/// How an entry point accesses a binding. Binding 0 is always the uniform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Read-only storage.
@@ -46,7 +46,7 @@ impl Variant {
     }
 }
 
-/// What a kernel needs beyond core WGSL.
+/// Features that a kernel needs beyond core WGSL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing: it runs everywhere.

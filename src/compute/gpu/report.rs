@@ -1,4 +1,4 @@
-//! What a device reports outside of any call, and locks that survive a panic.
+//! Errors that a device reports asynchronously, and locks that survive a panic.
 
 use crate::error::{Error, Result};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the device reported outside of any call.
+/// Errors that the device reported asynchronously.
 #[derive(Default)]
 pub(super) struct Reports {
     pub lost: Mutex<Option<String>>,

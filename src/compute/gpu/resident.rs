@@ -33,7 +33,7 @@ pub(super) struct RowChunk<'a> {
 }
 
 impl Rows {
-    /// Room for `[n, d]` rows whose values are still to be written.
+    /// Allocates `[n, d]` rows whose values are written later.
     pub(super) fn new(core: &Core, n: usize, d: usize) -> Result<Self> {
         sizes::rows(n, d)?;
         let stride = d.next_multiple_of(STRIDE);

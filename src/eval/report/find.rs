@@ -1,4 +1,4 @@
-//! The search room: every item packed into the page, and the box that finds it there.
+//! Item search: all items packed into the page, and the search box.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

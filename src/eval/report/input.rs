@@ -1,4 +1,4 @@
-//! What a report shows.
+//! The content of a report.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::eval::{Advice, Churn, Comparison, Evaluation};
 use crate::fit::TrainingSummary;
 use crate::progress::EpochReport;
 
-/// What a report shows. All but the first six fields of [`new`](Self::new) may be empty: a section without data is left out.
+/// The content of a report. All but the first six fields of [`new`](Self::new) may be empty: a section without data is left out.
 #[derive(Clone, Debug)]
 pub struct ReportInput<'a> {
     /// Heading of the page.

@@ -93,7 +93,7 @@ pub(super) fn notes(out: &mut String, notes: &[String]) {
     out.push_str("</ul></div>");
 }
 
-/// What went in, in full: a table a section, beside each other where there is room.
+/// All inputs of the run: one table per section, side by side where the page is wide enough.
 pub(super) fn went_in(sections: &[FactSection]) -> String {
     let mut out = String::from("<div class=\"went\">");
     for part in sections.iter().filter(|part| !part.facts.is_empty()) {

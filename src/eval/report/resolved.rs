@@ -1,4 +1,4 @@
-//! Collisions: items by how many share their ID, before and after that was resolved.
+//! Collisions: how many items share an ID, before and after resolution.
 
 use std::fmt::Write as _;
 

@@ -7,7 +7,7 @@ use super::html::{percent, plural, short, table, whole};
 use crate::fit::TrainingSummary;
 use crate::progress::{EpochReport, Health};
 
-/// What is known of the training; `None` if that is nothing.
+/// The training section; `None` if nothing is known about the training.
 pub(super) fn training(summary: Option<&TrainingSummary>, epochs: &[EpochReport]) -> Option<String> {
     let mut out = String::new();
     if !epochs.is_empty() {

@@ -1,4 +1,4 @@
-//! What the items of a prefix have in common, in their own words.
+//! The words that are typical of a prefix's items.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! A training as a fitted model, and as bytes and back.
+//! Turns the trainer into a fitted model, and into bytes and back.
 
 use super::trainer::{LevelState, MiniBatchTrainer, RangeFrame};
 use crate::compute::moments::Moments;

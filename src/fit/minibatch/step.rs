@@ -1,4 +1,4 @@
-//! One batch: what is refused, and what moves.
+//! One mini-batch: validation, then the update of the codewords.
 
 use super::trainer::{MiniBatchTrainer, RangeFrame};
 use crate::compute::moments::Moments;

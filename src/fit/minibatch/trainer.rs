@@ -1,4 +1,4 @@
-//! The trainer: its state, and how rows come to it.
+//! The mini-batch trainer: its state, and training from batches or a source.
 
 use super::MiniBatchRqKMeans;
 use super::order::{epoch_order, read_runs};
@@ -26,7 +26,7 @@ pub(super) struct LevelState {
     pub steps: u64,
 }
 
-/// What all rows are taken to before the first level, see [`range`](crate::fit::range).
+/// The shift and scale applied to all rows before the first level, see [`range`](crate::fit::range).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct RangeFrame {
     /// `[d]`, or empty.
@@ -63,7 +63,7 @@ pub struct MiniBatchTrainer {
     pub(super) rows: u64,
     /// Of the rows of the last epoch.
     pub(super) moments: Moments,
-    /// Origin and unit that all rows are taken to, from the first batch with values; none before that.
+    /// Origin and unit that are applied to all rows; set by the first non-empty batch.
     pub(super) frame: Option<RangeFrame>,
     /// Where [`fit_source`](Self::fit_source) goes on: epoch, batch within it.
     pub(super) position: (u64, u64),
@@ -132,7 +132,7 @@ impl MiniBatchTrainer {
         self.levels.iter().filter(|l| l.residual.1 > 0).map(mean).collect()
     }
 
-    /// Under `layer_wise`: freezes the level that trains now and goes on to the next.
+    /// Under `layer_wise`: freezes the level in training and continues with the next.
     pub fn next_level(&mut self) {
         self.current = (self.current + 1).min(self.levels.len() - 1);
     }

@@ -1,4 +1,4 @@
-//! Refusals of settings that cannot be, each by the name of its field.
+//! Validation of the RQ-VAE settings; every error names the field.
 
 use super::config::*;
 use crate::error::{Error, Result};

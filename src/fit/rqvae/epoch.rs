@@ -1,4 +1,4 @@
-//! The end of an epoch: losses told, the corpus looked at, checkpoints kept, and whether it is time to stop.
+//! The end of an epoch: reports losses, measures the corpus, writes checkpoints and decides on early stopping.
 
 use super::config::{CodebookUpdate, Commitment, Monitor, Reduction};
 use super::data::TrainingData;
@@ -71,7 +71,7 @@ impl RqVaeTrainer {
         Losses { total, reconstruction: mean[0], quantizer, diversity, repulsion, alignment, gradient_norm }
     }
 
-    /// Looks at the corpus, keeps the best, tells and saves.
+    /// Measures the corpus, keeps the best parameters, reports the epoch and writes checkpoints.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn end_epoch<B: TensorBackend>(
         &mut self,
@@ -162,7 +162,7 @@ impl RqVaeTrainer {
         self.config.patience.is_some_and(|patience| self.progress.stale >= patience as u64)
     }
 
-    /// What is to grow, the first first.
+    /// The monitored measures in order of priority; larger is better.
     pub(super) fn measure(&self, health: &Health) -> Vec<f64> {
         match self.config.monitor {
             Monitor::R2 => vec![health.r2],

@@ -14,7 +14,7 @@ pub(super) struct Corpus<'a> {
     pub variance: (f64, f64),
 }
 
-/// What a look at the corpus found.
+/// Codes, loads and errors of the whole corpus under the current parameters.
 pub(super) struct CorpusMeasures {
     pub health: Health,
     /// Loads of every level's codebook.

@@ -1,9 +1,9 @@
-//! What a training of an RQ-VAE begins from.
+//! The fixed inputs of an RQ-VAE training run: its rows, preprocessing and starting codec.
 
 use crate::data::Matrix;
 use crate::fit::preprocess::FittedSteps;
 
-/// What a training starts from and depends on.
+/// The inputs that a training run was started with; a resumed run must have the same.
 #[derive(Clone, Debug)]
 pub(super) struct TrainingOrigin {
     /// Dimensions of a row before preprocessing.
@@ -11,7 +11,7 @@ pub(super) struct TrainingOrigin {
     /// Rows of the source and how many of them are used.
     pub source_rows: u64,
     pub rows: u64,
-    /// A hash of the rows, so that going on with others is noticed.
+    /// A hash of the rows, so that resuming with other rows is detected.
     pub fingerprint: u64,
     pub learned: FittedSteps,
     /// Codebooks of the codec that RQ-KMeans+ starts from.
@@ -23,7 +23,7 @@ pub(super) struct TrainingOrigin {
     pub probes: Matrix,
 }
 
-/// How a training meets its rows.
+/// How the training rows are loaded: for a new run, from a codec, or for a resumed run.
 pub(super) enum TrainingStart<'a> {
     /// For the first time, with nothing fitted.
     Anew,

@@ -1,4 +1,4 @@
-//! Whoever keeps what a training tells.
+//! The recorder that receives the results of an RQ-VAE training run.
 
 use crate::error::Result;
 use crate::fit::rqvae::RqVaeTrainer;
@@ -13,12 +13,12 @@ pub enum CheckpointKind {
     Best,
 }
 
-/// Whoever keeps what a training tells; `()` keeps nothing. An error ends the training.
+/// Receives the reports and checkpoints of a training run; `()` discards them. An error ends the training.
 pub trait Recorder {
     /// A logged step.
     ///
     /// # Errors
-    /// Whatever the keeping can meet, such as a full disk.
+    /// Any error of the recorder, such as a full disk.
     fn step(&mut self, report: &StepReport) -> Result<()> {
         let _ = report;
         Ok(())
@@ -39,7 +39,7 @@ pub trait Recorder {
         let _ = loads;
         Ok(())
     }
-    /// A state worth keeping: `trainer.to_bytes()` is the checkpoint.
+    /// A checkpoint is due: `trainer.to_bytes()` is its content.
     ///
     /// # Errors
     /// As [`step`](Self::step).

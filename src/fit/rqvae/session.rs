@@ -54,7 +54,7 @@ pub(super) fn mask_bits(n: usize, width: usize) -> usize {
     (n * width).next_multiple_of(32)
 }
 
-/// What passes through networks share.
+/// What the forward and the backward pass share.
 pub(super) struct PassContext<'a, B: TensorBackend> {
     pub backend: &'a B,
     pub config: &'a RqVae,
@@ -177,7 +177,7 @@ impl<B: TensorBackend> PassContext<'_, B> {
     }
 }
 
-/// Buffers that passes leave nothing in.
+/// Scratch buffers of the passes through the networks; nothing in them outlives a pass.
 pub(super) struct PassBuffers<B: TensorBackend> {
     /// The gradient on its way.
     pub grad: B::Tensor,

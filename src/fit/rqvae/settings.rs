@@ -1,4 +1,4 @@
-//! Settings as a preset with changes laid over it.
+//! Presets with individual settings overridden.
 
 use serde_json::Value;
 

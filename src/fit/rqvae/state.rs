@@ -1,4 +1,4 @@
-//! A training as bytes and back, and as a fitted model.
+//! Turns the trainer into bytes and back, and into a fitted model.
 
 use super::config::RqVae;
 use super::origin::TrainingOrigin;

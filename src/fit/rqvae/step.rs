@@ -5,7 +5,7 @@ use super::session::{Dropout, Session};
 use crate::compute::tensor::{Exponent, Layout, Part, Product, Rule, Step, TensorBackend, from, whole};
 use crate::error::Result;
 
-/// What a step is told.
+/// The inputs of one training step.
 pub(super) struct StepInput<'a, B: TensorBackend> {
     /// Where the batch's rows are, `[n, dims]`.
     pub x: Part<'a, B::Tensor>,

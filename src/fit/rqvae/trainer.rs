@@ -1,4 +1,5 @@
-//! The training: what it keeps from step to step, how it is made, begun and gone on with. `steps` has the loop, `epoch` its ends.
+//! The trainer: its state between steps, and how a training run is created, started and resumed. `steps` holds the loop, `epoch` the
+//! end of each epoch.
 
 use super::config::{NetworkInit, RqVae};
 use super::data::TrainingData;
@@ -64,7 +65,7 @@ pub(super) struct Progress {
     pub health: Option<Health>,
 }
 
-/// A training of an RQ-VAE that can stop after any step, be saved, and go on to the same bits.
+/// A training run of an RQ-VAE. It can stop after any step, be saved, and resume to bit-identical results.
 ///
 /// ```
 /// use sememe::fit::rqvae::{RqVae, RqVaeTrainer};

@@ -50,7 +50,7 @@ impl StoredId {
     }
 }
 
-/// What [`Store::assign`] gave an item.
+/// The ID that [`Store::assign`] gave an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssignedId {
     /// The item's ID.

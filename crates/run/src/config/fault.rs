@@ -1,4 +1,4 @@
-//! Where in a file a mistake is, and what was probably meant.
+//! Errors in a TOML file: their position, and the name that was probably meant.
 
 use std::path::Path;
 

@@ -38,7 +38,7 @@ impl Overrides {
     }
 }
 
-/// A configuration that is ready to run.
+/// A configuration with all overrides applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadedConfig {
     /// All settings, with paths that work from where the program is.

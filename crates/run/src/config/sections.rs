@@ -129,7 +129,7 @@ impl Embed {
     }
 }
 
-/// What becomes of items on the same codes.
+/// How collisions, items on the same codes, are resolved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CollisionPolicy {

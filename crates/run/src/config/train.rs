@@ -1,4 +1,4 @@
-//! `[train]`: what is trained, from how many rows, and what becomes of a codec when rows change.
+//! `[train]`: the method, the number of rows, and what happens to the codec when rows change.
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub enum CodebookSizes {
     Each(Vec<usize>),
 }
 
-/// What becomes of a trained codec when rows change.
+/// What happens to a trained codec when rows change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnNewRows {
@@ -41,7 +41,7 @@ pub enum OnNewRows {
     Retrain,
 }
 
-/// Where a stopped training of an RQ-VAE goes on.
+/// The checkpoint from which a stopped RQ-VAE training resumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", from = "String", into = "String")]
 pub enum ResumeFrom {
@@ -50,7 +50,7 @@ pub enum ResumeFrom {
     Last,
     /// At its best one.
     Best,
-    /// It begins anew.
+    /// None: training starts from scratch.
     Never,
     /// At this checkpoint.
     File(PathBuf),

@@ -201,7 +201,7 @@ fn previous(context: &Context<'_>) -> Result<Option<Vec<AssignedId>>> {
     if is_there(&before)? { read_lines(&before).map(Some) } else { Ok(None) }
 }
 
-/// What changed against the run before.
+/// Changes since the previous run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RunChanges {
     /// Items that only this run has.

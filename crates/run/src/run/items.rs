@@ -1,4 +1,4 @@
-//! What phase prep wrote, read back.
+//! Reads the output of phase prep.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

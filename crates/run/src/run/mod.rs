@@ -37,7 +37,7 @@ use sememe::progress::{Observer, check};
 use sememe::{Error, Result};
 use state::{FileHashes, PhaseStart, RunState, difference};
 
-/// A step of a run, in the order in which they go.
+/// A phase of a run, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
@@ -77,7 +77,7 @@ impl Phase {
     }
 }
 
-/// Which phases, and how.
+/// Which phases to run, and which to rebuild.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The phases to go through.
@@ -94,21 +94,21 @@ impl Default for RunOptions {
     }
 }
 
-/// What a run tells as it goes.
+/// A progress event of a run.
 #[derive(Clone, Debug)]
 pub enum RunEvent<'a> {
-    /// A phase is up to date.
+    /// A phase is up to date and was skipped.
     Skipped(Phase),
-    /// A phase begins, and why.
+    /// A phase starts, with the reason why it has to run.
     Started(Phase, &'a str),
-    /// A phase has ended.
+    /// A phase has finished.
     Finished(&'a PhaseReport),
 }
 
-/// What became of a phase.
+/// Result of a phase.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhaseReport {
-    /// Which.
+    /// The phase.
     pub phase: Phase,
     /// Whether it ran; else it was up to date.
     pub ran: bool,
@@ -116,13 +116,13 @@ pub struct PhaseReport {
     pub why: Option<String>,
     /// How long it took, in this run.
     pub seconds: f64,
-    /// What it found, in a line.
+    /// The findings in one line of text.
     pub summary: String,
-    /// What it found.
+    /// The findings as JSON.
     pub facts: Value,
 }
 
-/// What a run did.
+/// Result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunReport {
     /// The folder.
@@ -131,11 +131,11 @@ pub struct RunReport {
     pub phases: Vec<PhaseReport>,
     /// How long it took.
     pub seconds: f64,
-    /// What became of its figures, if anything ran.
+    /// The tracking report, if any phase ran.
     pub tracking: Option<TrackingReport>,
 }
 
-/// What the phases share.
+/// State shared by the phases.
 struct Context<'a> {
     config: &'a Config,
     written: &'a Config,
@@ -155,7 +155,7 @@ struct Context<'a> {
     continues: bool,
 }
 
-/// What a phase leaves.
+/// Output of a phase.
 struct PhaseOutput {
     /// Paths within the folder.
     outputs: Vec<PathBuf>,
@@ -365,7 +365,7 @@ fn check_inputs(context: &Context<'_>, options: &RunOptions) -> Result<()> {
     Ok(())
 }
 
-/// The phases that are asked for, in order.
+/// Runs the requested phases in order.
 fn run_phases(
     context: &mut Context<'_>,
     options: &RunOptions,
@@ -393,7 +393,7 @@ fn run_phases(
     Ok(phases)
 }
 
-/// What was finished is kept.
+/// Adds to an interruption that finished phases are kept and how to resume.
 fn with_resume_hint(error: Error) -> Error {
     error.map_root(|root| match root {
         Error::Interrupted(text) => {

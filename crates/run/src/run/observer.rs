@@ -1,4 +1,4 @@
-//! Figures of every phase, kept as they come.
+//! Observer that tracks the metrics of every phase.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What a folder knows about how it came to be: settings, inputs and outputs of every phase, by hash.
+//! The state file of a run's folder: settings, inputs and outputs of every phase, by hash.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -22,7 +22,7 @@ const NAME: &str = "state.json";
 /// A line an artifact; whatever is larger is none.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// A file as it was.
+/// Size and hash of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// Its size.
@@ -31,7 +31,7 @@ pub struct Artifact {
     pub sha256: String,
 }
 
-/// What a phase was made from and what it made.
+/// Record of a finished phase: its settings, inputs and outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PhaseRecord {
     /// The program that ran it.
@@ -55,12 +55,12 @@ pub struct PhaseRecord {
 pub(super) struct RunState {
     format: u32,
     pub(super) phases: BTreeMap<Phase, PhaseRecord>,
-    /// Settings and inputs of a phase that began and has not ended: if they are still the same, it goes on where it was.
+    /// Settings and inputs of phases that were started and have not finished. A phase resumes if they are unchanged.
     #[serde(default)]
     pub(super) begun: BTreeMap<Phase, PhaseStart>,
 }
 
-/// What a phase began with.
+/// Settings and inputs that a phase was started with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PhaseStart {
     pub(super) settings: Value,

@@ -50,7 +50,7 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
     out
 }
 
-/// IDs as a spelling has them: the rows, and what their last column is.
+/// IDs in the configured spelling: the text format and the codes it is applied to.
 pub(super) struct SpelledIds {
     pub(super) format: TextFormat,
     /// `[items, width]`.
@@ -200,7 +200,7 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
     Ok(PhaseOutput { outputs, facts, summary })
 }
 
-/// IDs as tokens.
+/// The tokens of all IDs, for a language model.
 struct TokenSet {
     vocabulary: Vocabulary,
     /// The model's tokenizer with these tokens.

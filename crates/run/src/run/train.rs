@@ -44,7 +44,7 @@ pub(super) fn keeps_codec(context: &Context<'_>) -> bool {
     context.config.train.on_new_rows == OnNewRows::Keep
 }
 
-/// The first step whose figures are still to come: past those of the checkpoint that a stopped training goes on from.
+/// The first step whose metrics are not recorded yet: the one after the checkpoint that a stopped training resumes from.
 pub(super) fn steps(context: &Context<'_>) -> Result<u64> {
     let path = context.at(NETWORK).join(LAST);
     let goes_on = context.continues && context.config.train.resume == ResumeFrom::Last;
@@ -55,7 +55,7 @@ pub(super) fn steps(context: &Context<'_>) -> Result<u64> {
     Ok(checkpoint_steps(&path).map_or(0, |steps| steps + 1))
 }
 
-/// Hands events on and keeps what levels looked like.
+/// Forwards events and keeps the level summaries.
 struct LevelObserver<'a> {
     inner: &'a dyn Observer,
     levels: Mutex<Vec<LevelSummary>>,
@@ -129,7 +129,7 @@ pub(super) fn clear(context: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Trains an RQ-VAE, or goes on where a stopped one was.
+/// Trains an RQ-VAE, or resumes a stopped training run.
 fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device::Device) -> Result<Codec> {
     let train = &context.config.train;
     let config = train.rqvae(context.config.seed)?;

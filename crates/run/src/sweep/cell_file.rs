@@ -1,4 +1,4 @@
-//! What a finished cell leaves in the folder, and how it is found again.
+//! The file that caches a finished cell's measures.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use sememe::fit::RqKMeans;
 use sememe::io::{read_if_there, write_bytes_atomic};
 use sememe::{Error, Result};
 
-/// What is kept about a cell.
+/// The measures of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellMeasures {
     /// 1 − U/N.

@@ -114,7 +114,7 @@ impl Sweep {
     }
 }
 
-/// What became of a cell.
+/// Outcome of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CellOutcome {
@@ -124,7 +124,7 @@ pub enum CellOutcome {
     Failed(String),
 }
 
-/// A cell and what became of it.
+/// One cell of the grid with its settings and outcome.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
     /// Codes an ID: tokens that a language model writes for an item.
@@ -143,7 +143,7 @@ pub struct Cell {
     pub kept: bool,
     /// Whether no other cell is as good in all of collision rate, R² and levels, and better in one.
     pub on_front: bool,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: CellOutcome,
 }
 

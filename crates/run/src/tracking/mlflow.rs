@@ -37,14 +37,14 @@ enum Message {
     Finish { ok: bool },
 }
 
-/// What the thread tells.
+/// The state that the worker thread shares with the run.
 #[derive(Default)]
 struct RemoteStatus {
     run: Option<MlflowRun>,
     notes: Vec<String>,
 }
 
-/// The end that the run holds.
+/// The run's end of the channel to the worker thread.
 pub(super) struct MlflowSender {
     messages: SyncSender<Message>,
     status: Arc<Mutex<RemoteStatus>>,
@@ -97,7 +97,7 @@ impl MlflowSender {
         }
     }
 
-    /// Ends the run there; what became of it.
+    /// Ends the MLflow run and returns it, with notes on what went wrong.
     pub(super) fn finish(mut self, ok: bool) -> (Option<MlflowRun>, Vec<String>) {
         let in_time = self.end(ok);
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,7 +146,7 @@ fn key(name: &str) -> String {
     name.chars().take(250).map(good).collect()
 }
 
-/// The other end.
+/// The worker thread's end: collects messages and sends them in batches.
 struct MlflowWorker {
     client: MlflowClient,
     inbox: Receiver<Message>,
@@ -220,7 +220,7 @@ impl MlflowWorker {
     }
 }
 
-/// Speaks to the server, again and again if need be.
+/// HTTP client of the MLflow server; retries calls.
 struct MlflowClient {
     settings: Mlflow,
     token: Option<String>,
@@ -254,7 +254,7 @@ struct RunInfo {
     run_id: String,
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 enum CallError {
     /// Another try may help.
     Passing(String),

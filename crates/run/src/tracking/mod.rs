@@ -1,4 +1,4 @@
-//! The figures of a run, phase by phase, where people look at them.
+//! Metrics of a run, phase by phase: written to files, and optionally sent to MLflow.
 //!
 //! A [`Tracker`] always writes files: `metrics.jsonl`, `params.json` and, a folder a phase, event files that TensorBoard shows and W&B
 //! imports. Beside them it can tell an MLflow server over REST ([`Mlflow`], feature `mlflow`). Files are the record: an error there is an
@@ -25,7 +25,7 @@ const PARAMS: &str = "params.json";
 /// Holds a folder of event files a phase.
 const EVENTS: &str = "events";
 
-/// Where figures go beside the files.
+/// Where metrics are sent, in addition to the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tracking {
@@ -122,7 +122,7 @@ impl Mlflow {
     }
 }
 
-/// What became of the figures.
+/// How many metrics were written, and what went wrong with the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TrackingReport {
     /// Figures written.
@@ -153,7 +153,7 @@ struct MetricLine<'a> {
     values: BTreeMap<&'a str, f64>,
 }
 
-/// Takes the figures of a run.
+/// Records the metrics of a run.
 ///
 /// ```
 /// use sememe_run::tracking::{Tracker, Tracking};

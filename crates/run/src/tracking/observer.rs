@@ -1,4 +1,4 @@
-//! What long work tells, as figures.
+//! Turns progress events into tracked metrics.
 
 use std::sync::Mutex;
 

@@ -1,4 +1,4 @@
-//! Trainings that keep what they make in a folder and are gone on with after a stop.
+//! Training runs that keep their checkpoints in a folder and can be resumed.
 
 mod rqvae;
 

@@ -1,4 +1,4 @@
-//! A training of an RQ-VAE in a folder of its own, which is stopped and gone on with, and what it leaves there.
+//! RQ-VAE training in a folder of its own: checkpoints, metrics, resuming, and dry runs.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,10 +29,10 @@ const DRY_ROWS: usize = 2048;
 /// Far more than any state: four times the parameters.
 const MAX_STATE_BYTES: u64 = 64 << 30;
 
-/// Which checkpoint to go on from.
+/// The checkpoint to resume from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resume {
-    /// The latest one, or anew if there is none.
+    /// The latest one; a new training run if there is none.
     Last,
     /// The one after the best epoch.
     Best,
@@ -48,13 +48,13 @@ pub struct RqVaeRun {
     pub config: RqVae,
     /// Folder of checkpoints and curves, made if it is not there.
     pub folder: PathBuf,
-    /// The checkpoint to go on from.
+    /// The checkpoint to resume from; a new training run without it.
     pub resume: Option<Resume>,
     /// A codec of RQ-KMeans whose preprocessing and codebooks are the start: RQ-KMeans+.
     pub start: Option<Codec>,
 }
 
-/// What a dry run made and looked at.
+/// Result of a dry run: what was trained and which artifacts were checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DryRunReport {
     /// Rows that it trained on at most.
@@ -69,7 +69,7 @@ pub struct DryRunReport {
     pub artifacts: Vec<String>,
 }
 
-/// Whoever keeps what the training tells.
+/// Writes the metrics, events and checkpoints of the training to its folder.
 struct FolderRecorder {
     folder: PathBuf,
     metrics: MetricsWriter,

@@ -32,7 +32,7 @@ enum RowState {
     Replaced,
 }
 
-/// What examples are made from.
+/// Items, their fields and the users' histories: the data that examples are drawn from.
 pub(super) struct Catalogue {
     /// By the bytes of their keys.
     pub(super) items: Vec<CatalogueItem>,

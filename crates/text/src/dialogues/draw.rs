@@ -1,4 +1,4 @@
-//! Which examples there are: drawn for each item and user alone, split by their keys, shuffled.
+//! Draws the examples: independently for each item and user, split by their keys, then shuffled.
 
 use sha2::{Digest as _, Sha256};
 
@@ -20,7 +20,7 @@ pub(super) struct Example {
     pub(super) template: u32,
 }
 
-/// What decides on an item or a user, and on nobody else.
+/// The random decisions about one item or user, derived from its key alone.
 struct KeyDraw {
     validation: bool,
     /// Names its stream of draws.

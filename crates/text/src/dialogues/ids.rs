@@ -1,4 +1,4 @@
-//! Which item has which ID, as the verbs before leave it.
+//! Reads which item has which ID.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,4 +1,4 @@
-//! Training data for a language model: what to say about items and their IDs, as JSON lines.
+//! Training data for a language model: examples about items and their IDs, as JSON lines.
 //!
 //! [`Dialogues`] says which items, which IDs and which [`Templates`]; [`compose`] draws the examples; [`Composed::save`] writes
 //! `train.jsonl`, `validation.jsonl` and `dialogues_summary.json`. Everything is drawn from the seed and the items' keys: the same input
@@ -81,7 +81,7 @@ pub struct Dialogues {
     pub events: Option<PathBuf>,
     /// What the fields of events are called, where that is not usual.
     pub event_fields: EventFields,
-    /// What is said.
+    /// The templates of queries and answers.
     pub templates: TemplateSource,
     /// Which tasks; without it all that there are templates and inputs for.
     pub tasks: Option<Vec<Task>>,

@@ -1,4 +1,4 @@
-//! What was written, in numbers.
+//! Report on the examples that were written.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Task;
 
-/// What became of items, users and templates: `dialogues_summary.json`.
+/// Counts of items, users, templates and examples: `dialogues_summary.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct DialoguesReport {
     /// Version of the program.

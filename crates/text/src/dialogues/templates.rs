@@ -1,4 +1,4 @@
-//! What is asked and what is answered.
+//! Templates of queries and answers.
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};

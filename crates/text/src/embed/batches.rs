@@ -20,7 +20,7 @@ pub(super) struct BatchText<'a> {
     pub(super) text: &'a str,
 }
 
-/// What came of a batch.
+/// Result of a batch.
 #[derive(Default)]
 pub(super) struct BatchResult {
     /// Vectors, with the texts that they are of.
@@ -29,7 +29,7 @@ pub(super) struct BatchResult {
     pub(super) refused: Vec<(usize, Error)>,
 }
 
-/// Asks a model for batches, from several threads at once.
+/// Embeds batches of texts with a model; used from several threads at once.
 pub(super) struct BatchEmbedder<'a> {
     embedder: &'a dyn Embedder,
     options: &'a EmbedOptions,

@@ -1,4 +1,4 @@
-//! What a vector depends on, as one hash.
+//! The hash of everything that a vector depends on.
 
 use sha2::{Digest as _, Sha256};
 

@@ -1,4 +1,4 @@
-//! What turns texts into vectors.
+//! The trait of models that turn texts into vectors.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,7 +39,7 @@ impl<'a> EmbedCall<'a> {
     }
 }
 
-/// Why there are no vectors.
+/// Why embedding failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
     /// One of these texts cannot be embedded, or not so many at once; others can.

@@ -170,7 +170,7 @@ pub struct EndpointEmbedder {
     answered: AtomicBool,
 }
 
-/// Why a try came to nothing.
+/// Why a call failed.
 enum CallError {
     /// Another try may help, after so long if the server says.
     Passing(String, Option<Duration>),

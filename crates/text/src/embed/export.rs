@@ -8,7 +8,7 @@ use sememe::data::{RowSource, first_non_finite};
 use sememe::io::{OpenOptions, RowsWriter, open, read_bytes_capped, write_bytes_atomic};
 use sememe::{Error, Remedy, Result};
 
-/// What [`export`] found.
+/// Result of [`export`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exported {
     /// Whether the rows were written; not if they were there already.

@@ -1,4 +1,4 @@
-//! What an endpoint answered: vectors in the order of the texts, or its own words on what is wrong.
+//! Parses an endpoint's response: vectors in the order of the texts, or the server's error message.
 
 use serde::Deserialize;
 use serde_json::Value;

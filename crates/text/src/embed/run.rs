@@ -1,4 +1,4 @@
-//! One run: what is missing is asked for in batches, and every answer kept at once.
+//! One embedding run: requests missing vectors in batches and stores every answer at once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -120,7 +120,7 @@ pub fn embed(
     Ok(report)
 }
 
-/// What needs no model.
+/// Applies all changes that need no model.
 fn settle(table: &mut WriteTable, texts: &Texts, contents: &[ContentHash], plan: &Survey) -> Result<()> {
     let prepared_at = |i: usize| texts.prepared_at[i].as_deref();
     if !plan.copied.is_empty() {

@@ -1,4 +1,4 @@
-//! What an SQLite file holds, and errors that say so.
+//! Inspects the schema of an SQLite file.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is up to date, what can be had without a model, and what must be asked for.
+//! Compares items with the table: which vectors are up to date, can be copied, or must be embedded.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::content::{ContentHash, ContentHasher};
 use super::input::Texts;
 use super::table::StoredVector;
 
-/// What is to be done about every item; indices into the items.
+/// What has to be done for every item; holds indices into the items.
 #[derive(Default)]
 pub(super) struct Survey {
     /// Up to date.

@@ -56,7 +56,7 @@ const BESIDE: &str =
 /// As Python's `datetime.now(UTC).isoformat()` writes it.
 const NOW: &str = "SELECT strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')";
 
-/// What the table says of an item.
+/// What the table holds for an item.
 pub(super) struct StoredVector {
     /// Values of its vector; `None` if the row is damaged.
     pub(super) dims: Option<usize>,

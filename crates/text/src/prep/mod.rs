@@ -76,7 +76,7 @@ pub struct Prep {
     pub on_duplicate: OnDuplicate,
 }
 
-/// What becomes of rows that cannot be items.
+/// How rows without a key or a text are handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBad {
@@ -87,7 +87,7 @@ pub enum OnBad {
     Drop,
 }
 
-/// What becomes of several items with one key.
+/// How several rows with the same key are handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDuplicate {
@@ -160,7 +160,7 @@ pub struct PreparedItem {
     pub title: Option<String>,
 }
 
-/// What [`prepare`] found.
+/// Result of [`prepare`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// By the bytes of their keys.

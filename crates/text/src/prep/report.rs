@@ -1,4 +1,4 @@
-//! What became of the rows of a catalogue.
+//! Report on the preparation of a catalogue.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Prep;
 use super::PreparedItem;
 
-/// What became of the rows.
+/// How many rows became items, and why the others did not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PrepReport {
     /// Rows of the source.

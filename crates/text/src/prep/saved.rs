@@ -1,11 +1,11 @@
-//! What writing items changed.
+//! Report on saving prepared items.
 
 use serde::Serialize;
 
 #[cfg(doc)]
 use super::Prepared;
 
-/// What [`Prepared::save`] changed.
+/// Counts of what [`Prepared::save`] changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SaveReport {
     /// Items that were not there.

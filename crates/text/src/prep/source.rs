@@ -1,4 +1,4 @@
-//! Rows of a catalogue, whatever holds them, as texts in the order of the fields that are wanted.
+//! Reads the rows of a catalogue from any supported format, as texts in the order of the requested fields.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -98,7 +98,7 @@ pub(super) enum TensorNames {
     Mpnet,
 }
 
-/// The sizes of a BERT and its kin.
+/// Configuration of a BERT-like encoder.
 #[derive(Clone, Debug)]
 pub(super) struct EncoderConfig {
     pub(super) names: TensorNames,
@@ -125,7 +125,7 @@ pub(super) struct Rope {
     pub(super) factor: f64,
 }
 
-/// The sizes of a Qwen 3 or Gemma 3.
+/// Configuration of a Qwen 3 or Gemma 3 decoder.
 #[derive(Clone, Debug)]
 pub(super) struct DecoderConfig {
     /// Gemma: embeddings are scaled, norms stand on both sides and keep their gains less one.
@@ -152,7 +152,7 @@ pub(super) struct DecoderConfig {
     pub(super) rope: [Rope; 2],
 }
 
-/// What a model is.
+/// The architecture of a model, with its sizes.
 #[derive(Clone, Debug)]
 pub(super) enum Architecture {
     Encoder(EncoderConfig),

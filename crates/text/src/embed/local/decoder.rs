@@ -1,4 +1,4 @@
-//! Qwen 3 and Gemma 3 as embedders: what the last layer says of every token, without a head for words.
+//! Qwen 3 and Gemma 3 as embedders: the last hidden state of every token, without a language-model head.
 //!
 //! As transformers has them: RMS norms, grouped queries with a norm of their own, rotary positions, gated products; Gemma 3 scales its
 //! embeddings, has norms behind as well as before, and lets most layers see a window only ("Gemma 3 technical report", 2025;

@@ -1,4 +1,4 @@
-//! BERT and its kin: RoBERTa, XLM-R, CamemBERT, DistilBERT, MPNet.
+//! BERT and related encoders: RoBERTa, XLM-R, CamemBERT, DistilBERT, MPNet.
 //!
 //! Devlin et al., "BERT" (2019), as transformers has them: word, type and position embeddings, then layers of attention and of two
 //! products, each followed by adding its input and a layer norm. MPNet adds a bias by relative position to the scores (Song et al. 2020).

@@ -1,4 +1,4 @@
-//! What encoders and decoders are made of. Everything is of one text: `[tokens, values]`, without padding.
+//! Layers of encoders and decoders. All tensors belong to one text, `[tokens, values]`, without padding.
 
 use candle_core::{Result as Made, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -94,7 +94,7 @@ impl RmsNorm {
     }
 }
 
-/// What follows a product.
+/// Activation function after a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activation {
     /// By the error function.
@@ -138,7 +138,7 @@ pub(super) fn split(x: &Tensor, heads: usize) -> Made<Tensor> {
     x.reshape((tokens, heads, values / heads))?.transpose(0, 1)?.contiguous()
 }
 
-/// Which keys a query sees.
+/// Which keys a query attends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AttentionMask {
     /// Only what came before, and itself.
@@ -168,7 +168,7 @@ impl AttentionMask {
     }
 }
 
-/// How scores become weights.
+/// Scaled dot-product attention and its options.
 pub(super) struct Attention<'a> {
     pub(super) scale: f64,
     pub(super) sight: AttentionMask,
