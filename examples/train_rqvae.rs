@@ -26,9 +26,13 @@ impl Recorder for Keeper {
         Ok(())
     }
 
-    fn checkpoint(&mut self, kind: CheckpointKind, trainer: &RqVaeTrainer) -> sememe::Result<()> {
+    fn checkpoint(
+        &mut self,
+        kind: CheckpointKind,
+        content: &dyn Fn() -> sememe::Result<Vec<u8>>,
+    ) -> sememe::Result<()> {
         if kind == CheckpointKind::Last {
-            self.last = trainer.to_bytes()?;
+            self.last = content()?;
         }
         Ok(())
     }

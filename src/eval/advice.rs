@@ -273,7 +273,7 @@ pub fn advice(evaluation: &Evaluation) -> Vec<Advice> {
         notes.push(Advice::NeighboursLost { recall, by_chance });
     }
     if let Some(full) = full.filter(|full| full.zero_rows > 0) {
-        notes.push(Advice::ZeroRows { zero: full.zero_rows as usize, rows: e.rows });
+        notes.push(Advice::ZeroRows { zero: full.zero_rows, rows: e.rows });
     }
     notes
 }

@@ -208,7 +208,9 @@ mod tests {
         // A cluster of 60 rows and nine of one row each, whose second choice is a little worse.
         let mut host = HostPartition { labels: vec![0; 60], best: vec![10.0; 60], second: vec![11.0; 60] };
         for j in 1..10 {
-            (host.labels.push(j), host.best.push(0.0), host.second.push(10.0));
+            host.labels.push(j);
+            host.best.push(0.0);
+            host.second.push(10.0);
         }
         let mut random = crate::rng::stream(1, "test", 0);
         let moves = choose(&host, &[0.0; 69], 10, Metric::SquaredL2, 0.5, &mut random);

@@ -8,7 +8,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::atomic::AtomicFile;
 use super::npy;
-use super::open::extension;
+use super::options::extension;
 use crate::error::{Error, Result};
 
 /// Values of one array.

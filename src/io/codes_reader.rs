@@ -12,7 +12,7 @@ use super::index::read_index;
 use super::integers::read_integers;
 use super::json_objects::json_row;
 use super::lines::Lines;
-use super::open::extension;
+use super::options::extension;
 use super::window::Window;
 use crate::data::Codes;
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::atomic::AtomicFile;
 use super::npy;
-use super::open::extension;
+use super::options::extension;
 use crate::error::{Error, Result, check_shape};
 
 enum Sink {

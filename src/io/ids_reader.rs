@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::csv_rows::CsvRows;
 use super::json_objects::json_row;
 use super::lines::Lines;
-use super::open::extension;
+use super::options::extension;
 use super::window::Window;
 use crate::error::{Error, Result};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::atomic::AtomicFile;
-use super::open::extension;
+use super::options::extension;
 use crate::error::{Error, Result};
 
 enum IdsFormat {

@@ -32,6 +32,7 @@ mod npy_dict;
 mod npz;
 mod numbers;
 mod open;
+mod options;
 #[cfg(feature = "parquet")]
 mod parquet_codes;
 #[cfg(feature = "parquet")]
@@ -62,11 +63,11 @@ pub use ids_writer::IdsWriter;
 pub use index::read_index;
 pub use json_objects::{JsonItem, JsonObject, JsonValue, each_json_line, each_json_object, json_row};
 pub use lines::json_bad;
-pub use open::{OpenOptions, extension, open};
+pub use open::{open, open_all};
+pub use options::{OpenOptions, extension};
 #[cfg(feature = "parquet")]
 pub use parquet_text::ParquetTexts;
 pub use rows_writer::RowsWriter;
-pub use shards::open_all;
 pub use tensors::TensorFile;
 pub use text_file::text_extension;
 pub use titles::{read_keys, read_labels, read_titles};

@@ -4,7 +4,7 @@ use std::io::{BufReader, Read};
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::open::OpenOptions;
+use super::options::OpenOptions;
 use super::pick::{Candidate, Usable, pick};
 use super::window::{Window, WindowReader};
 use super::{dense::DenseRows, npy};
@@ -49,7 +49,7 @@ fn entries(w: &Window, archive: &Archive) -> Result<Vec<ZipEntry>> {
         let data = archive.by_index_data(index).map_err(|e| refused(w, e))?;
         let name = data.name().map_err(|e| refused(w, e))?.into_owned();
         if name == "data.pkl" || name.ends_with("/data.pkl") {
-            return Err(super::open::pickled(w.path(), "a torch checkpoint"));
+            return Err(super::options::pickled(w.path(), "a torch checkpoint"));
         }
         let Some(name) = name.strip_suffix(".npy") else { continue };
         found.push(ZipEntry {

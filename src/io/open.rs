@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::options::{OpenOptions, extension, pickled};
 use super::window::Window;
 use super::{json_rows, npy, npz, shards, tensors};
 use crate::data::{Matrix, RowSource};
@@ -9,42 +10,6 @@ use crate::error::{Error, Result};
 
 /// What is read, for messages.
 const READ: &str = ".npy, .npz, .safetensors, .parquet and .jsonl are read";
-
-/// How to open a file of embeddings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenOptions {
-    /// The array (`.npz`), tensor (`.safetensors`), column (`.parquet`) or field (`.jsonl`) to read. Without it `embeddings` is
-    /// taken (or `embedding`, `vector`, `vectors`, where a row is a list), or else the only one that can hold embeddings. A `.npy` holds
-    /// one array and ignores it.
-    pub array: Option<String>,
-    /// The most bytes that a compressed array of an `.npz` may inflate to; it is then held in memory. 8 GiB.
-    pub max_inflated_bytes: u64,
-    /// How many times as many bytes a compressed array of more than 64 MiB may inflate to. 200.
-    pub max_inflation_ratio: u64,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self { array: None, max_inflated_bytes: 8 << 30, max_inflation_ratio: 200 }
-    }
-}
-
-/// The error for data that can only be read by executing a pickle.
-pub(crate) fn pickled(path: &Path, what: &str) -> Error {
-    Error::format(
-        path,
-        format!(
-            "is {what}; reading it would run code from the file, so it is not read; \
-             in Python, save it with `numpy.save` or `safetensors.torch.save_file`"
-        ),
-    )
-}
-
-/// The extension in lower case.
-#[must_use]
-pub fn extension(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
-}
 
 /// Opens `[rows, dims]` embeddings in a `.npy`, `.npz`, `.safetensors`, `.jsonl` (a list a line) or (feature `parquet`) `.parquet` file, or
 /// in all files of a folder, which are of one format and are read in the order of their names.
@@ -79,7 +44,7 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Box<dyn Row
         return Err(pickled(path, &format!("a pickle by its extension `.{extension}`")));
     }
     if path.is_dir() {
-        return shards::open_folder(path, options);
+        return open_folder(path, options);
     }
     let w = Window::open(path)?;
     let mut lead = [0u8; 9];
@@ -115,6 +80,29 @@ pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Box<dyn Row
         "" => Err(Error::format(path, format!("is in a format that is not read; {READ}"))),
         other => Err(Error::format(path, format!("is in a format that is not read (`.{other}`); {READ}"))),
     }
+}
+
+/// Opens several files of embeddings as one source: the rows of the first, then those of the second, and so on. A folder among them
+/// stands for its files, see [`open`].
+///
+/// # Errors
+/// As for [`open`]; if the files have rows of different dimensions, or there is no file.
+pub fn open_all<P: AsRef<Path>>(paths: &[P], options: &OpenOptions) -> Result<Box<dyn RowSource>> {
+    match paths {
+        [] => Err(Error::Data("expected at least 1 file of rows, got 0".into())),
+        [one] => open(one, options),
+        [first, rest @ ..] => {
+            let parts = paths.iter().map(|path| open(path, options)).collect::<Result<_>>()?;
+            shards::joined(format!("{} and {} more", first.as_ref().display(), rest.len()), parts)
+        }
+    }
+}
+
+/// Opens all files of a folder, in the order of their names.
+fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Box<dyn RowSource>> {
+    let files = shards::files_of(folder, &["npy", "npz", "safetensors", "parquet", "jsonl", "jsonl.gz"])?;
+    let parts = files.iter().map(|path| open(path, options)).collect::<Result<_>>()?;
+    shards::joined(folder.display().to_string(), parts)
 }
 
 /// Rows in memory that came from a file.

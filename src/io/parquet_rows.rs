@@ -114,10 +114,11 @@ impl ParquetRows {
                 usable: usable(field.data_type()),
             })
             .collect();
-        if wanted.is_none() && candidates.iter().all(|c| c.usable == Usable::No) {
-            if let Some(problem) = not_lists(&schema) {
-                return Err(w.bad(problem));
-            }
+        if wanted.is_none()
+            && candidates.iter().all(|c| c.usable == Usable::No)
+            && let Some(problem) = not_lists(&schema)
+        {
+            return Err(w.bad(problem));
         }
         let column = pick(w.path(), "column", wanted, &candidates)?;
         let w = w.named(&candidates[column].name);
@@ -213,7 +214,7 @@ impl ParquetRows {
         } else if let Some(items) = items.as_primitive_opt::<Float64Type>() {
             self.extend(items.values(), &ranges, |v| v as f32, out);
         } else if let Some(items) = items.as_primitive_opt::<Float16Type>() {
-            self.extend(items.values(), &ranges, |v| v.to_f32(), out);
+            self.extend(items.values(), &ranges, half::f16::to_f32, out);
         } else if let Some(items) = items.as_primitive_opt::<Int8Type>() {
             self.extend(items.values(), &ranges, f32::from, out);
         } else if let Some(items) = items.as_primitive_opt::<UInt8Type>() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::atomic::AtomicFile;
 use super::npy;
-use super::open::extension;
+use super::options::extension;
 use crate::error::{Error, Result, check_shape};
 
 /// Writes `f32` rows to a `.npy` or `.safetensors` file (tensor `embeddings`), which appears when it is complete.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::open::{OpenOptions, extension, open};
+use super::options::extension;
 use crate::data::{RowSource, check_range};
 use crate::error::{Error, Result, check_shape};
 
@@ -15,31 +15,12 @@ struct Shards {
     starts: Vec<usize>,
 }
 
-/// Opens several files of embeddings as one source: the rows of the first, then those of the second, and so on. A folder among them
-/// stands for its files, see [`open`].
+/// The rows of `parts`, one source after the other.
 ///
 /// # Errors
-/// As for [`open`]; if the files have rows of different dimensions, or there is no file.
-pub fn open_all<P: AsRef<Path>>(paths: &[P], options: &OpenOptions) -> Result<Box<dyn RowSource>> {
-    match paths {
-        [] => Err(Error::Data("expected at least 1 file of rows, got 0".into())),
-        [one] => open(one, options),
-        [first, rest @ ..] => {
-            let parts = paths.iter().map(|path| open(path, options)).collect::<Result<_>>()?;
-            joined(format!("{} and {} more", first.as_ref().display(), rest.len()), parts)
-        }
-    }
-}
-
-/// Opens all files of a folder, in the order of their names.
-pub(super) fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Box<dyn RowSource>> {
-    let files = files_of(folder, &["npy", "npz", "safetensors", "parquet", "jsonl", "jsonl.gz"])?;
-    let parts = files.iter().map(|path| open(path, options)).collect::<Result<_>>()?;
-    joined(folder.display().to_string(), parts)
-}
-
-fn joined(name: String, parts: Vec<Box<dyn RowSource>>) -> Result<Box<dyn RowSource>> {
-    let dims = parts.first().map_or(0, |part| part.dims());
+/// If they have rows of different dimensions, or more rows than can be counted.
+pub(super) fn joined(name: String, parts: Vec<Box<dyn RowSource>>) -> Result<Box<dyn RowSource>> {
+    let dims = parts.first().map_or(0, RowSource::dims);
     let mut starts = vec![0usize];
     for part in &parts {
         check_shape("d", dims, part.dims(), part.name())?;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::open::extension;
+use super::options::extension;
 use super::window::Window;
 use crate::error::{Error, Result};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::csv_rows::CsvRows;
 use super::json_objects::{JsonObject, JsonValue, each_json_object};
-use super::open::extension;
+use super::options::extension;
 use super::shards::files_of;
 use super::text_file::text_extension;
 use crate::error::{Error, Result};

@@ -30,7 +30,7 @@ fn kinds(rows: &Matrix) -> Vec<(&'static str, Codec)> {
     let train = |config: &RqKMeans| Codec::train(rows, config, &Device::cpu(), &()).unwrap();
     let rqvae = |config: &RqVae| Codec::train_rqvae(rows, config, &Device::cpu(), &()).unwrap();
     let pca = Preprocess { pca: Some(Pca { keep_variance: 0.9, max_dims: 7 }), ..Preprocess::default() };
-    let whitened = Preprocess { center: true, whiten: true, ..pca.clone() };
+    let whitened = Preprocess { center: true, whiten: true, ..pca };
     let start = train(&config());
     let mut plus = RqVaeTrainer::from_quantizer(network(), start.quantizer(), 1.0).unwrap();
     plus.run(rows, None, &Device::cpu(), &(), &mut ()).unwrap();
@@ -40,7 +40,7 @@ fn kinds(rows: &Matrix) -> Vec<(&'static str, Codec)> {
         ("capacity", train(&RqKMeans { balance: Some(Balance::capacity()), ..config() })),
         ("refined", train(&RqKMeans { refine: Some(Refine { rounds: 2, beam: 4 }), ..config() })),
         ("PCA", train(&RqKMeans { preprocess: pca, ..config() })),
-        ("whitened", train(&RqKMeans { preprocess: whitened.clone(), ..config() })),
+        ("whitened", train(&RqKMeans { preprocess: whitened, ..config() })),
         ("rows of length 1", train(&RqKMeans { preprocess: Preprocess { normalize: true, ..whitened }, ..config() })),
         ("RQ-VAE", rqvae(&network())),
         ("shared codebook", rqvae(&RqVae { shared_codebook: true, ..network() })),

@@ -1,7 +1,9 @@
 //! Rows as others keep them: lists in JSON lines, 8-bit integers, shards, and parquet with what is missing in it.
 
+use sememe::RowSource as _;
 use sememe::io::{self, OpenOptions};
-use sememe::{BadRows, RowSource as _, Screened};
+#[cfg(feature = "parquet")]
+use sememe::{BadRows, Screened};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;

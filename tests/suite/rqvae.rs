@@ -118,8 +118,12 @@ impl Recorder for Kept {
         self.lines.push(serde_json::to_string(report).unwrap());
         Ok(())
     }
-    fn checkpoint(&mut self, kind: CheckpointKind, trainer: &RqVaeTrainer) -> sememe::Result<()> {
-        let bytes = trainer.to_bytes()?;
+    fn checkpoint(
+        &mut self,
+        kind: CheckpointKind,
+        content: &dyn Fn() -> sememe::Result<Vec<u8>>,
+    ) -> sememe::Result<()> {
+        let bytes = content()?;
         match kind {
             CheckpointKind::Last => self.last = bytes,
             CheckpointKind::Best => self.best = bytes,
@@ -187,9 +191,14 @@ fn every_kind_learns_and_threads_change_nothing() {
 struct Books(Vec<Vec<u8>>);
 
 impl Recorder for Books {
-    fn checkpoint(&mut self, kind: CheckpointKind, trainer: &RqVaeTrainer) -> sememe::Result<()> {
+    fn checkpoint(
+        &mut self,
+        kind: CheckpointKind,
+        content: &dyn Fn() -> sememe::Result<Vec<u8>>,
+    ) -> sememe::Result<()> {
+        let bytes = content()?;
+        let trainer = RqVaeTrainer::from_bytes(&bytes)?;
         if kind == CheckpointKind::Last && trainer.epochs() as usize > self.0.len() {
-            let bytes = trainer.to_bytes()?;
             let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a checkpoint");
             let params = tensors.tensor("parameters").expect("parameters").data().to_vec();
             let config = trainer.config();

@@ -125,9 +125,9 @@ impl RqVaeTrainer {
         if let Some(look) = &look {
             recorder.usage(&look.loads)?;
         }
-        recorder.checkpoint(CheckpointKind::Last, self)?;
+        recorder.checkpoint(CheckpointKind::Last, &|| self.to_bytes())?;
         if better {
-            recorder.checkpoint(CheckpointKind::Best, self)?;
+            recorder.checkpoint(CheckpointKind::Best, &|| self.to_bytes())?;
         }
         if let Some(alarm) = look.as_ref().and_then(|l| l.health.alarm()) {
             observer.event(Event::Note(&format!("epoch {epoch}: {alarm}")));
@@ -202,6 +202,6 @@ impl RqVaeTrainer {
             self.progress.health = Some(look.health);
         }
         self.progress.finished = true;
-        recorder.checkpoint(CheckpointKind::Last, self)
+        recorder.checkpoint(CheckpointKind::Last, &|| self.to_bytes())
     }
 }

@@ -1,7 +1,6 @@
 //! The recorder that receives the results of an RQ-VAE training run.
 
 use crate::error::Result;
-use crate::fit::rqvae::RqVaeTrainer;
 use crate::progress::{EpochReport, StepReport};
 
 /// Which checkpoint.
@@ -39,12 +38,12 @@ pub trait Recorder {
         let _ = loads;
         Ok(())
     }
-    /// A checkpoint is due: `trainer.to_bytes()` is its content.
+    /// A checkpoint is due, and `content` makes its bytes: [`RqVaeTrainer::from_bytes`](super::RqVaeTrainer::from_bytes) reads them.
     ///
     /// # Errors
     /// As [`step`](Self::step).
-    fn checkpoint(&mut self, kind: CheckpointKind, trainer: &RqVaeTrainer) -> Result<()> {
-        let _ = (kind, trainer);
+    fn checkpoint(&mut self, kind: CheckpointKind, content: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
+        let _ = (kind, content);
         Ok(())
     }
 }

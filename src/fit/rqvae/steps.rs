@@ -226,7 +226,7 @@ impl RqVaeTrainer {
         if within && config.checkpoint_steps.is_some_and(|every| self.progress.steps.is_multiple_of(every as u64)) {
             self.require_finite(session)?;
             self.download(session)?;
-            recorder.checkpoint(CheckpointKind::Last, self)?;
+            recorder.checkpoint(CheckpointKind::Last, &|| self.to_bytes())?;
         }
         Ok(())
     }

@@ -267,12 +267,12 @@ impl RqVaeTrainer {
         let progress = &self.progress;
         if progress.step == 0 && progress.epoch > 0 && self.best_epoch() == Some(progress.epoch) {
             // A kill may have come between `last` and `best`, which hold the same at the end of a best epoch.
-            recorder.checkpoint(CheckpointKind::Best, self)?;
+            recorder.checkpoint(CheckpointKind::Best, &|| self.to_bytes())?;
         }
         let outcome = self.epochs_on(&mut session, &data, observer, recorder);
         if matches!(outcome, Err(Error::Interrupted(_))) {
             self.download(&session)?;
-            recorder.checkpoint(CheckpointKind::Last, self)?;
+            recorder.checkpoint(CheckpointKind::Last, &|| self.to_bytes())?;
         }
         outcome
     }

@@ -14,6 +14,7 @@
 //! [`open`] takes a path or a URL and gives the store that it names.
 
 mod memory;
+mod password;
 mod place;
 #[cfg(feature = "redis")]
 mod redis;
@@ -21,7 +22,8 @@ mod redis;
 mod sqlite;
 
 pub use memory::MemoryStore;
-pub use place::{open, open_existing, without_password};
+pub use password::without_password;
+pub use place::{open, open_existing};
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
 #[cfg(feature = "sqlite")]

@@ -28,40 +28,6 @@ fn kind(place: &Path) -> Result<Kind<'_>> {
     }
 }
 
-/// A place without the password that a URL may hold, to be shown.
-///
-/// ```
-/// use sememe::ids::store::without_password;
-/// assert_eq!(without_password("redis://me:secret@host:6379/0?namespace=books"), "redis://me:***@host:6379/0?namespace=books");
-/// assert_eq!(without_password("unix:///run/redis.sock?pass=secret&db=1"), "unix:///run/redis.sock?pass=***&db=1");
-/// assert_eq!(without_password("ids.sqlite"), "ids.sqlite");
-/// ```
-#[must_use]
-pub fn without_password(place: impl AsRef<Path>) -> String {
-    let shown = place.as_ref().display().to_string();
-    let Some((scheme, rest)) = shown.split_once("://") else { return shown };
-    let (before, query) = rest.split_once('?').map_or((rest, None), |(before, query)| (before, Some(query)));
-    let mut out = format!("{scheme}://");
-    // The last @ before the path: one in a password should have been escaped, but is not shown either.
-    match before.rsplit_once('@') {
-        Some((user, host)) => {
-            let name = user.split_once(':').map_or(user, |(name, _)| name);
-            let secret = if user.contains(':') { ":***" } else { "" };
-            out.push_str(&format!("{name}{secret}@{host}"));
-        }
-        None => out.push_str(before),
-    }
-    if let Some(query) = query {
-        let part = |part: &str| match part.split_once('=') {
-            Some((name @ ("pass" | "password"), _)) => format!("{name}=***"),
-            _ => part.to_owned(),
-        };
-        out.push('?');
-        out.push_str(&query.split('&').map(part).collect::<Vec<_>>().join("&"));
-    }
-    out
-}
-
 /// Opens the store at a place, or makes one for a codec's IDs: a path is an SQLite file, `redis://host:6379/0` and
 /// `unix:///run/redis.sock` are Redis servers.
 ///
@@ -98,8 +64,8 @@ pub fn open_existing(place: impl AsRef<Path>) -> Result<Box<dyn Store>> {
 #[cfg(not(all(feature = "redis", feature = "sqlite")))]
 fn absent(kind: &Kind<'_>, _: &str, _: usize) -> Result<Box<dyn Store>> {
     let (what, shown) = match kind {
-        Kind::Redis(url) => ("redis", without_password(url)),
-        Kind::File(path) => ("sqlite", without_password(path)),
+        Kind::Redis(url) => ("redis", super::without_password(url)),
+        Kind::File(path) => ("sqlite", super::without_password(path)),
     };
     Err(Error::config("store", format!("`{shown}` needs the feature `{what}`, which this build has not")))
 }

@@ -356,6 +356,7 @@ pub(super) fn case_beam_ties<B: Backend>(backend: &B) {
 }
 
 /// Rows and codewords from 2^-90 to 2^90, and within a row values down to 2^-40 of its largest: splitting scales by line.
+#[cfg(feature = "gpu")]
 pub(super) fn case_mixed_magnitudes<B: Backend>(backend: &B) {
     let (n, k, d) = (190, 70, 33);
     let size = |at: usize, step: i32| 2f32.powi((at / d % 19) as i32 * step - 9 * step - (at % d % 5) as i32 * 10);

@@ -73,7 +73,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     }
     let (mut codes, mut numbers, mut rows) = (Vec::new(), Vec::new(), 0usize);
     let pause = |rows: usize| {
-        if rows % (1 << 14) == 0 && stopped() { Err(Error::Interrupted(String::new())) } else { Ok(()) }
+        if rows.is_multiple_of(1 << 14) && stopped() { Err(Error::Interrupted(String::new())) } else { Ok(()) }
     };
     let mut keys = Vec::new();
     if plan.ids.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {

@@ -139,8 +139,11 @@ const KINDS: [Kind; 12] = [
 /// Verbs that meet no codec, or none of the user's.
 const WITHOUT: [&str; 7] = ["demo", "init", "prep", "embed", "config", "doctor", "completions"];
 
+/// A verb, and what is tried with it.
+type Step = (&'static str, fn(&Bench));
+
 /// What is done with a codec of every kind, by verb, in the order in which one builds on another.
-const STEPS: [(&str, fn(&Bench)); 19] = [
+const STEPS: [Step; 19] = [
     ("train", train),
     ("show", show),
     ("encode", encode),

@@ -129,12 +129,12 @@ impl Recorder for FolderRecorder {
         write_code_usage(self.folder.join(USAGE), loads)
     }
 
-    fn checkpoint(&mut self, kind: CheckpointKind, trainer: &RqVaeTrainer) -> Result<()> {
+    fn checkpoint(&mut self, kind: CheckpointKind, content: &dyn Fn() -> Result<Vec<u8>>) -> Result<()> {
         // A checkpoint is never ahead of the curves.
         self.metrics.sync()?;
         self.events.sync()?;
         let name = if kind == CheckpointKind::Last { LAST } else { BEST };
-        write_bytes_atomic(self.folder.join(name), &trainer.to_bytes()?)
+        write_bytes_atomic(self.folder.join(name), &content()?)
     }
 }
 

@@ -2,23 +2,16 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::bind::{BoundTurn, Slot};
+use super::Dialogues;
+use super::bind::BoundTurn;
 use super::catalogue::{Catalogue, CatalogueItem};
+use super::example::{Example, history};
+use super::output::Composed;
 use super::report::{SplitReport, TemplateUse};
-use super::{Composed, Dialogues, Task};
+use super::turn::{Slot, Task};
 use sememe::progress::{Observer, check};
 use sememe::rng;
 use sememe::{Error, Result};
-
-/// An example, as numbers.
-#[derive(Clone, Copy)]
-pub(super) struct Example {
-    /// An item, or in [`Task::NextItem`] a user.
-    pub(super) subject: u32,
-    /// Where the next item stands in the user's sequence.
-    pub(super) position: u32,
-    pub(super) template: u32,
-}
 
 /// The random decisions about one item or user, derived from its key alone.
 struct KeyDraw {
@@ -118,11 +111,6 @@ pub(super) fn draw(dialogues: &Dialogues, catalogue: Catalogue, observer: &dyn O
     report.sememe = env!("CARGO_PKG_VERSION");
     report.settings = settings(dialogues);
     Ok(Composed { dialogues: dialogues.clone(), items, templates, users, examples, report })
-}
-
-/// The items before a position, the last so many.
-pub(super) fn history(sequence: &[u32], position: usize, most: usize) -> &[u32] {
-    &sequence[position.saturating_sub(most)..position]
 }
 
 fn used(template: &BoundTurn) -> TemplateUse {

@@ -8,14 +8,17 @@
 mod bind;
 mod catalogue;
 mod draw;
+mod example;
 mod ids;
 mod output;
 mod report;
 mod templates;
+mod turn;
 
 pub use output::Composed;
 pub use report::{DialoguesReport, FileReport, InputHashes, SplitReport, TemplateUse};
-pub use templates::{Task, TemplateSource, Templates, Turn};
+pub use templates::{TemplateSource, Templates};
+pub use turn::{Task, Turn};
 
 use std::path::PathBuf;
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::bind::{BoundTurn, Slot};
+use super::bind::BoundTurn;
 use super::catalogue::CatalogueItem;
-use super::draw::{Example, history};
+use super::example::{Example, history};
 use super::report::{DialoguesReport, FileReport, hex};
-use super::{Dialogues, ExampleFormat, Task};
+use super::turn::{Slot, Task};
+use super::{Dialogues, ExampleFormat};
 use sememe::data::Sequences;
 use sememe::io::{AtomicFile, AtomicFolder, write_bytes_atomic};
 use sememe::progress::{Event, Observer, check};

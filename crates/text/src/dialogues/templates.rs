@@ -7,50 +7,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::bind::ParsedTurn;
+use super::turn::{ParsedTurn, Task, Turn};
 use sememe::io::{extension, read_bytes_capped};
 use sememe::{Error, Result};
 
 /// Templates are written by hand.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-
-/// What a model learns from an example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// Words in, an ID out.
-    IdFromQuery,
-    /// An ID in, what is known of the item out.
-    AttributeFromId,
-    /// What a user had in, what came next out.
-    NextItem,
-}
-
-impl Task {
-    /// All of them.
-    pub const ALL: [Task; 3] = [Task::IdFromQuery, Task::AttributeFromId, Task::NextItem];
-
-    /// The name in files.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Task::IdFromQuery => "id_from_query",
-            Task::AttributeFromId => "attribute_from_id",
-            Task::NextItem => "next_item",
-        }
-    }
-}
-
-/// A question and its answer, each a [`TextTemplate`](crate::prep::TextTemplate) over the item's fields and `{semantic_id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Turn {
-    /// What the user says.
-    pub query: String,
-    /// What the model says: without it `{semantic_id}`, and [`Task::AttributeFromId`] needs it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<String>,
-}
 
 /// The templates of every task; a task without any is left out.
 ///

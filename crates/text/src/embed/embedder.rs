@@ -20,6 +20,7 @@ impl<'a> EmbedCall<'a> {
     }
 
     /// The same for a part of texts that failed together.
+    #[cfg(feature = "sqlite")]
     #[must_use]
     pub(super) fn of_part(self) -> Self {
         Self { part: true, ..self }

@@ -54,6 +54,7 @@ fn normals(random: &mut Stream, count: usize, scale: f64) -> Vec<f64> {
 
 /// The CPU and, where the build has one and `SEMEME_GPU` allows it, a GPU with checked shaders and poisoned buffers.
 pub fn devices() -> Vec<Device> {
+    #[cfg_attr(not(feature = "gpu"), allow(unused_mut, reason = "a GPU would be added"))]
     let mut devices = vec![Device::cpu()];
     #[cfg(feature = "gpu")]
     {

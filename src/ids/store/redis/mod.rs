@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use redis::{Cmd, cmd};
 
 use self::server::Server;
-use super::place::without_password;
+use super::password::without_password;
 use super::{AssignedId, Reuse, Store, StoredId, check_batch, check_codec, check_levels, from_bytes, to_bytes};
 use crate::error::{Error, Result, check_shape};
 
