@@ -173,7 +173,7 @@ pub trait Backend: AssignmentKernels + CentroidKernels + RowKernels + SeedingKer
     /// [`super::bound`].
     fn dot_error(&self, dims: usize) -> f64;
 
-    /// The same for the dot products of [`project`](Self::project).
+    /// The same for the dot products of [`project`](RowKernels::project).
     fn projection_error(&self, dims: usize) -> f64 {
         self.dot_error(dims)
     }

@@ -41,15 +41,15 @@ pub enum Metric {
     Cosine,
 }
 
-/// Result of one [`Backend::assign`] pass.
+/// Result of one [`AssignmentKernels::assign`] pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AssignmentScores {
-    /// Sum over the rows of the best score, added in a fixed order. With [`Backend::sum_squares`] it gives the
+    /// Sum over the rows of the best score, added in a fixed order. With [`RowKernels::sum_squares`] it gives the
     /// inertia under squared L2: `Σ‖r‖² + 2·Σ s`.
     pub score_sum: f64,
 }
 
-/// Result of one [`Backend::loads`] pass.
+/// Result of one [`AssignmentKernels::loads`] pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftLoads {
     /// As [`AssignmentScores::score_sum`].

@@ -81,7 +81,7 @@ pub fn json_row<T: DeserializeOwned>(path: &Path, number: u64, text: &str) -> Re
 }
 
 /// Repairs a line that is not valid JSON, where its meaning is clear.
-fn repaired_line(path: &Path, number: u64, text: &str, e: &serde_json::Error) -> Result<String> {
+pub(super) fn repaired_line(path: &Path, number: u64, text: &str, e: &serde_json::Error) -> Result<String> {
     match repair(text) {
         Repair::Text(text) => Ok(text),
         Repair::Python if !e.is_data() => Err(Error::format(

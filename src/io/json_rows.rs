@@ -1,4 +1,4 @@
-//! Embeddings as a list in each line of a `.jsonl` file.
+//! Embeddings as a list in each line of a `.jsonl` file, read as people's programs write it: `NaN` and `Infinity` are missing values.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::json_objects::each_json_line;
+use super::json_objects::{each_json_line, json_row, repaired_line};
 use super::lines::{Lines, json_bad, json_cause};
 use super::window::{Window, WindowReader};
 use crate::data::{Matrix, RowSource, check_range};
@@ -194,10 +194,7 @@ fn count(w: &Window) -> Result<(usize, Vec<u64>)> {
 
 /// The field that holds the values of a row.
 fn choose(w: &Window, number: u64, text: &str) -> Result<String> {
-    let line: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|e| match e.classify() {
-        serde_json::error::Category::Data => w.bad(format_args!("line {number}: expected an object")),
-        _ => json_bad(w.path(), number, &e),
-    })?;
+    let line: serde_json::Map<String, Value> = json_row(w.path(), number, text)?;
     if let Some(usual) = USUAL.iter().find(|name| matches!(line.get(**name), Some(Value::Array(_) | Value::Null))) {
         return Ok((*usual).to_owned());
     }
@@ -220,17 +217,22 @@ fn choose(w: &Window, number: u64, text: &str) -> Result<String> {
 
 /// The values of one line; `None` where they are null.
 fn values(w: &Window, number: u64, text: &str, field: &str) -> Result<Option<Vec<f32>>> {
-    let mut line = serde_json::Deserializer::from_str(text);
-    let found = FieldSeed(field).deserialize(&mut line).and_then(|found| line.end().map(|()| found));
-    let found = found.map_err(|e| match e.classify() {
+    let read = |text: &str| {
+        let mut line = serde_json::Deserializer::from_str(text);
+        FieldSeed(field).deserialize(&mut line).and_then(|found| line.end().map(|()| found))
+    };
+    let bad = |e: serde_json::Error| match e.classify() {
         serde_json::error::Category::Data => w.bad(format_args!("line {number}: {}", json_cause(&e))),
         _ => json_bad(w.path(), number, &e),
-    })?;
+    };
+    let found = match read(text) {
+        Ok(found) => found,
+        Err(e) if e.is_data() => return Err(bad(e)),
+        Err(e) => read(&repaired_line(w.path(), number, text, &e)?).map_err(bad)?,
+    };
     found.ok_or_else(|| {
-        let names: Vec<String> = match serde_json::from_str(text) {
-            Ok(Value::Object(line)) => line.keys().take(20).cloned().collect(),
-            _ => Vec::new(),
-        };
+        let line: serde_json::Map<String, Value> = json_row(w.path(), number, text).unwrap_or_default();
+        let names: Vec<&str> = line.keys().take(20).map(String::as_str).collect();
         w.bad(format_args!("line {number} has no `{field}`; it holds `{}`", names.join("`, `")))
     })
 }

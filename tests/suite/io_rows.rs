@@ -78,6 +78,14 @@ fn fields_of_json_lines_are_chosen_or_asked_for() {
     let odd = read("{\"embedding\":null}\n{\"embedding\":[1,null]}\n{\"embedding\":[1e60,-0.5]}", &any).expect("odd");
     assert!(odd[..2].iter().all(|v| v.is_nan()) && odd[2] == 1.0 && odd[3].is_nan());
     assert_eq!(odd[4..], [f32::INFINITY, -0.5]);
+    // As Python's json and others write: values that are none, here and in fields nobody asked for.
+    let python =
+        "{\"id\":NaN,\"embedding\":[1,NaN]}\n{\"embedding\":NaN}\n{\"embedding\":[-Infinity,2],\"t\":\"\\ud83d\"}\n";
+    for options in [&any, &array("embedding")] {
+        let odd = read(python, options).expect("what Python writes");
+        assert_eq!((odd[0], odd[5]), (1.0, 2.0));
+        assert!(odd[1..5].iter().all(|v| v.is_nan()), "{odd:?}");
+    }
     for (text, part) in [
         ("{\"a\":[1],\"b\":[2]}", "2 fields of line 1 could be the embeddings"),
         ("{\"id\":1,\"title\":\"x\"}", "line 1 has no list of numbers; it holds `id`, `title`"),
@@ -86,6 +94,7 @@ fn fields_of_json_lines_are_chosen_or_asked_for() {
         ("{\"embedding\":[1,2]}\n\n{\"embedding\":[1,2]}", "line 2 is blank"),
         ("{\"embedding\":[1,\"2\"]}", "line 1"),
         ("{\"embedding\":[1,2}", "line 1, column 18"),
+        ("{\"embedding\":[1]}\n{'embedding':[1]}", "line 2: a Python literal, not JSON"),
         ("{\"embedding\":[]}", "`embedding` holds no values"),
         ("{\"embedding\":null}", "`embedding` is null in all 1 lines"),
         ("[1,2]", "line 1: expected an object"),

@@ -1,44 +1,5 @@
-//! `sememe`: flags → validated plan → library calls → exit code.
+//! `sememe`, as a program.
 
-mod changes;
-mod dashes;
-mod device;
-mod environment;
-mod evaluation;
-mod failure;
-mod flags;
-mod given;
-mod hints;
-mod id_format;
-mod input;
-mod output;
-mod program;
-mod progress;
-mod rows_plan;
-#[cfg(any(feature = "sqlite", feature = "redis"))]
-mod store_place;
-mod text;
-mod verbs;
-
-use clap::{CommandFactory as _, FromArgMatches as _};
-use program::Cli;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    environment::silence_device_selection();
-    let mut program = Cli::command();
-    let parsed = program
-        .try_get_matches_from_mut(std::env::args_os())
-        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    match parsed {
-        Err(error) => failure::misread(&error),
-        Ok((cli, matches)) => {
-            let given = given::Given::of(&program, &matches);
-            hints::keep(program);
-            match program::run(cli, &given) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => failure::report(&error, hints::Words::of(&matches).as_ref()),
-            }
-        }
-    }
+fn main() -> std::process::ExitCode {
+    sememe_cli::main()
 }

@@ -15,6 +15,9 @@ use crate::verbs::{
 use crate::verbs::{assign, delete, lookup};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -147,7 +150,8 @@ pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
     }
 }
 
-/// Warnings always go to stderr, more with `-v` and `-vv`, and as `RUST_LOG` says if it is set.
+/// Warnings always go to stderr, more with `-v` and `-vv`, and as `RUST_LOG` says if it is set: `debug`, or
+/// levels of modules as in `sememe=debug,wgpu_core=warn`.
 fn log(common: &Common) {
     let level = match (common.quiet, common.verbose) {
         (true, 0) => "error",
@@ -156,13 +160,20 @@ fn log(common: &Common) {
         (_, 2) => "sememe=debug,info",
         _ => "trace",
     };
-    let filter = std::env::var("RUST_LOG").ok().filter(|v| !v.is_empty()).unwrap_or_else(|| level.to_owned());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
+    // What is misspelt is said once there is somewhere to say it.
+    let (filter, misspelt) = match asked.as_deref().unwrap_or(level).parse::<Targets>() {
+        Ok(filter) => (filter, None),
+        Err(problem) => (level.parse().unwrap_or_default(), Some(problem)),
+    };
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .without_time();
     // Fails only if there is a subscriber already, which there is not.
-    let _ = builder.try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    if let Some(problem) = misspelt {
+        tracing::warn!("RUST_LOG `{}` is not used: {problem}", asked.unwrap_or_default());
+    }
 }

@@ -49,7 +49,7 @@ type Fault = fn(&Call) -> Reply;
 
 #[test]
 fn a_text_that_cannot_be_embedded_is_alone_in_the_end() {
-    let faults: [(&str, Fault); 8] = [
+    let faults: [(&str, Fault); 9] = [
         ("HTTP 400", |_| status(400, r#"{"error":{"message":"maximum context length is 512 tokens"}}"#)),
         ("HTTP 413", |_| status(413, r#"{"error":"must have less than 512 tokens"}"#)),
         ("HTTP 422", |_| status(422, "{}")),
@@ -57,6 +57,7 @@ fn a_text_that_cannot_be_embedded_is_alone_in_the_end() {
         ("HTTP 500", |_| status(500, r#"{"error":{"message":"unsupported value: NaN"}}"#)),
         ("no finite numbers", |call| instead(call, "[1,NaN,2,3]")),
         ("no finite numbers", |call| instead(call, "[1,null,2,3]")),
+        ("a vector of 3 values", |call| instead(call, "[1,2,3]")),
         ("vectors for", |call| {
             let good: Vec<Value> = call
                 .texts()

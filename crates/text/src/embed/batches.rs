@@ -8,7 +8,7 @@ use super::embedder::{EmbedCall, EmbedError, Embedder};
 use super::options::EmbedOptions;
 use sememe::data::{Matrix, first_non_finite};
 use sememe::unit_rows;
-use sememe::{Error, Result};
+use sememe::{Error, Remedy, Result};
 
 /// Any model can embed it: one that cannot is at fault itself.
 const PROBE: &str = "a";
@@ -49,20 +49,26 @@ struct CallVectors {
 }
 
 impl<'a> BatchEmbedder<'a> {
-    pub(super) fn new(embedder: &'a dyn Embedder, options: &'a EmbedOptions, stop: &'a AtomicBool) -> Self {
+    /// `dims` values of a vector, 0 if that is not known yet.
+    pub(super) fn new(
+        embedder: &'a dyn Embedder,
+        options: &'a EmbedOptions,
+        dims: usize,
+        stop: &'a AtomicBool,
+    ) -> Self {
         Self {
             embedder,
             options,
             stop,
             most: AtomicUsize::new(usize::MAX),
-            dims: AtomicUsize::new(0),
+            dims: AtomicUsize::new(dims),
             calls: AtomicUsize::new(0),
         }
     }
 
-    /// Says how many values vectors have.
-    pub(super) fn know_dims(&self, dims: Option<usize>) {
-        self.dims.store(dims.unwrap_or(0), Ordering::Relaxed);
+    /// Values of a vector; 0 until that is known.
+    pub(super) fn dims(&self) -> usize {
+        self.dims.load(Ordering::Relaxed)
     }
 
     /// Calls of the model so far.
@@ -92,7 +98,7 @@ impl<'a> BatchEmbedder<'a> {
             if call.stopped() {
                 return Err(Error::Interrupted(String::new()));
             }
-            match self.call(texts, call) {
+            match self.call(texts, call).and_then(|vectors| self.of_usual_length(vectors, texts)) {
                 Ok(vectors) => {
                     healthy = true;
                     let alone = |at: &usize| (piece.start + at..piece.start + at + 1, true);
@@ -108,8 +114,12 @@ impl<'a> BatchEmbedder<'a> {
                     pieces.push((piece.start..middle, true));
                 }
                 Err(EmbedError::Texts(e)) => {
-                    if !healthy && self.call(&[BatchText { key: PROBE, text: PROBE }], call).is_err() {
-                        return Err(first.unwrap_or(e));
+                    if !healthy {
+                        match self.call(&[BatchText { key: PROBE, text: PROBE }], call) {
+                            Err(_) => return Err(first.unwrap_or(e)),
+                            // Not this text, but the model is another than before.
+                            Ok(vectors) => self.of_known_length(vectors.matrix.dims())?,
+                        }
                     }
                     healthy = true;
                     answer.refused.push((piece.start, e));
@@ -124,7 +134,37 @@ impl<'a> BatchEmbedder<'a> {
                 self.most.fetch_min(largest, Ordering::Relaxed);
             }
         }
+        if let Some((_, vectors)) = answer.good.first() {
+            // Fails where another batch was first, which is then checked against.
+            let _ = self.dims.compare_exchange(0, vectors.dims(), Ordering::Relaxed, Ordering::Relaxed);
+        }
         Ok(answer)
+    }
+
+    /// # Errors
+    /// If vectors of another length than before come from the model for any text.
+    pub(super) fn of_known_length(&self, dims: usize) -> Result<()> {
+        let known = self.dims();
+        if known == 0 || dims == known {
+            return Ok(());
+        }
+        let model = self.embedder.model();
+        let fault = self
+            .embedder
+            .fault(format!("`{model}` returned vectors of {dims} values, where earlier ones have {known}"));
+        let apart = Remedy::give("target.table").to("keep them in another table");
+        Err(fault.mend([Remedy::set("rebuild", "true").to("ask for all again"), apart]))
+    }
+
+    /// Vectors of another length than before may be those of these texts alone, which is found out in halves.
+    fn of_usual_length(&self, vectors: CallVectors, texts: &[BatchText<'_>]) -> Result<CallVectors, EmbedError> {
+        let (known, got) = (self.dims(), vectors.matrix.dims());
+        if known == 0 || got == known {
+            return Ok(vectors);
+        }
+        let (model, first) = (self.embedder.model(), texts[0].key);
+        let problem = format!("`{model}` returned a vector of {got} values for `{first}`, and of {known} for others");
+        Err(EmbedError::Texts(self.embedder.fault(problem)))
     }
 
     /// Refuses texts of a batch that failed whose vectors have another dimension than those that are known, or than most.
@@ -132,7 +172,7 @@ impl<'a> BatchEmbedder<'a> {
         let texts_of = |dims: usize| -> usize {
             answer.good.iter().filter(|(_, vectors)| vectors.dims() == dims).map(|(piece, _)| piece.len()).sum()
         };
-        let known = self.dims.load(Ordering::Relaxed);
+        let known = self.dims();
         let most = answer.good.iter().map(|(_, vectors)| vectors.dims()).max_by_key(|dims| texts_of(*dims));
         let usual = if texts_of(known) > 0 { known } else { most.unwrap_or(0) };
         let (good, odd) =

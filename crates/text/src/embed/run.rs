@@ -158,7 +158,6 @@ struct Job<'a> {
 /// The answers of a run so far.
 #[derive(Default)]
 struct Progress {
-    dims: Option<usize>,
     done: usize,
     zero_vectors: usize,
     /// Items whose text was refused.
@@ -181,10 +180,9 @@ impl Job<'_> {
     ) -> Result<()> {
         let total: usize = self.batches.iter().map(|batch| batch.len()).sum();
         observer.event(Event::Phase { name: "embed", total: Some(total as u64), unit: "texts" });
-        let mut progress = Progress { dims: Some(report.dims).filter(|dims| *dims > 0), ..Progress::default() };
+        let mut progress = Progress::default();
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let asker = BatchEmbedder::new(self.embedder, self.options, &stop);
-        asker.know_dims(progress.dims);
+        let asker = BatchEmbedder::new(self.embedder, self.options, report.dims, &stop);
         let mut interrupted = false;
         std::thread::scope(|scope| {
             let (send, answers) = mpsc::sync_channel(self.options.concurrency);
@@ -217,8 +215,7 @@ impl Job<'_> {
                 };
                 // One transaction for all that wait.
                 ready.extend(answers.try_iter());
-                let kept = self.keep(table, ready, &mut progress);
-                asker.know_dims(progress.dims);
+                let kept = self.keep(table, ready, &asker, &mut progress);
                 if let Err(e) = kept {
                     // The table itself fails: nothing more can be kept, and answers to come find nobody.
                     progress.failure = Some(e);
@@ -232,7 +229,7 @@ impl Job<'_> {
             }
         });
         report.calls = asker.calls();
-        report.dims = progress.dims.unwrap_or(0);
+        report.dims = asker.dims();
         report.zero_vectors = progress.zero_vectors;
         let refused = progress.refused;
         progress.failed.sort_unstable_by_key(|(item, _)| *item);
@@ -278,6 +275,7 @@ impl Job<'_> {
         &self,
         table: &mut WriteTable,
         ready: Vec<(usize, Result<BatchResult>)>,
+        asker: &BatchEmbedder<'_>,
         progress: &mut Progress,
     ) -> Result<()> {
         let mut good = Vec::with_capacity(ready.len());
@@ -300,16 +298,11 @@ impl Job<'_> {
                 }
             }
             for (piece, vectors) in answer.good {
-                let (got, dims) = (vectors.dims(), *progress.dims.get_or_insert(vectors.dims()));
-                if got == dims {
-                    good.push((&batch[piece], vectors));
-                    continue;
+                // Batches that were asked for together, before any length was known, may differ.
+                match asker.of_known_length(vectors.dims()) {
+                    Ok(()) => good.push((&batch[piece], vectors)),
+                    Err(e) => self.fail(e, progress),
                 }
-                let model = self.embedder.model();
-                let fault =
-                    self.embedder.fault(format!("`{model}` returned vectors of {got} values, before it were {dims}"));
-                let apart = Remedy::give("target.table").to("keep them in another table");
-                self.fail(fault.mend([Remedy::set("rebuild", "true").to("ask for all again"), apart]), progress);
             }
         }
         let mut fresh = Vec::new();
