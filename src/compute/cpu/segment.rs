@@ -20,8 +20,8 @@ pub fn sums(e: usize, alpha: f32, accumulate: bool, values: &[f32], labels: &[u3
         let mut sums = vec![0.0f32; out.len()];
         let first = part * LABELS;
         for (row, label) in values.chunks_exact(e).zip(labels) {
-            let own = (*label as usize).wrapping_sub(first).checked_mul(e);
-            if let Some(sum) = own.and_then(|at| sums.get_mut(at..at + e)) {
+            let own = (*label as usize).checked_sub(first).filter(|own| *own < LABELS);
+            if let Some(sum) = own.and_then(|own| sums.get_mut(own * e..(own + 1) * e)) {
                 add(row, sum);
             }
         }

@@ -167,6 +167,7 @@ pub(super) fn case_segment<B: TensorBackend>(backend: &B) {
         (1025, 64, 5, 66),
         (2100, 65, 17, 1),
         (600, 130, 3, 2),
+        (500, 1, 100, 0),
     ];
     for (n, e, k, at) in shapes {
         let (values, old) = (integers("segment", n * e, -20, 20), integers("segment old", k * e, -20, 20));

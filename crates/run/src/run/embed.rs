@@ -276,14 +276,15 @@ fn ask(context: &Context<'_>) -> Result<PhaseOutput> {
     } else {
         forget_failed(context)?;
     }
+    let made = report.items - failed.len();
     let zero = match exported.zero_vectors {
         0 => String::new(),
-        zero => format!("; {zero} of {} vectors are all zero", report.items),
+        zero => format!("; {zero} of {made} vectors are all zero"),
     };
     let note = embedder.note().map(|note| format!("; {note}")).unwrap_or_default();
     let summary = format!(
-        "{} vectors of {} values: {} asked for in {} calls, {} up to date{note}{zero}{without}",
-        report.items, report.dims, report.asked, report.calls, report.kept
+        "{made} vectors of {} values: {} texts asked for in {} calls, {} up to date{note}{zero}{without}",
+        report.dims, report.asked, report.calls, report.kept
     );
     let facts = serde_json::to_value(&report).map_err(|e| Error::Data(e.to_string()))?;
     Ok(PhaseOutput { outputs, facts, summary })

@@ -73,7 +73,7 @@ fn texts_that_a_model_refuses_are_left_out_where_the_file_says_so() {
         });
     };
     refuse(&server);
-    place.refused(&[], &["413", "3 texts cannot be embedded", "97 of 100", "`skip_failed`"]);
+    place.refused(&[], &["413", "3 texts cannot be embedded", "97 of 100", "`embed.skip_failed = true`"]);
     let skip = ["embed.skip_failed=true"];
     let report = place.run(&skip);
     assert_eq!(ran(&report), ["embed", "train", "assign", "tokenize", "report"]);
@@ -88,7 +88,7 @@ fn texts_that_a_model_refuses_are_left_out_where_the_file_says_so() {
     assert_eq!(keys(&failed, "key"), bad);
     catalogue.keys.sort();
     let left: Vec<String> = catalogue.keys.iter().filter(|key| !bad.contains(key)).cloned().collect();
-    assert_eq!(keys(&place.lines("assign/ids.jsonl"), "key"), left);
+    assert_eq!(keys(&place.lines("assign/ids.jsonl"), "id"), left);
     verify(place.path("out")).expect("verified");
     // They are tried again in every run; while nothing comes of it, nothing else has to run.
     server.take();
@@ -100,8 +100,8 @@ fn texts_that_a_model_refuses_are_left_out_where_the_file_says_so() {
     assert_eq!(ran(&place.run(&skip)), ["embed", "assign", "tokenize", "report"]);
     assert!(!place.out("embed/failed.jsonl").exists());
     let after = place.lines("assign/ids.jsonl");
-    assert_eq!(keys(&after, "key"), catalogue.keys);
-    let kept: Vec<&Value> = after.iter().filter(|line| !bad.iter().any(|key| line["key"] == key.as_str())).collect();
+    assert_eq!(keys(&after, "id"), catalogue.keys);
+    let kept: Vec<&Value> = after.iter().filter(|line| !bad.iter().any(|key| line["id"] == key.as_str())).collect();
     assert_eq!(kept, before.iter().collect::<Vec<_>>());
     assert_eq!(ran(&place.run(&skip)), [""; 0]);
 }
