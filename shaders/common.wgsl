@@ -3,6 +3,11 @@
 // The sentinel of "no score yet": the largest finite f32. Infinities may be assumed away by a compiler.
 const LARGEST: f32 = 0x1.fffffep+127f;
 
+// By its bits: a compiler may take comparisons with NaN for granted.
+fn is_nan(value: f32) -> bool {
+    return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
+}
+
 // Index of a workgroup in a 2-D grid that stands for a line longer than 65,535 groups.
 fn line(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.x + group.y * groups.x;

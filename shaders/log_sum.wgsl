@@ -4,9 +4,10 @@
 
 const EMPTY: vec2<f32> = vec2<f32>(-LARGEST, 0.0);
 
-// exp(t) for t <= 0; 0 where the result would be subnormal, so that no device is asked for exp of very long numbers.
+// exp(t) for t <= 0; 0 where the result would be subnormal, so that no device is asked for exp of very long numbers. NaN stays NaN:
+// some devices' exp and log give numbers for it.
 fn decay(t: f32) -> f32 {
-    return select(exp(t), 0.0, t < -87.0);
+    return select(select(exp(t), 0.0, t < -87.0), t, is_nan(t));
 }
 
 // Adds exp(x). A NaN leaves m and spoils s.
@@ -21,5 +22,5 @@ fn join(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
 }
 
 fn log_of(pair: vec2<f32>) -> f32 {
-    return pair.x + log(pair.y);
+    return select(pair.x + log(pair.y), pair.y, is_nan(pair.y));
 }

@@ -23,11 +23,6 @@ const NONE: u32 = 0xffffffffu;
 var<workgroup> part_score: array<f32, 256>;
 var<workgroup> part_index: array<u32, 256>;
 
-// By its bits: a compiler may take comparisons with NaN for granted.
-fn is_nan(value: f32) -> bool {
-    return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
