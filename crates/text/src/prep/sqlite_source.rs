@@ -1,5 +1,7 @@
 //! Rows of an SQLite database.
 
+use std::path::Path;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement};
 
@@ -48,10 +50,31 @@ fn open(prep: &Prep) -> Result<(ReadOnlyDatabase, String)> {
     Ok((db, text))
 }
 
+/// Refuses a database whose tables or columns have names that are no text: rusqlite panics when it is asked for one.
+fn check_names(path: &Path, db: &Connection) -> Result<()> {
+    let bad = |e: rusqlite::Error| failed(path, &e);
+    let mut schema = db.prepare("SELECT name, sql FROM sqlite_schema").map_err(bad)?;
+    let mut rows = schema.query([]).map_err(bad)?;
+    while let Some(row) = rows.next().map_err(bad)? {
+        for at in 0..2 {
+            let text = row.get_ref(at).map_err(bad)?;
+            if let ValueRef::Text(bytes) = text
+                && let Err(e) = std::str::from_utf8(bytes)
+            {
+                let name = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+                let problem = format!("its schema is not UTF-8 from byte {} of `{name}` on", e.valid_up_to());
+                return Err(Error::format(path, problem));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Prepares what is selected, which must be one SELECT.
 fn prepare<'db>(prep: &Prep, db: &'db Connection, text: &str) -> Result<(Statement<'db>, Vec<String>)> {
     let path = prep.source.as_path();
     let bad = |e: rusqlite::Error| failed(path, &e);
+    check_names(path, db)?;
     let select = match (db.prepare(text), &prep.query) {
         (Err(e), Some(_)) if !is_file_trouble(&e) => {
             let there = tables(db).map_err(bad)?.join("`, `");
