@@ -98,9 +98,7 @@ pub fn use_codec(codec: &Codec) {
     if let Ok(encoder) = codec.encoder(&sememe::Device::cpu(), &EncodeOptions::default()) {
         let beam = encoder.beam();
         let (fast, exact) = (encoder.encode(&rows), codec.encode_reference(&rows, beam));
-        // The error of networks is measured, on rows that training left in the codec; weights made by a fuzzer keep to no such figure.
-        let proven = codec.manifest().encoder.is_none();
-        if let (Ok(fast), Ok(exact), true) = (&fast, &exact, proven) {
+        if let (Ok(fast), Ok(exact)) = (&fast, &exact) {
             assert_eq!(fast.codes, *exact, "the device's codes are the reference's");
         }
         if let Ok(codes) = exact {

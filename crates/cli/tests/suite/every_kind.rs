@@ -1,5 +1,7 @@
 //! Every verb with every kind of codec on every device: right, or refused with the reason. A verb or a kind that is new fails here until
 //! it has its entry.
+//!
+//! One file past the usual length: what each verb does with each kind is one table, and is read as one.
 
 use crate::cli::{Desk, Run};
 use sememe::io::{OpenOptions, open, read_codes_file};

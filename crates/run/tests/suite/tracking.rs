@@ -1,4 +1,6 @@
 //! Figures of a run: the files that are always written, and the server that may be told.
+//!
+//! One file past the usual length: every case builds on the readers of figures at the top.
 
 use sememe::{Codec, Device, Error, Event, Matrix, Observer, RqKMeans};
 use sememe_run::tracking::{Mlflow, Tracker, Tracking, TrackingObserver};
