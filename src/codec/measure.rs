@@ -22,6 +22,9 @@
 //! proportion where the network has Lipschitz activations), and a larger proven error of the preprocessing (a row that nearly
 //! equals the mean, divided by its tiny norm).
 //!
+//! Proven beside it: a row with which some value inside the network may leave f32's range (`Mlp::safe_norm`), where the device's result is
+//! not near the reference's, is never certified.
+//!
 //! What this relies on: that probes are rows like those that are encoded later; that a device's arithmetic does not change while
 //! an encoder lives; and that no shape of batch runs code with errors of another size than the shapes that were measured.
 //! Nothing is taken from the file but the probes themselves: a file that brings bad ones makes codes that differ between
@@ -32,7 +35,7 @@ use super::certify::NormBounds;
 use super::parts::CodecParts;
 use crate::compute::bound::Arithmetic;
 use crate::compute::cpu::dots::row_dots;
-use crate::compute::mlp::FEW_ROWS;
+use crate::compute::mlp::{FEW_ROWS, Mlp};
 use crate::compute::reference::ResidualQuantizer;
 
 /// See the module's text.
@@ -53,6 +56,8 @@ pub struct MeasuredError {
     typical: f64,
     /// Largest norm of a probe at the encoder's entry.
     entry: f64,
+    /// Largest norm of a prepared row with which the network surely stays within f32's range.
+    safe: f64,
     /// Largest proven error of a probe's preprocessing; 0 where nothing is preprocessed.
     preprocessing: f64,
 }
@@ -77,7 +82,8 @@ impl MeasuredError {
         let exact = parts.exact_probes();
         let typical = exact.iter().map(|z| norm(z.iter().copied())).sum::<f64>() / exact.len().max(1) as f64;
         let error = if typical > 0.0 && typical.is_finite() { 0.0 } else { f64::INFINITY };
-        Self { error, typical, entry: 0.0, preprocessing: 0.0 }
+        let safe = parts.quantizer.encoder.as_ref().map_or(f64::INFINITY, Mlp::safe_norm);
+        Self { error, typical, entry: 0.0, safe, preprocessing: 0.0 }
     }
 
     /// Takes in what the device made of probe `i`: `z` `[e]`, and the norm before `normalize_rows`, if any.
@@ -100,7 +106,7 @@ impl MeasuredError {
         self.error
     }
 
-    /// δ of a row whose z̃ has norm `z_norm`.
+    /// δ of a row whose z̃ has norm `z_norm`; infinite where nothing is known of it.
     pub fn delta(
         &self,
         limits: &NormBounds,
@@ -110,6 +116,9 @@ impl MeasuredError {
         prepared: Option<f32>,
         z_norm: f32,
     ) -> f64 {
+        if limits.prepared_norm(quantizer, x) > self.safe {
+            return f64::INFINITY;
+        }
         // 0/0 is NaN, which `max` leaves out.
         let preprocessing = limits.entry(quantizer, a, x, prepared) / self.preprocessing;
         let reach = 1.0f64.max(entry_norm(quantizer, x) / self.entry).max(preprocessing);

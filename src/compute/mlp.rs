@@ -12,6 +12,9 @@ const HOST_SCRATCH_BYTES: usize = 1 << 20;
 /// first, which took as long as some 20 rows do (384-512-256-128-32).
 pub(crate) const FEW_ROWS: usize = 24;
 
+/// See [`Mlp::safe_norm`]: with a million values of this size, the sum of their squares is within f32.
+const LARGEST: f64 = 1e16;
+
 /// One layer: `y = x·weightᵀ + bias`, then, in this order and where there, layer norm and activation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
@@ -60,6 +63,33 @@ impl Mlp {
             l.weight.as_slice().len() + l.bias.len() + l.norm.as_ref().map_or(0, |(g, b)| g.len() + b.len())
         };
         self.layers.iter().map(of).sum()
+    }
+
+    /// The largest norm of a row with which, proven, no value on its way leaves the range in which f32 rounds as usual; infinity where
+    /// none does, 0 where one may for any row.
+    ///
+    /// With `‖h‖ ≤ a·r + b` for a row of norm r, a layer gives `‖W·h + bias‖ ≤ ‖W‖_F·(a·r + b) + ‖bias‖`. A layer norm then bounds
+    /// what follows whatever r is, and no activation makes a value larger. Values up to [`LARGEST`] are squared and summed. O(parameters).
+    #[must_use]
+    pub fn safe_norm(&self) -> f64 {
+        let norm = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() * (1.0 + 1e-9);
+        let (mut a, mut b, mut safe) = (1.0, 0.0, LARGEST);
+        let mut within = |a: f64, b: f64| safe = f64::min(safe, ((LARGEST - b) / a).max(0.0));
+        for layer in &self.layers {
+            let weight = norm(layer.weight.as_slice());
+            (a, b) = (weight * a, weight * b + norm(&layer.bias));
+            within(a, b);
+            if let Some((gain, shift)) = &layer.norm {
+                let largest = gain.iter().fold(0.0, |m, g| f64::max(m, f64::from(g.abs())));
+                (a, b) = (0.0, largest * (shift.len() as f64).sqrt() * (1.0 + 1e-3) + norm(shift));
+                within(a, b);
+            }
+        }
+        if self.skip {
+            within(a + 1.0, b);
+        }
+        // 0/0, of weights that are all 0, is a NaN, which `min` leaves out.
+        safe
     }
 
     /// Refuses layers that do not fit together; `name` is the network's, for the message.
@@ -218,5 +248,43 @@ impl<B: TensorBackend> ResidentMlp<B> {
             backend.combine(len, 1.0, whole(input), 1.0, current, 0)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(rows: usize, dims: usize, weight: f32, bias: f32, gain: Option<f32>) -> Layer {
+        Layer {
+            weight: Matrix::from_vec(rows, dims, vec![weight; rows * dims]).expect("a matrix"),
+            bias: vec![bias; rows],
+            norm: gain.map(|gain| (vec![gain; rows], vec![bias; rows])),
+            activation: None,
+        }
+    }
+
+    #[test]
+    fn a_usual_network_is_safe_for_any_usual_row() {
+        let mlp =
+            Mlp { layers: vec![layer(512, 384, 0.1, 0.1, Some(1.0)), layer(32, 512, 0.1, 0.0, None)], skip: false };
+        // ‖W‖_F = .1·√(512·384) = 44.3.
+        assert!((2.2e14..2.3e14).contains(&mlp.safe_norm()), "{:e}", mlp.safe_norm());
+        assert_eq!(Mlp { layers: vec![layer(3, 3, 0.0, 0.0, None)], skip: false }.safe_norm(), LARGEST);
+        let skip = Mlp { layers: vec![layer(2, 2, 1.0, 0.0, None)], skip: true };
+        assert!((LARGEST / 3.01..LARGEST / 2.99).contains(&skip.safe_norm()), "{:e}", skip.safe_norm());
+    }
+
+    #[test]
+    fn a_network_that_overflows_is_safe_for_no_row() {
+        for mlp in [
+            Mlp { layers: vec![layer(4, 4, 1.0, 1e20, None)], skip: false },
+            Mlp { layers: vec![layer(4, 4, 1.0, 0.0, Some(1e20))], skip: false },
+            Mlp { layers: vec![layer(4, 4, 1.0, 1.0, Some(1e10)), layer(4, 4, 1e10, 0.0, None)], skip: false },
+        ] {
+            assert_eq!(mlp.safe_norm(), 0.0, "{mlp:?}");
+        }
+        let steep = Mlp { layers: vec![layer(5, 6, 1e18, 0.0, Some(1.0))], skip: false };
+        assert!(steep.safe_norm() < 0.01, "{:e}", steep.safe_norm());
     }
 }

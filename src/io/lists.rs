@@ -12,6 +12,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 
+use super::parquet_pages::check_pages;
 use super::window::Window;
 use crate::error::{Error, Result};
 
@@ -51,6 +52,10 @@ impl ParquetMeta {
             rows = total.ok_or_else(|| w.bad(format_args!("a row group claims {} rows", group.num_rows())))?;
             starts.push(rows);
         }
+        let columns = meta.metadata().row_groups().iter().flat_map(|group| group.columns());
+        // `byte_range` panics where a column claims a negative place.
+        let places = guarded(w, || Ok(columns.map(ColumnChunkMetaData::byte_range).collect::<Vec<_>>()))?;
+        check_pages(w, places.into_iter())?;
         Ok(Self { meta, starts })
     }
 

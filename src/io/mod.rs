@@ -36,6 +36,8 @@ mod options;
 #[cfg(feature = "parquet")]
 mod parquet_codes;
 #[cfg(feature = "parquet")]
+mod parquet_pages;
+#[cfg(feature = "parquet")]
 mod parquet_rows;
 #[cfg(feature = "parquet")]
 mod parquet_text;
