@@ -10,7 +10,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::parquet_pages::check_pages;
 use super::window::Window;
@@ -52,7 +52,7 @@ impl ParquetMeta {
             rows = total.ok_or_else(|| w.bad(format_args!("a row group claims {} rows", group.num_rows())))?;
             starts.push(rows);
         }
-        let columns = meta.metadata().row_groups().iter().flat_map(|group| group.columns());
+        let columns = meta.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns);
         // `byte_range` panics where a column claims a negative place.
         let places = guarded(w, || Ok(columns.map(ColumnChunkMetaData::byte_range).collect::<Vec<_>>()))?;
         check_pages(w, places.into_iter())?;
