@@ -1,5 +1,6 @@
 // activation: what follows a linear layer, value by value, with or without dropout.
-// Formula:    `forward`: out = f(pre) * mask;  `backward`: out = out * f'(pre) * mask;  mask = scale where the value's bit is set, else 0
+// Formula:    `forward`: out = f(pre) * mask;  `backward`: out = out * f'(pre) * mask;  `dropout`: out = out * mask;
+//             mask = scale where the value's bit is set, else 0
 // Inputs:     pre [len], bits [ceil((first_bit + len)/32)], bit 0 of a word first; `backward`: out [len], the gradient of post
 // Outputs:    out [len]
 // Ties:       none
@@ -63,5 +64,14 @@ fn backward_masked(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
     let i = line(group, groups) * 256u + lane;
     if (i < params.len) {
         out[i] = masked(i, gradient(i));
+    }
+}
+
+@compute @workgroup_size(256)
+fn dropout(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+           @builtin(local_invocation_index) lane: u32) {
+    let i = line(group, groups) * 256u + lane;
+    if (i < params.len) {
+        out[i] = masked(i, out[i]);
     }
 }

@@ -4,6 +4,7 @@ use super::cpu::Cpu;
 #[cfg(feature = "gpu")]
 use super::gpu::Gpu;
 use super::info::DeviceInfo;
+use super::tensor::TensorBackend;
 use crate::error::Result;
 
 /// Below so many rows [`DeviceChoice::Auto`] means the CPU: starting a GPU takes longer than the work.
@@ -117,3 +118,17 @@ macro_rules! on_device {
     };
 }
 pub(crate) use on_device;
+
+/// Work that can be done on any backend.
+pub trait BackendTask {
+    /// What comes of it.
+    type Output;
+
+    /// Does the work.
+    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output;
+}
+
+/// Does some work on the backend that a device is.
+pub fn run_on<T: BackendTask>(device: &Device, task: T) -> T::Output {
+    on_device!(device, backend => task.on(backend))
+}

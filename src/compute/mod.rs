@@ -26,7 +26,7 @@ pub mod tensor;
 
 pub use backend::{AssignmentKernels, Backend, CentroidKernels, RowKernels, SeedingKernels, Storage};
 pub(crate) use device::on_device;
-pub use device::{AUTO_GPU_ROWS, Device, DeviceChoice};
+pub use device::{AUTO_GPU_ROWS, BackendTask, Device, DeviceChoice, run_on};
 pub use info::{DeviceInfo, DeviceKind};
 pub use sizes::MAX_CODEWORDS;
 

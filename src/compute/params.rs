@@ -83,6 +83,22 @@ params! {
     Optimizer {
         offset, len, rate, decay, shrink, clip, flags, norm_slot, keep, beta1, beta2, rest1, rest2, correct1, correct2, epsilon,
     }
+    /// What `gather.wgsl` reads.
+    Gather { n, e, k, first, first_row, segments, at, alpha, accumulate, column_groups, listed }
+    /// What `rms_norm.wgsl` reads.
+    RmsNorm { rows, d, heads, stride, offset, gain, epsilon }
+    /// What `rotary.wgsl` reads.
+    Rotary { tokens, heads, d, stride, offset, first_position, positions, inverse }
+    /// What `attention.wgsl`, `attention_queries.wgsl` and `attention_keys.wgsl` read.
+    Attention { tokens, heads, kv_heads, share, dims, row, chunks, first, scale }
+    /// What `attention_cached.wgsl` reads.
+    AttentionCached { tokens, heads, kv_heads, share, dims, row, chunks, first, scale, slots, listed }
+    /// What `gated.wgsl` reads.
+    Gated { n, f }
+    /// What `cross_entropy.wgsl` reads.
+    CrossEntropy { n, k, factor, smoothing, first, at }
+    /// What `table_scores.wgsl` reads.
+    TableScores { n, items, levels, width, item_groups }
     /// What `restride.wgsl` reads.
     Restride { rows, d, stride, first, at, unused0, unused1, unused2 }
 }

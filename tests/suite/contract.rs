@@ -150,6 +150,9 @@ fn every_shader_has_its_header_and_its_cpu_twin() {
         "matmul_scalar",
         "matmul_vector",
         "nonlinear",
+        "attention_tile",
+        "attention_sum",
+        "attention_grad",
     ];
     let mut stems = Vec::new();
     for path in files(&root().join("shaders"), "wgsl") {

@@ -104,3 +104,8 @@ pub fn backward(activation: Activation, pre: &[f32], bits: Bits<'_>, grad: &mut 
         }
     });
 }
+
+/// `x ← scale·x` where the mask keeps a value, 0 elsewhere.
+pub fn dropout((words, first, scale): (&[u32], usize, f32), x: &mut [f32]) {
+    x.par_chunks_mut(BLOCK).enumerate().for_each(|(b, x)| mask(x, words, first + b * BLOCK, scale));
+}

@@ -1,7 +1,8 @@
 //! Which instructions are used, asked once, and a macro that compiles one body for each set.
 //!
 //! Release builds are for baseline x86-64, so the loops that matter are compiled three times and picked at run
-//! time. Rust never fuses a multiplication with an addition by itself, so every version gives the same bits.
+//! time. Rust never fuses a multiplication with an addition by itself, so every version gives the same bits; only attention asks for
+//! it, as the tuned GEMM does (`multiversion_fused`).
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
@@ -157,6 +158,39 @@ macro_rules! multiversion {
     };
 }
 pub(crate) use multiversion;
+
+/// The same for loops whose sums need no bound, as in training: the body has a constant, which says whether the version has fused
+/// multiplications and additions, for [`madd`](super::math::madd). Versions with and without them give other bits.
+macro_rules! multiversion_fused {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$fused:ident>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name($($arg: $ty),*) {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn body<const $fused: bool>($($arg: $ty),*) $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx512($($arg: $ty),*) { body::<true>($($arg),*) }
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx2($($arg: $ty),*) { body::<true>($($arg),*) }
+                match $crate::compute::cpu::isa::Isa::detect() {
+                    // SAFETY: `detect` saw these features on this processor.
+                    $crate::compute::cpu::isa::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::compute::cpu::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::compute::cpu::isa::Isa::Baseline => {}
+                }
+            }
+            // NEON has fused instructions, SSE2 and WebAssembly have not, and a call for each would take their place.
+            body::<{ cfg!(target_arch = "aarch64") }>($($arg),*);
+        }
+    };
+}
+pub(crate) use multiversion_fused;
 
 #[cfg(test)]
 mod tests {

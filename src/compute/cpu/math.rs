@@ -50,6 +50,12 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// `x·y + z`, rounded once where `FUSED`.
+#[inline(always)]
+pub fn madd<const FUSED: bool>(x: f32, y: f32, z: f32) -> f32 {
+    if FUSED { x.mul_add(y, z) } else { x * y + z }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,7 +32,7 @@ multiversion! {
 
 multiversion! {
     /// `x ← e^(x − shift)`; returns the sum.
-    fn exponentials(row: &mut [f32], shift: f32, out: &mut f32) {
+    pub(super) fn exponentials(row: &mut [f32], shift: f32, out: &mut f32) {
         let mut sums = [0.0f32; LANES];
         let (parts, tail) = row.as_chunks_mut::<LANES>();
         for part in parts {

@@ -129,6 +129,9 @@ const SPLIT_LANES: &str = include_str!("../../../shaders/split_lanes.wgsl");
 const SPLIT_MATRIX: &str = include_str!("../../../shaders/split_matrix.wgsl");
 const SPLIT_FINISH: &str = include_str!("../../../shaders/split_finish.wgsl");
 const LOG_SUM: &str = include_str!("../../../shaders/log_sum.wgsl");
+const HEAD_TILE: &str = include_str!("../../../shaders/attention_tile.wgsl");
+const HEAD_SUM: &str = include_str!("../../../shaders/attention_sum.wgsl");
+const HEAD_GRAD: &str = include_str!("../../../shaders/attention_grad.wgsl");
 
 const FETCH: &str = include_str!("../../../shaders/matmul_fetch.wgsl");
 const SCALAR: &str = include_str!("../../../shaders/matmul_scalar.wgsl");
@@ -176,6 +179,12 @@ const SEGMENTS: &[Variant] = &[
 /// Variants of kernels that walk along rows: lanes a row, for short and for long rows.
 const ROWS: &[Variant] =
     &[Variant { name: "32", constants: &[("LANES", 32)] }, Variant { name: "256", constants: &[("LANES", 256)] }];
+/// Variants of the attention kernels: columns of a head that a workgroup sums up.
+pub(super) const HEADS: &[Variant] = &[
+    Variant { name: "32", constants: &[("WIDTH", 32), ("OWN", 32), ("THREADS", 64)] },
+    Variant { name: "64", constants: &[("WIDTH", 64), ("OWN", 32), ("THREADS", 64)] },
+    Variant { name: "128", constants: &[("WIDTH", 128), ("OWN", 32), ("THREADS", 64)] },
+];
 
 use Access::{Read as R, Write as W};
 
@@ -266,7 +275,8 @@ kernels! {
         "forward" 256 [1 R, 2 W],
         "forward_masked" 256 [1 R, 2 W, 3 R],
         "backward" 256 [1 R, 2 W],
-        "backward_masked" 256 [1 R, 2 W, 3 R]
+        "backward_masked" 256 [1 R, 2 W, 3 R],
+        "dropout" 256 [2 W, 3 R]
     ];
     LayerNorm: "layer_norm" Core "layer_norm", [], LayerNorm, ONE,
         ["main" 256 [1 R, 2 R, 3 R, 4 W], "backward" 256 [1 R, 2 R, 4 W, 5 W]];
@@ -281,5 +291,19 @@ kernels! {
         "adam" 256 [1 R, 2 R, 3 W, 4 W, 5 W],
         "adagrad" 256 [1 R, 2 R, 3 W, 4 W]
     ];
+    Gather: "gather" Core "gather", [], Gather, ONE, ["main" 256 [1 R, 2 R, 3 W], "scatter" 256 [1 R, 2 R, 3 W, 4 R, 5 R]];
+    RmsNorm: "rms_norm" Core "rms_norm", [], RmsNorm, ONE,
+        ["main" 256 [1 R, 2 R, 3 W], "backward" 256 [1 R, 2 R, 3 W, 4 W]];
+    Rotary: "rotary" Core "rotary", [], Rotary, ONE, ["main" 256 [1 R, 2 R, 3 W]];
+    Attention: "attention" Core "attention", [HEAD_TILE, HEAD_SUM, LOG_SUM], Attention, HEADS, ["main" 0 [1 R, 2 R, 3 W, 4 W]];
+    AttentionQueries: "attention_queries" Core "attention_backward", [HEAD_TILE, HEAD_SUM, HEAD_GRAD], Attention, HEADS,
+        ["main" 0 [1 R, 2 R, 3 R, 4 R, 5 R, 6 W, 7 W]];
+    AttentionKeys: "attention_keys" Core "attention_backward", [HEAD_TILE, HEAD_SUM, HEAD_GRAD], Attention, HEADS,
+        ["of_keys" 0 [1 R, 2 R, 3 R, 4 R, 5 R, 6 W], "of_values" 0 [1 R, 2 R, 3 R, 4 R, 5 R, 6 W]];
+    AttentionCached: "attention_cached" Core "attention_cached", [LOG_SUM], AttentionCached, ONE,
+        ["main" 256 [1 R, 2 R, 3 R, 4 R, 5 W], "store" 256 [1 R, 3 R, 5 W]];
+    Gated: "gated" Core "gated", [NONLINEAR], Gated, ONE, ["main" 256 [1 R, 3 W], "backward" 256 [1 R, 2 R, 3 W]];
+    CrossEntropy: "cross_entropy" Core "cross_entropy", [LOG_SUM], CrossEntropy, ONE, ["main" 256 [1 W, 2 R, 3 W]];
+    TableScores: "table_scores" Core "table_scores", [], TableScores, ONE, ["main" 256 [1 R, 2 R, 3 R, 4 W]];
     Restride: "restride" Core "restride", [], Restride, ONE, ["pack" 256 [1 R, 2 W], "unpack" 256 [3 R, 4 W]];
 }

@@ -14,6 +14,7 @@
 
 mod adapter;
 mod assign;
+mod attention;
 mod backend;
 mod buffer;
 mod centroid;
@@ -33,6 +34,7 @@ mod reduce;
 mod report;
 mod resident;
 mod seeding;
+mod sequence;
 mod sizes;
 mod tensor;
 mod timing;

@@ -24,7 +24,7 @@ const SWEEP_ROWS: usize = 32;
 const SWEEP_BLOCKS: usize = 64;
 
 /// A count as the 32 bits that kernels take, once it is known that loops over it end.
-fn side(value: usize, what: &str) -> Result<u32> {
+pub(super) fn side(value: usize, what: &str) -> Result<u32> {
     if value > MOST {
         return Err(Error::Data(format!("{what} = {value} is above {MOST}, the most that one call takes")));
     }
@@ -61,7 +61,7 @@ fn row_lanes(k: usize) -> (usize, usize) {
 
 impl Gpu {
     /// Records one dispatch; `touched` values are read or written.
-    fn record(
+    pub(super) fn record(
         &self,
         (id, entry, variant): (Id, usize, usize),
         spans: &[Span<'_>],

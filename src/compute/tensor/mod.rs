@@ -9,9 +9,11 @@
 
 mod dense;
 mod quantise;
+mod sequence;
 
 pub use dense::DenseKernels;
 pub use quantise::QuantiserKernels;
+pub use sequence::{AttentionShape, HeadRows, Segments, SequenceKernels, sorted_segments};
 
 use super::Backend;
 use crate::error::Result;
@@ -232,6 +234,6 @@ pub trait Tensors: Backend {
 
 /// A [`Backend`] with dense tensors. Implemented by the CPU and by the GPU; each method is one kernel of the same name unless
 /// its text says otherwise.
-pub trait TensorBackend: DenseKernels + QuantiserKernels {}
+pub trait TensorBackend: DenseKernels + QuantiserKernels + SequenceKernels {}
 
-impl<B: DenseKernels + QuantiserKernels> TensorBackend for B {}
+impl<B: DenseKernels + QuantiserKernels + SequenceKernels> TensorBackend for B {}

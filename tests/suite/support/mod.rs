@@ -4,6 +4,7 @@
 mod gpu;
 pub mod network;
 pub mod quantiser;
+pub mod sequence;
 
 #[cfg(feature = "gpu")]
 pub use gpu::{open, plain, small_chunks};

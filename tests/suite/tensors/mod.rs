@@ -4,6 +4,7 @@
 mod layers;
 mod optimisers;
 mod products;
+mod sequence;
 mod sums;
 
 use crate::support::network::{activated, layer_norm, layer_norm_backward, moments, product, slope, stepped};

@@ -2,6 +2,7 @@
 
 mod dense;
 mod quantise;
+mod sequence;
 
 use super::activation::Bits;
 use super::{Cpu, bf16};
