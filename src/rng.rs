@@ -35,6 +35,11 @@ impl Stream {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
+    /// 64 even bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// A uniform index below `bound`, which is at least 1; unbiased.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "an index below 0 does not exist");
