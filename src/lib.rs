@@ -59,7 +59,7 @@
 //!
 //! # Beside it
 //!
-//! `sememe-text` makes texts of a catalogue and vectors of texts, `sememe-run` does everything that one TOML file says, `sememe-cli` is the
+//! `sememe-text` makes texts of a catalogue and vectors of texts, `sememe-recommend` trains recommenders on IDs, `sememe-run` does everything that one TOML file says, `sememe-cli` is the
 //! program `sememe`.
 
 // Tests of single steps of a training see what users do not. They are part of the crate while it is tested, and compare as the integration

@@ -1,0 +1,185 @@
+//! Histories as training sequences and as questions: leave-last-out, and batches of packed tokens.
+
+use sememe::rng::stream;
+use sememe::{Error, Result, Sequences};
+
+/// How many of a user's last items are kept from training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldOut {
+    /// The last tests and the one before validates: the protocol of published tables.
+    Test,
+    /// The last validates: for a model that goes into use.
+    Validation,
+}
+
+impl HoldOut {
+    /// Items a user that training does not see.
+    #[must_use]
+    pub fn items(self) -> usize {
+        match self {
+            Self::Test => 2,
+            Self::Validation => 1,
+        }
+    }
+}
+
+/// A question to a recommender: what came before, and what came then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextItem<'a> {
+    /// Items, oldest first; at least one.
+    pub history: &'a [u32],
+    /// The item that followed.
+    pub target: u32,
+}
+
+/// The item `from_end` places before a user's end (0 is the last), with what came before it; users with nothing before it are left out.
+pub fn questions(sequences: &Sequences, from_end: usize) -> impl Iterator<Item = NextItem<'_>> + Clone {
+    sequences.iter().filter_map(move |items| {
+        let (target, history) = items[..items.len().saturating_sub(from_end)].split_last()?;
+        (!history.is_empty()).then_some(NextItem { history, target: *target })
+    })
+}
+
+/// Pieces of histories to train on: at most `positions` steps each, cut from the end, so that the latest items have the most before them.
+/// Every piece holds one item more than it has steps.
+pub(crate) fn pieces(sequences: &Sequences, hold_out: usize, positions: usize) -> Vec<&[u32]> {
+    let mut out = Vec::new();
+    for items in sequences.iter() {
+        let mut rest = &items[..items.len().saturating_sub(hold_out)];
+        while rest.len() > 1 {
+            let start = rest.len().saturating_sub(positions + 1);
+            out.push(&rest[start..]);
+            // The first item of this piece is the last target of the one before.
+            rest = &rest[..start + usize::from(start > 0)];
+        }
+    }
+    out
+}
+
+/// Pieces in the order of an epoch, in batches of at most `tokens` steps: places in `pieces`.
+pub(crate) fn batches(pieces: &[&[u32]], tokens: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    let mut random = stream(seed, "recommend.order", epoch);
+    for i in (1..order.len()).rev() {
+        order.swap(i, random.below(i as u64 + 1) as usize);
+    }
+    let mut out: Vec<Vec<usize>> = Vec::new();
+    let mut held = usize::MAX;
+    for piece in order {
+        let steps = pieces[piece].len() - 1;
+        if held.saturating_add(steps) > tokens {
+            out.push(Vec::new());
+            held = 0;
+        }
+        held += steps;
+        if let Some(batch) = out.last_mut() {
+            batch.push(piece);
+        }
+    }
+    out
+}
+
+/// Words of dropout masks for a step: each bit is set with a probability of `keep`, to within 1/65,536.
+///
+/// Sixteen words of even bits, taken together from the least digit of `keep` on: a digit of 1 ORs the word in, a digit of 0 ANDs it.
+pub(crate) fn mask_words(keep: f64, seed: u64, step: u64, words: usize) -> Vec<u32> {
+    let digits = (keep.clamp(0.0, 1.0) * 65_536.0).round() as u32;
+    if digits >= 65_536 {
+        return vec![u32::MAX; words];
+    }
+    let mut random = stream(seed, "recommend.dropout", step);
+    let lowest = digits.trailing_zeros().min(16);
+    let mut draw = || {
+        let mut word = 0u64;
+        for digit in lowest..16 {
+            let even = random.bits();
+            word = if digits >> digit & 1 == 1 { word | even } else { word & even };
+        }
+        word
+    };
+    let mut out = Vec::with_capacity(words + 1);
+    while out.len() < words {
+        let word = draw();
+        out.extend([word as u32, (word >> 32) as u32]);
+    }
+    out.truncate(words);
+    out
+}
+
+/// Refuses histories that cannot be trained on.
+///
+/// # Errors
+/// [`Error::Data`] for items that are no rows, or if no user has two items to learn from.
+pub(crate) fn check(sequences: &Sequences, items: usize, hold_out: HoldOut) -> Result<()> {
+    sequences.check(items)?;
+    let least = hold_out.items() + 2;
+    if !sequences.iter().any(|s| s.len() >= least) {
+        return Err(Error::Data(format!(
+            "none of {} users has {least} items or more: two to learn from and {} kept out; give more histories",
+            sequences.users(),
+            hold_out.items()
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequences() -> Sequences {
+        Sequences::from_lists([vec![0, 1, 2, 3, 4, 5, 6], vec![7], vec![8, 9], vec![]]).expect("sequences")
+    }
+
+    #[test]
+    fn questions_leave_out_users_with_nothing_before() {
+        let all = sequences();
+        let last: Vec<_> = questions(&all, 0).map(|q| (q.history.len(), q.target)).collect();
+        assert_eq!(last, [(6, 6), (1, 9)]);
+        assert_eq!(questions(&all, 1).map(|q| q.target).collect::<Vec<_>>(), [5]);
+        assert_eq!(questions(&all, 9).count(), 0);
+    }
+
+    #[test]
+    fn pieces_overlap_by_one_item_so_that_every_step_is_there_once() {
+        let all = sequences();
+        assert_eq!(pieces(&all, 2, 50), [&[0, 1, 2, 3, 4][..]]);
+        assert_eq!(pieces(&all, 0, 2), [&[4, 5, 6][..], &[2, 3, 4], &[0, 1, 2], &[8, 9]]);
+        assert_eq!(pieces(&all, 1, 4), [&[1, 2, 3, 4, 5][..], &[0, 1]]);
+    }
+
+    #[test]
+    fn batches_hold_every_piece_once_within_the_tokens() {
+        let lists: Vec<Vec<u32>> = (0..100).map(|i| (0..2 + i % 9).collect()).collect();
+        let pieces: Vec<&[u32]> = lists.iter().map(Vec::as_slice).collect();
+        let made = batches(&pieces, 20, 1, 3);
+        assert!(made.iter().all(|b| b.iter().map(|p| pieces[*p].len() - 1).sum::<usize>() <= 20));
+        let mut seen: Vec<usize> = made.concat();
+        assert_ne!(seen[..10], (0..10).collect::<Vec<_>>()[..]);
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        assert_eq!(batches(&pieces, 20, 1, 3), batches(&pieces, 20, 1, 3));
+        assert_ne!(batches(&pieces, 20, 1, 3), batches(&pieces, 20, 1, 4));
+    }
+
+    #[test]
+    fn masks_keep_the_share_that_is_asked_for() {
+        for keep in [0.0, 0.25, 0.5, 0.6, 0.9, 1.0] {
+            let words = mask_words(keep, 7, 1, 4096);
+            let share = words.iter().map(|w| f64::from(w.count_ones())).sum::<f64>() / (4096.0 * 32.0);
+            assert!((share - keep).abs() < 0.006, "{share} of {keep}");
+        }
+        assert_ne!(mask_words(0.5, 7, 1, 4), mask_words(0.5, 7, 2, 4));
+        assert_eq!(mask_words(0.5, 7, 1, 3), mask_words(0.5, 7, 1, 4)[..3]);
+    }
+
+    #[test]
+    fn histories_too_short_are_refused_with_the_numbers() {
+        let short = Sequences::from_lists([vec![0, 1, 0], vec![1]]).expect("sequences");
+        let message = check(&short, 2, HoldOut::Test).expect_err("refused").to_string();
+        assert!(message.contains("none of 2 users has 4 items"), "{message}");
+        check(&short, 2, HoldOut::Validation).expect("enough");
+        assert!(check(&short, 1, HoldOut::Validation).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! A recommender that speaks semantic IDs: a small decoder reads what a user took, item by item, and says what may come next.
+//!
+//! An item is read, and scored, as the sum of what it is made of ([`ItemSources`]): a vector for each code of its ID, a learned map
+//! of its text's vector, a vector of its own, or several of these. With codes or vectors, items that no history has ever named can be
+//! recommended. The score of an item is a sum over its codes, so all items are ranked exactly, without a search.
+//!
+//! ```
+//! use sememe::{Codes, Device, Sequences};
+//! use sememe_recommend::{ItemSources, RecommenderSettings, RecommenderTraining};
+//!
+//! // Users walk from item to item; the ID of item i is (i / 3, i % 3).
+//! let histories = Sequences::from_lists((0..60).map(|user| (0..6).map(|t| (user + t) % 9).collect::<Vec<u32>>()))?;
+//! let codes = Codes::from_vec(9, 2, (0..9).flat_map(|i| [i / 3, i % 3]).collect())?;
+//! let sources = ItemSources { items: 9, codes: Some(codes), ..ItemSources::default() };
+//!
+//! let settings = RecommenderSettings {
+//!     dims: 16, heads: 2, positions: 8, batch_tokens: 64, epochs: 30, dropout: 0.0, rate: 1e-2, ..RecommenderSettings::default()
+//! };
+//! let recommender = RecommenderTraining::new(settings)?.run(&sources, &histories, &Device::cpu(), &(), &mut ())?;
+//! let next = recommender.recommend(&[&[3, 4, 5]], 1, true, None, &Device::cpu())?;
+//! assert_eq!(next[0][0].item, 6);
+//! # Ok::<(), sememe::Error>(())
+//! ```
+
+mod decoder;
+mod decoder_layout;
+mod decoder_shape;
+mod file;
+#[cfg(test)]
+mod gradient_tests;
+mod history;
+mod items;
+mod measure;
+mod network;
+mod recommender;
+mod settings;
+mod tokens;
+mod trainer;
+
+pub use decoder_shape::DecoderShape;
+pub use history::{HoldOut, NextItem, questions};
+pub use items::ItemSources;
+pub use recommender::{Recommendation, Recommender};
+pub use sememe::compute::tensor::Precision;
+pub use settings::RecommenderSettings;
+pub use trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder};

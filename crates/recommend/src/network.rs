@@ -1,0 +1,394 @@
+//! A recommender's network on a device: parameters, one training step, and answers to histories.
+
+use crate::decoder::{DecoderBuffers, DecoderPass, DropoutMasks, mask_bits, mask_count};
+use crate::decoder_layout::DecoderLayout;
+use crate::decoder_shape::DecoderShape;
+use crate::items::{DeviceSegments, ItemLayout, ItemSources, ItemTable};
+use crate::settings::RecommenderSettings;
+use crate::tokens::{PackedPlaces, PackedTokens};
+use sememe::compute::tensor::{Layout, Precision, Product, Rule, Step, TensorBackend, from, whole};
+use sememe::rng::stream;
+use sememe::{Matrix, Result};
+
+/// Values of logits that are held at a time: scores of all items are never written for a whole batch.
+const LOGITS: usize = 1 << 22;
+
+/// Places of all parameters in one tensor: the decoder's, then the items'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NetworkLayout {
+    pub decoder: DecoderLayout,
+    pub items: ItemLayout,
+}
+
+impl NetworkLayout {
+    pub fn new(shape: &DecoderShape, sources: &ItemSources) -> Self {
+        let decoder = DecoderLayout::new(shape, 0);
+        let items = ItemLayout::new(sources, shape.dims, decoder.end);
+        Self { decoder, items }
+    }
+
+    /// How many parameters there are.
+    pub fn len(&self) -> usize {
+        self.items.end
+    }
+
+    /// Parameters at the start of a training.
+    pub fn initialise(&self, settings: &RecommenderSettings) -> Vec<f32> {
+        let mut params = vec![0.0; self.len()];
+        let mut random = stream(settings.seed, "recommend.init", 0);
+        self.decoder.initialise(&settings.shape(), &mut random, &mut params);
+        self.items.initialise(settings.item_deviation, &mut random, &mut params);
+        params
+    }
+
+    /// Runs of parameters, ascending, without gaps, and whether they are matrices, which decay.
+    fn runs(&self, shape: &DecoderShape) -> Vec<(usize, usize, bool)> {
+        let mut matrices = self.decoder.matrices(shape);
+        matrices.extend(self.items.map.map(|(at, t)| (at, self.items.dims * t)));
+        let (mut runs, mut at) = (Vec::new(), 0);
+        for (start, len) in matrices {
+            if start > at {
+                runs.push((at, start - at, false));
+            }
+            runs.push((start, len, true));
+            at = start + len;
+        }
+        if self.len() > at {
+            runs.push((at, self.len() - at, false));
+        }
+        runs
+    }
+}
+
+/// Histories of one step, packed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TrainingBatch {
+    pub places: PackedPlaces,
+    pub inputs: Vec<u32>,
+    /// The item that follows each input.
+    pub targets: Vec<u32>,
+}
+
+impl TrainingBatch {
+    /// Packs pieces: each item but the last asks for the one after it.
+    pub fn of(pieces: &[&[u32]]) -> Self {
+        let inputs = pieces.iter().flat_map(|p| &p[..p.len() - 1]).copied().collect();
+        let targets = pieces.iter().flat_map(|p| &p[1..]).copied().collect();
+        Self { places: PackedPlaces::of(pieces.iter().map(|p| p.len() - 1)), inputs, targets }
+    }
+}
+
+/// The network on a device with all its buffers.
+pub(crate) struct Network<'a, B: TensorBackend> {
+    pub backend: &'a B,
+    shape: DecoderShape,
+    layout: NetworkLayout,
+    runs: Vec<(usize, usize, bool)>,
+    precision: Precision,
+    pub params: B::Tensor,
+    pub table: ItemTable<B>,
+    angles: B::Tensor,
+    /// How many positions they are of: the most items of a history that are read.
+    positions: usize,
+    /// The most tokens of a batch.
+    most: usize,
+    buffers: DecoderBuffers<B>,
+    tokens: PackedTokens<B>,
+    inputs: B::Index,
+    /// Room for `logits_rows` rows of scores of all items.
+    logits: B::Tensor,
+    logits_rows: usize,
+    training: Option<TrainingBuffers<B>>,
+}
+
+/// What only training needs.
+struct TrainingBuffers<B: TensorBackend> {
+    grads: B::Tensor,
+    first: B::Tensor,
+    second: B::Tensor,
+    targets: B::Index,
+    segments: DeviceSegments<B>,
+    loss: B::Tensor,
+    /// The sum of losses, and the squared norm of the gradient.
+    sums: B::Tensor,
+    masks: B::Index,
+}
+
+/// The optimiser's memory on the host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Moments {
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
+}
+
+impl<'a, B: TensorBackend> Network<'a, B> {
+    /// A network with parameters `params`, for batches of up to `most` tokens.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn new(
+        backend: &'a B,
+        settings: &RecommenderSettings,
+        sources: &ItemSources,
+        vectors: Option<&Matrix>,
+        params: &[f32],
+        most: usize,
+        train: Option<&Moments>,
+    ) -> Result<Self> {
+        let shape = settings.shape();
+        let layout = NetworkLayout::new(&shape, sources);
+        let mut held = backend.zeros("parameters", layout.len())?;
+        backend.write_tensor(&mut held, 0, params)?;
+        // No sequence is longer than a batch.
+        let positions = shape.positions.min(most);
+        let mut angles = backend.zeros("angles", positions * shape.head_dims)?;
+        backend.write_tensor(&mut angles, 0, &shape.angles(positions))?;
+        let logits_rows = (LOGITS / sources.items.max(1)).clamp(1, most);
+        let training = match train {
+            Some(moments) => {
+                let tensor = |what: &str| backend.zeros(what, layout.len());
+                let mut made = TrainingBuffers {
+                    grads: tensor("gradients")?,
+                    first: tensor("first moments")?,
+                    second: tensor("second moments")?,
+                    targets: backend.index("targets", most)?,
+                    segments: DeviceSegments::new(backend, most)?,
+                    loss: backend.zeros("losses", most)?,
+                    sums: backend.zeros("sums", 2)?,
+                    masks: backend.index("dropout masks", mask_count(&shape) * mask_bits(most, shape.dims) / 32)?,
+                };
+                backend.write_tensor(&mut made.first, 0, &moments.first)?;
+                backend.write_tensor(&mut made.second, 0, &moments.second)?;
+                Some(made)
+            }
+            None => None,
+        };
+        let mut made = Self {
+            backend,
+            runs: layout.runs(&shape),
+            precision: settings.precision,
+            params: held,
+            table: ItemTable::new(backend, sources, vectors, layout.items.clone())?,
+            angles,
+            positions,
+            most,
+            buffers: DecoderBuffers::new(backend, &shape, most)?,
+            tokens: PackedTokens::new(backend, most)?,
+            inputs: backend.index("items of histories", most)?,
+            logits: backend.zeros("scores", logits_rows * sources.items)?,
+            logits_rows,
+            training,
+            shape,
+            layout,
+        };
+        made.compose()?;
+        Ok(made)
+    }
+
+    /// The item table from the parameters as they are now.
+    pub fn compose(&mut self) -> Result<()> {
+        self.table.compose(self.backend, self.precision, &self.params)
+    }
+
+    /// Reads histories' items and runs the decoder; its output is in `buffers.hidden`.
+    fn forward(&mut self, places: &PackedPlaces, inputs: &[u32], keep: Option<f64>) -> Result<()> {
+        let (backend, n, d) = (self.backend, places.tokens(), self.shape.dims);
+        self.tokens.place(backend, places)?;
+        backend.write_index(&mut self.inputs, 0, inputs)?;
+        let table = (n, d, self.layout.items.items);
+        backend.gather(table, whole(&self.table.table), whole(&self.inputs), false, &mut self.buffers.input, 0)?;
+        let masks = self.training.as_ref().zip(keep).map(|(t, keep)| Self::masks(&t.masks, keep));
+        let pass = DecoderPass {
+            backend,
+            shape: &self.shape,
+            layout: &self.layout.decoder,
+            precision: self.precision,
+            angles: (&self.angles, self.positions),
+        };
+        pass.forward(&self.params, &self.tokens, masks.as_ref(), &mut self.buffers)
+    }
+
+    fn masks(bits: &B::Index, keep: f64) -> DropoutMasks<'_, B> {
+        DropoutMasks { bits, first_bit: 0, scale: (1.0 / keep) as f32 }
+    }
+
+    /// One step on a batch: losses, gradients, and an update at the learning rate `rate`; `time` counts steps, this one included. Nothing
+    /// waits for the device.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn step(
+        &mut self,
+        settings: &RecommenderSettings,
+        batch: &TrainingBatch,
+        masks: Option<&[u32]>,
+        rate: f64,
+        time: u64,
+    ) -> Result<()> {
+        self.gradients(settings, batch, masks)?;
+        self.update(settings, rate, time)
+    }
+
+    /// Losses and gradients of a batch.
+    pub fn gradients(
+        &mut self,
+        settings: &RecommenderSettings,
+        batch: &TrainingBatch,
+        masks: Option<&[u32]>,
+    ) -> Result<()> {
+        let (backend, n, items) = (self.backend, batch.places.tokens(), self.layout.items.items);
+        let keep = masks.map(|_| 1.0 - settings.dropout);
+        self.compose()?;
+        if let Some(training) = &mut self.training {
+            if let Some(words) = masks {
+                backend.write_index(&mut training.masks, 0, words)?;
+            }
+            backend.write_index(&mut training.targets, 0, &batch.targets)?;
+            training.segments.sort(backend, &batch.inputs, items)?;
+        }
+        self.forward(&batch.places, &batch.inputs, keep)?;
+        self.output_gradients(settings, n)?;
+        let Some(training) = &mut self.training else { return Ok(()) };
+        let masks = keep.map(|keep| Self::masks(&training.masks, keep));
+        let pass = DecoderPass {
+            backend,
+            shape: &self.shape,
+            layout: &self.layout.decoder,
+            precision: self.precision,
+            angles: (&self.angles, self.positions),
+        };
+        pass.backward(&self.params, &self.tokens, masks.as_ref(), &mut self.buffers, &mut training.grads)?;
+        let (d, grad) = (self.shape.dims, &self.buffers.grad);
+        backend.scatter_rows((n, d, items), 1.0, &training.segments.get(), grad, &mut self.table.grad, 0)?;
+        self.table.decompose(backend, self.precision, &mut training.grads)
+    }
+
+    /// Cross-entropy over all items, some rows at a time: the gradient of the hidden values goes to `buffers.grad`, that of the table to
+    /// `table.grad`.
+    fn output_gradients(&mut self, settings: &RecommenderSettings, n: usize) -> Result<()> {
+        let (backend, d, items) = (self.backend, self.shape.dims, self.layout.items.items);
+        let Some(training) = &mut self.training else { return Ok(()) };
+        let product = |layout, m, n, k, accumulate| Product { layout, m, n, k, alpha: 1.0, accumulate };
+        for first in (0..n).step_by(self.logits_rows) {
+            let rows = self.logits_rows.min(n - first);
+            let (hidden, table) = (from(&self.buffers.hidden, first * d), whole(&self.table.table));
+            let forward = product(Layout::Nt, rows, items, d, false);
+            backend.matmul(&forward, self.precision, hidden, table, &mut self.logits, 0)?;
+            let (scale, targets) = (1.0 / n as f32, from(&training.targets, first));
+            let (logits, loss) = (&mut self.logits, &mut training.loss);
+            backend.cross_entropy((rows, items), scale, settings.smoothing as f32, targets, logits, loss, first)?;
+            let to_hidden = product(Layout::Nn, rows, d, items, false);
+            backend.matmul(
+                &to_hidden,
+                self.precision,
+                whole(&self.logits),
+                table,
+                &mut self.buffers.grad,
+                first * d,
+            )?;
+            let to_table = product(Layout::Tn, items, d, rows, first > 0);
+            backend.matmul(&to_table, self.precision, whole(&self.logits), hidden, &mut self.table.grad, 0)?;
+        }
+        backend.total(n, false, 1.0 / n as f32, true, whole(&training.loss), &mut training.sums, 0)
+    }
+
+    fn update(&mut self, settings: &RecommenderSettings, rate: f64, time: u64) -> Result<()> {
+        let (backend, len) = (self.backend, self.layout.len());
+        let Some(training) = &mut self.training else { return Ok(()) };
+        backend.total(len, true, 1.0, false, whole(&training.grads), &mut training.sums, 1)?;
+        let rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true };
+        for (offset, len, decays) in &self.runs {
+            let step = Step {
+                rule,
+                offset: *offset,
+                len: *len,
+                rate: rate as f32,
+                decay: if *decays { settings.weight_decay as f32 } else { 0.0 },
+                time,
+                clip: settings.clip_norm.map_or(f32::INFINITY, |c| c as f32),
+                norm_slot: 1,
+            };
+            let TrainingBuffers { grads, first, second, sums, .. } = training;
+            backend.optimize(&step, grads, sums, &mut self.params, first, second)?;
+        }
+        Ok(())
+    }
+
+    /// The sum of mean losses since the last call. Waits for the device.
+    pub fn take_loss(&mut self) -> Result<f64> {
+        let Some(training) = &mut self.training else { return Ok(0.0) };
+        let mut out = [0.0f32];
+        self.backend.read_tensor(&training.sums, 0, &mut out)?;
+        self.backend.clear(&mut training.sums, 0, 1)?;
+        Ok(f64::from(out[0]))
+    }
+
+    /// Parameters as they are now.
+    pub fn read_params(&self) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; self.layout.len()];
+        self.backend.read_tensor(&self.params, 0, &mut out)?;
+        Ok(out)
+    }
+
+    /// The optimiser's memory.
+    pub fn read_moments(&self) -> Result<Moments> {
+        let mut out = Moments { first: vec![0.0; self.layout.len()], second: vec![0.0; self.layout.len()] };
+        if let Some(training) = &self.training {
+            self.backend.read_tensor(&training.first, 0, &mut out.first)?;
+            self.backend.read_tensor(&training.second, 0, &mut out.second)?;
+        }
+        Ok(out)
+    }
+
+    /// The gradient of all parameters.
+    #[cfg(test)]
+    pub fn read_grads(&self) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; self.layout.len()];
+        if let Some(training) = &self.training {
+            self.backend.read_tensor(&training.grads, 0, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Scores of all items after each history: `sink(number of the first history, scores [histories, items])`. Histories are read from
+    /// their ends, as far as the decoder reaches, and packed into batches.
+    ///
+    /// # Errors
+    /// Device errors; what `sink` returns.
+    pub fn score(&mut self, histories: &[&[u32]], sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+        let (backend, d, items) = (self.backend, self.shape.dims, self.layout.items.items);
+        let (positions, most) = (self.positions, self.most);
+        let latest = |h: &&[u32]| -> usize { h.len().min(positions) };
+        let mut first = 0;
+        while first < histories.len() {
+            let (mut held, mut end) = (0, first);
+            while end < histories.len() && end - first < self.logits_rows && held + latest(&histories[end]) <= most {
+                held += latest(&histories[end]);
+                end += 1;
+            }
+            let batch: Vec<&[u32]> = histories[first..end].iter().map(|h| &h[h.len() - latest(h)..]).collect();
+            let places = PackedPlaces::of(batch.iter().map(|h| h.len()));
+            let last: Vec<u32> = batch
+                .iter()
+                .scan(0u32, |at, h| {
+                    *at += h.len() as u32;
+                    Some(*at - 1)
+                })
+                .collect();
+            self.forward(&places, &batch.concat(), None)?;
+            backend.write_index(&mut self.inputs, 0, &last)?;
+            let (count, n) = (last.len(), places.tokens());
+            let (hidden, rows) = (whole(&self.buffers.hidden), whole(&self.inputs));
+            backend.gather((count, d, n), hidden, rows, false, &mut self.buffers.grad, 0)?;
+            let product = Product { layout: Layout::Nt, m: count, n: items, k: d, alpha: 1.0, accumulate: false };
+            // As exact as it gets: nothing is gained by rounding what is ranked.
+            let (hidden, table) = (whole(&self.buffers.grad), whole(&self.table.table));
+            backend.matmul(&product, Precision::F32, hidden, table, &mut self.logits, 0)?;
+            let mut scores = vec![0.0f32; count * items];
+            backend.read_tensor(&self.logits, 0, &mut scores)?;
+            sink(first, &scores)?;
+            first = end;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! A trained recommender: from a history of items to the items that may come next.
+
+use crate::history::questions;
+use crate::items::ItemSources;
+use crate::measure::{RankingRequest, measure};
+use crate::network::{Network, NetworkLayout};
+use crate::settings::RecommenderSettings;
+use sememe::compute::tensor::TensorBackend;
+use sememe::compute::{BackendTask, run_on};
+use sememe::eval::{RankingMeasures, best_items};
+use sememe::progress::Observer;
+use sememe::{Device, Error, Matrix, Result, Sequences, check_shape};
+
+/// An item with its score: the logarithm of its probability among all items.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recommendation {
+    /// Row of the catalogue.
+    pub item: u32,
+    /// Natural logarithm of the probability; all items' probabilities add up to 1.
+    pub log_probability: f64,
+}
+
+/// A decoder over items with everything that it needs to answer.
+#[derive(Clone, PartialEq)]
+pub struct Recommender {
+    pub(crate) settings: RecommenderSettings,
+    /// Codes and identities, with the vectors as they are used.
+    pub(crate) sources: ItemSources,
+    /// What was taken from vectors, and the factor that they were multiplied by then.
+    pub(crate) scaling: Option<(Vec<f32>, f32)>,
+    pub(crate) params: Vec<f32>,
+    /// What items are called, if it knows.
+    pub(crate) keys: Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for Recommender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recommender")
+            .field("items", &self.items())
+            .field("parameters", &self.parameters())
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Recommender {
+    /// From a training's parameters.
+    pub(crate) fn from_params(
+        settings: &RecommenderSettings,
+        sources: &ItemSources,
+        scaled: Option<(Matrix, Vec<f32>, f32)>,
+        params: Vec<f32>,
+    ) -> Result<Self> {
+        let (vectors, scaling) = match scaled {
+            Some((vectors, mean, factor)) => (Some(vectors), Some((mean, factor))),
+            None => (None, None),
+        };
+        let sources = ItemSources { vectors, ..sources.clone() };
+        let made = Self { settings: settings.clone(), sources, scaling, params, keys: None };
+        made.check()?;
+        Ok(made)
+    }
+
+    /// Refuses parts that do not fit together.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.settings.validate()?;
+        self.sources.validate()?;
+        let layout = NetworkLayout::new(&self.settings.shape(), &self.sources);
+        check_shape("parameters", layout.len(), self.params.len(), "recommender")?;
+        if let Some(bad) = self.params.iter().position(|v| !v.is_finite()) {
+            return Err(Error::Data(format!("parameter {bad} of {} is {}", self.params.len(), self.params[bad])));
+        }
+        Ok(())
+    }
+
+    /// The settings it was trained with.
+    #[must_use]
+    pub fn settings(&self) -> &RecommenderSettings {
+        &self.settings
+    }
+
+    /// Items that it knows.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.sources.items
+    }
+
+    /// What its items are called.
+    #[must_use]
+    pub fn keys(&self) -> Option<&[String]> {
+        self.keys.as_deref()
+    }
+
+    /// Gives the items names, in the order of the rows; they are saved with the recommender.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of keys; [`Error::Data`] for an empty key or one that stands twice.
+    pub fn with_keys(self, keys: Vec<String>) -> Result<Self> {
+        check_shape("items", self.items(), keys.len(), "keys of items")?;
+        sememe::ids::check_keys(&keys)?;
+        Ok(Self { keys: Some(keys), ..self })
+    }
+
+    /// Numbers that it has learned.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.params.len()
+    }
+
+    /// The `count` most probable next items of each history, best first. With `hide_seen`, items of the history are left out;
+    /// `allowed`, where given, says which items may come. A history is read from its end, as far as the decoder reaches.
+    /// O(histories·(positions·parameters of the decoder + items·dims)).
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an empty history or an unknown item; device errors.
+    pub fn recommend(
+        &self,
+        histories: &[&[u32]],
+        count: usize,
+        hide_seen: bool,
+        allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
+        device: &Device,
+    ) -> Result<Vec<Vec<Recommendation>>> {
+        for (number, history) in histories.iter().enumerate() {
+            if history.is_empty() {
+                return Err(Error::Data(format!("history {number} is empty; give at least 1 item")));
+            }
+            if let Some(item) = history.iter().find(|item| **item as usize >= self.items()) {
+                let items = self.items();
+                return Err(Error::Data(format!("history {number} names item {item}, past the {items} items")));
+            }
+        }
+        let forbidden: Vec<u32> = match allowed {
+            Some(allowed) => (0..self.items() as u32).filter(|item| !allowed(*item)).collect(),
+            None => Vec::new(),
+        };
+        let mut out = Vec::with_capacity(histories.len());
+        self.with_scores(histories, device, &mut |first, scores| {
+            for (row, history) in scores.chunks_exact(self.items()).zip(&histories[first..]) {
+                let mut left_out = forbidden.clone();
+                left_out.extend(if hide_seen { *history } else { &[] });
+                let all = log_sum(row);
+                let list = best_items(row, count, &left_out);
+                let scored = |item: u32| Recommendation { item, log_probability: f64::from(row[item as usize]) - all };
+                out.push(list.into_iter().map(scored).collect());
+            }
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for unknown items, or if no user has an item before that one; device errors.
+    pub fn evaluate(
+        &self,
+        histories: &Sequences,
+        from_end: usize,
+        hide_seen: bool,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<RankingMeasures> {
+        histories.check(self.items())?;
+        if questions(histories, from_end).next().is_none() {
+            return Err(Error::Data(format!(
+                "none of {} users has {} items or more, so there is nothing to ask",
+                histories.users(),
+                from_end + 2
+            )));
+        }
+        let asked = RankingRequest { histories, from_end, hide_seen };
+        run_on(device, MeasureTask { recommender: self, asked: &asked, observer })
+    }
+
+    /// A network for histories of so many items together, or for some of them at a time.
+    fn network<'a, B: TensorBackend>(&self, backend: &'a B, tokens: usize) -> Result<Network<'a, B>> {
+        let (settings, sources) = (&self.settings, &self.sources);
+        let most = settings.batch_tokens.min(tokens).max(1);
+        Network::new(backend, settings, sources, sources.vectors.as_ref(), &self.params, most, None)
+    }
+
+    fn with_scores(
+        &self,
+        histories: &[&[u32]],
+        device: &Device,
+        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        run_on(device, ScoreTask { recommender: self, histories, sink })
+    }
+}
+
+/// Measures on whichever backend.
+struct MeasureTask<'a> {
+    recommender: &'a Recommender,
+    asked: &'a RankingRequest<'a>,
+    observer: &'a dyn Observer,
+}
+
+impl BackendTask for MeasureTask<'_> {
+    type Output = Result<RankingMeasures>;
+
+    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
+        let tokens = self.asked.histories.events();
+        let mut network = self.recommender.network(backend, tokens)?;
+        measure(&mut network, &self.recommender.settings, self.asked, self.observer)
+    }
+}
+
+/// Scores on whichever backend.
+struct ScoreTask<'a> {
+    recommender: &'a Recommender,
+    histories: &'a [&'a [u32]],
+    sink: &'a mut dyn FnMut(usize, &[f32]) -> Result<()>,
+}
+
+impl BackendTask for ScoreTask<'_> {
+    type Output = Result<()>;
+
+    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
+        let tokens = self.histories.iter().map(|h| h.len()).sum();
+        self.recommender.network(backend, tokens)?.score(self.histories, self.sink)
+    }
+}
+
+/// log Σ exp of a row, in f64.
+fn log_sum(row: &[f32]) -> f64 {
+    let most = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    if !most.is_finite() {
+        return f64::NAN;
+    }
+    let most = f64::from(most);
+    most + libm::log(row.iter().map(|v| libm::exp(f64::from(*v) - most)).sum())
+}

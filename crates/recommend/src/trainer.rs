@@ -1,0 +1,286 @@
+//! Training: epochs, looks at the validation items, early stopping, and a state that can be saved at any time.
+
+use std::time::Instant;
+
+use crate::decoder::{mask_bits, mask_count};
+use crate::history::{batches, check, mask_words, pieces};
+use crate::items::{ItemSources, scaled_vectors};
+use crate::measure::{RankingRequest, measure};
+use crate::network::{Moments, Network, NetworkLayout, TrainingBatch};
+use crate::recommender::Recommender;
+use crate::settings::RecommenderSettings;
+use sememe::compute::tensor::TensorBackend;
+use sememe::compute::{BackendTask, run_on};
+use sememe::progress::{Event, Observer, check as check_interrupt};
+use sememe::{Device, Error, Matrix, Result, Sequences};
+use serde::{Deserialize, Serialize};
+
+/// A finished epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecommenderEpoch {
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Mean cross-entropy of its steps, in nats.
+    pub loss: f64,
+    /// NDCG@10 of the validation items, if they were looked at.
+    pub validation_ndcg_at_10: Option<f64>,
+    /// Whether that is the best so far.
+    pub best: bool,
+    /// Steps of histories learned from a second. Differs from run to run.
+    #[serde(skip)]
+    pub tokens_per_second: f64,
+}
+
+/// What a training says while it goes on, and is given to keep.
+pub trait TrainingRecorder {
+    /// An epoch is over.
+    ///
+    /// # Errors
+    /// An error stops the training.
+    fn epoch(&mut self, _epoch: &RecommenderEpoch) -> Result<()> {
+        Ok(())
+    }
+
+    /// The training as it is now, at the end of an epoch.
+    ///
+    /// # Errors
+    /// An error stops the training.
+    fn checkpoint(&mut self, _training: &RecommenderTraining) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl TrainingRecorder for () {}
+
+/// Counters between epochs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainingProgress {
+    pub epoch: usize,
+    pub steps: u64,
+    /// The best epoch so far, from 1, and its NDCG@10.
+    pub best: Option<(usize, f64)>,
+    /// Looks since then.
+    pub stale: usize,
+    pub finished: bool,
+    pub epochs: Vec<RecommenderEpoch>,
+}
+
+/// The training of a recommender. It can stop after any epoch, be saved, and go on to the same bits.
+#[derive(Clone, PartialEq)]
+pub struct RecommenderTraining {
+    pub(crate) settings: RecommenderSettings,
+    pub(crate) progress: TrainingProgress,
+    /// Of the histories and items that it began with.
+    pub(crate) fingerprint: Option<String>,
+    pub(crate) params: Vec<f32>,
+    pub(crate) moments: Moments,
+    pub(crate) best: Vec<f32>,
+}
+
+impl std::fmt::Debug for RecommenderTraining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecommenderTraining")
+            .field("parameters", &self.params.len())
+            .field("settings", &self.settings)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RecommenderTraining {
+    /// A training that has not begun.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn new(settings: RecommenderSettings) -> Result<Self> {
+        settings.validate()?;
+        Ok(Self {
+            settings,
+            progress: TrainingProgress::default(),
+            fingerprint: None,
+            params: Vec::new(),
+            moments: Moments::default(),
+            best: Vec::new(),
+        })
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &RecommenderSettings {
+        &self.settings
+    }
+
+    /// The epochs so far.
+    #[must_use]
+    pub fn epochs(&self) -> &[RecommenderEpoch] {
+        &self.progress.epochs
+    }
+
+    /// Whether it has ended: all epochs are done, or it stopped improving.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.progress.finished
+    }
+
+    /// Trains until the end, or until the observer asks to stop: then [`Error::Interrupted`], and the training stands at the last epoch's
+    /// end. Returns the recommender of the best epoch.
+    ///
+    /// # Errors
+    /// Sources or histories that do not fit; other ones than a resumed training began with; a loss that is not finite; device errors.
+    pub fn run(
+        &mut self,
+        sources: &ItemSources,
+        histories: &Sequences,
+        device: &Device,
+        observer: &dyn Observer,
+        recorder: &mut dyn TrainingRecorder,
+    ) -> Result<Recommender> {
+        sources.validate()?;
+        check(histories, sources.items, self.settings.hold_out)?;
+        let fingerprint = fingerprint(sources, histories);
+        match &self.fingerprint {
+            Some(begun) if *begun != fingerprint => {
+                let problem = "the training began with other histories, codes or vectors; give the same, or start anew";
+                return Err(Error::Data(problem.into()));
+            }
+            _ => self.fingerprint = Some(fingerprint),
+        }
+        let scaled = sources.vectors.as_ref().map(scaled_vectors);
+        let vectors = scaled.as_ref().map(|(vectors, ..)| vectors);
+        if self.params.is_empty() {
+            let layout = NetworkLayout::new(&self.settings.shape(), sources);
+            self.params = layout.initialise(&self.settings);
+            self.moments = Moments { first: vec![0.0; layout.len()], second: vec![0.0; layout.len()] };
+            self.best = self.params.clone();
+        }
+        self.check_sizes(sources)?;
+        let task = TrainingTask { training: self, sources, vectors, histories, observer, recorder };
+        run_on(device, task)?;
+        Recommender::from_params(&self.settings, sources, scaled, self.best.clone())
+    }
+
+    fn run_on<B: TensorBackend>(
+        &mut self,
+        backend: &B,
+        sources: &ItemSources,
+        vectors: Option<&Matrix>,
+        histories: &Sequences,
+        observer: &dyn Observer,
+        recorder: &mut dyn TrainingRecorder,
+    ) -> Result<()> {
+        let settings = self.settings.clone();
+        let pieces = pieces(histories, settings.hold_out.items(), settings.positions);
+        let most = settings.batch_tokens;
+        let per_epoch = |epoch: usize| batches(&pieces, most, settings.seed, epoch as u64);
+        // Batches differ a little in number from epoch to epoch; the first stands for all in the rate's course.
+        let total = (per_epoch(0).len() * settings.epochs) as u64;
+        let moments = &self.moments;
+        let mut network = Network::new(backend, &settings, sources, vectors, &self.params, most, Some(moments))?;
+        observer.event(Event::Phase { name: "train recommender", total: Some(total), unit: "steps" });
+        while self.progress.epoch < settings.epochs && !self.progress.finished {
+            let (begun, mut tokens) = (Instant::now(), 0usize);
+            let batches = per_epoch(self.progress.epoch);
+            let mut steps = self.progress.steps;
+            for batch in &batches {
+                check_interrupt(observer)?;
+                let batch: Vec<&[u32]> = batch.iter().map(|p| pieces[*p]).collect();
+                let batch = TrainingBatch::of(&batch);
+                let n = batch.places.tokens();
+                let shape = settings.shape();
+                let words = mask_count(&shape) * mask_bits(n, shape.dims) / 32;
+                let masks =
+                    (settings.dropout > 0.0).then(|| mask_words(1.0 - settings.dropout, settings.seed, steps, words));
+                let rate = settings.rate_at(steps, total);
+                steps += 1;
+                backend.together(|| network.step(&settings, &batch, masks.as_deref(), rate, steps))?;
+                tokens += n;
+                observer.event(Event::Advance { done: steps.min(total) });
+            }
+            let loss = network.take_loss()? / batches.len().max(1) as f64;
+            let tokens_per_second = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9);
+            if !loss.is_finite() {
+                return Err(Error::Data(format!(
+                    "the loss is not finite in epoch {}: the training diverged; the last checkpoint is from before that. Lower `rate` \
+                     ({}), or set `clip_norm`",
+                    self.progress.epoch + 1,
+                    settings.rate
+                )));
+            }
+            self.progress.steps = steps;
+            self.progress.epoch += 1;
+            self.end_epoch(&mut network, histories, loss, tokens_per_second, observer, recorder)?;
+        }
+        Ok(())
+    }
+
+    fn end_epoch<B: TensorBackend>(
+        &mut self,
+        network: &mut Network<'_, B>,
+        histories: &Sequences,
+        loss: f64,
+        tokens_per_second: f64,
+        observer: &dyn Observer,
+        recorder: &mut dyn TrainingRecorder,
+    ) -> Result<()> {
+        let (settings, epoch) = (&self.settings, self.progress.epoch);
+        let last = epoch == settings.epochs;
+        let mut report = RecommenderEpoch { epoch, loss, validation_ndcg_at_10: None, best: false, tokens_per_second };
+        self.params = network.read_params()?;
+        if last || epoch.is_multiple_of(settings.validate_every) {
+            network.compose()?;
+            let from_end = settings.hold_out.items() - 1;
+            let asked = RankingRequest { histories, from_end, hide_seen: false };
+            let reached = measure(network, settings, &asked, observer)?.all.ndcg_at_10;
+            report.validation_ndcg_at_10 = Some(reached);
+            if self.progress.best.is_none_or(|(_, best)| reached > best) {
+                self.progress.best = Some((epoch, reached));
+                self.progress.stale = 0;
+                self.best.clone_from(&self.params);
+                report.best = true;
+            } else {
+                self.progress.stale += 1;
+            }
+        }
+        self.progress.finished = last || settings.patience.is_some_and(|p| self.progress.stale >= p);
+        self.moments = network.read_moments()?;
+        self.progress.epochs.push(report);
+        recorder.epoch(&report)?;
+        recorder.checkpoint(self)
+    }
+}
+
+/// A training on whichever backend.
+struct TrainingTask<'a> {
+    training: &'a mut RecommenderTraining,
+    sources: &'a ItemSources,
+    vectors: Option<&'a Matrix>,
+    histories: &'a Sequences,
+    observer: &'a dyn Observer,
+    recorder: &'a mut dyn TrainingRecorder,
+}
+
+impl BackendTask for TrainingTask<'_> {
+    type Output = Result<()>;
+
+    fn on<B: TensorBackend>(self, backend: &B) -> Result<()> {
+        let Self { training, sources, vectors, histories, observer, recorder } = self;
+        training.run_on(backend, sources, vectors, histories, observer, recorder)
+    }
+}
+
+/// Of everything that a training learns from.
+fn fingerprint(sources: &ItemSources, histories: &Sequences) -> String {
+    let mut digest = sememe::digest::PartDigest::new();
+    digest.part(&(sources.items as u64).to_le_bytes());
+    digest.part(&[u8::from(sources.identities), u8::from(sources.prefixes)]);
+    let words = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    if let Some(codes) = &sources.codes {
+        digest.part(&words(codes.as_slice()));
+    }
+    if let Some(vectors) = &sources.vectors {
+        digest.part(&vectors.as_slice().iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    histories.iter().for_each(|items| digest.part(&words(items)));
+    digest.finish()
+}
