@@ -13,6 +13,7 @@ mod given;
 mod hints;
 mod id_format;
 mod input;
+mod interactions;
 mod output;
 mod program;
 mod progress;

@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::verbs::embed;
 use crate::verbs::{
     align, churn, completions, config, decode, demo, dialogues, doctor, encode, eval, export, format, init, parse,
-    prep, resolve, run, show, sweep, train, trie,
+    prep, recommend, resolve, run, show, sweep, train, trie,
 };
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 use crate::verbs::{assign, delete, lookup};
@@ -87,6 +87,8 @@ pub enum Verb {
     Export(Box<export::Flags>),
     /// Write training data for a language model: IDs from queries, facts from IDs, next items from histories
     Dialogues(Box<dialogues::Flags>),
+    /// Train a recommender on histories of items, ask it, or measure it
+    Recommend(recommend::Flags),
     /// Show which tokens may follow a prefix in a trie, and which items it names
     Trie(trie::Flags),
     /// Check a configuration (`config check sememe.toml`) or print settings (`config print lc-rec`)
@@ -140,6 +142,7 @@ pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
         Verb::Format(flags) => format::run(&format::plan(flags)?, &progress),
         Verb::Parse(flags) => parse::run(&parse::plan(flags)?, &progress),
         Verb::Dialogues(flags) => dialogues::run(&dialogues::plan(*flags)?, &progress),
+        Verb::Recommend(flags) => recommend::run(&recommend::plan(flags)?, &progress),
         Verb::Export(flags) => export::run(&export::plan(*flags)?, &progress),
         #[cfg(any(feature = "sqlite", feature = "redis"))]
         Verb::Assign(flags) => assign::run(&assign::plan(*flags)?, &progress),

@@ -11,8 +11,9 @@ use sememe::fit::{MiniBatchRqKMeans, MiniBatchTrainer};
 use sememe::ids::store::{SqliteStore, Store};
 use sememe::ids::{Style, Trie};
 use sememe::io::{CodesWriter, IdsWriter, RowsWriter};
-use sememe::{Balance, Codec, Device, Matrix, Metric, Pca, Preprocess, Refine, RqKMeans};
+use sememe::{Balance, Codec, Codes, Device, Matrix, Metric, Pca, Preprocess, Refine, RqKMeans};
 use sememe_fuzzing::training_rows;
+use sememe_recommend::{ItemSources, RecommenderSettings, RecommenderTraining};
 use sememe_run::track::{EventWriter, MetricsWriter};
 use sememe_text::dialogues::Templates;
 use sememe_text::prep::{Prep, prepare};
@@ -238,6 +239,30 @@ fn states(seeds: &Seeds) -> Done {
     seeds.put("checkpoint_minibatch", "begun.json", &trainer.to_bytes()?)?;
     trainer.fit_source(&rows, &Device::cpu(), &())?;
     seeds.put("checkpoint_minibatch", "done.json", &trainer.to_bytes()?)?;
+
+    let histories = sememe_fuzzing::training_histories();
+    let codes = Codes::from_vec(8, 2, (0..8).flat_map(|i| [i / 4, i % 4]).collect())?;
+    let vectors = Matrix::from_vec(8, 2, (0..16).map(|i| ((i * 5) % 7) as f32).collect())?;
+    let alone = ItemSources { items: 8, identities: true, ..ItemSources::default() };
+    let all = ItemSources { codes: Some(codes), prefixes: true, vectors: Some(vectors), ..alone.clone() };
+    for (name, sources) in [("identities", alone), ("all", all)] {
+        let settings = RecommenderSettings {
+            dims: 4,
+            layers: 1,
+            heads: 1,
+            positions: 4,
+            batch_tokens: 16,
+            epochs: 2,
+            ..RecommenderSettings::default()
+        };
+        let mut training = RecommenderTraining::new(settings)?;
+        seeds.tensors("recommender_training", &format!("{name}-new"), &training.to_bytes()?)?;
+        let trained = training.run(&sources, &histories, &Device::cpu(), &(), &mut ())?;
+        seeds.tensors("recommender_training", &format!("{name}-done"), &training.to_bytes()?)?;
+        seeds.tensors("recommender", name, &trained.to_bytes()?)?;
+        let keys = (0..8).map(|i| format!("k{i}")).collect();
+        seeds.tensors("recommender", &format!("{name}-keys"), &trained.with_keys(keys)?.to_bytes()?)?;
+    }
 
     let log = fs::read(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../run/tests/fixtures/events.out.tfevents.1700000000.sememe.000"),

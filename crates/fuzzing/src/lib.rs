@@ -12,7 +12,7 @@ mod state;
 mod text;
 
 pub use scratch::Scratch;
-pub use state::training_rows;
+pub use state::{training_histories, training_rows};
 
 /// Memory that a reader may take whatever the length of its input: buffers, tables of a decoder, threads.
 pub const FLOOR_BYTES: usize = 24 << 20;
@@ -58,6 +58,8 @@ pub const TARGETS: &[Target] = &[
     target("store_place", TEXT, library::store_place),
     target("checkpoint_rqvae", 256, state::rqvae),
     target("checkpoint_minibatch", 256, state::minibatch),
+    target("recommender", 256, state::recommender),
+    target("recommender_training", 256, state::recommender_training),
     target("event_log", 64, state::event_log),
     target("metrics", TEXT, state::metrics),
     target("epochs", TEXT, state::epochs),

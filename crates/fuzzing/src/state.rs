@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sememe::fit::MiniBatchTrainer;
 use sememe::fit::rqvae::RqVaeTrainer;
-use sememe::{Codec, Device, Matrix, Observer};
+use sememe::{Codec, Device, Matrix, Observer, Sequences};
+use sememe_recommend::{ItemSources, Recommender, RecommenderTraining};
 use sememe_run::track::{EventWriter, MetricsWriter};
 
 use crate::Scratch;
@@ -64,6 +65,40 @@ pub fn minibatch(bytes: &[u8], _: &Scratch) {
             finish(&trainer);
         }
         let _ = trainer.fit_source(&rows, &Device::cpu(), &Impatient::default());
+    }
+}
+
+/// Histories that the seeds of recommenders are trained on: users who walk on a ring of eight items.
+#[must_use]
+pub fn training_histories() -> Sequences {
+    let walk = |user: u32| (0..6).map(move |t| (user + t) % 8).collect::<Vec<u32>>();
+    Sequences::from_lists((0..8).map(walk)).expect("walks")
+}
+
+pub fn recommender(bytes: &[u8], _: &Scratch) {
+    let framed = framed(bytes);
+    let load = |bytes: &[u8]| Recommender::from_bytes(bytes);
+    let Some(loaded) = resealed(bytes, load).or_else(|| resealed(framed.as_deref()?, load)) else { return };
+    let saved = loaded.to_bytes().expect("a recommender that loaded is saved");
+    Recommender::from_bytes(&saved).expect("a recommender that was saved loads");
+    if loaded.items() <= 4096 && loaded.settings().dims <= 256 {
+        let history = [0, loaded.items() as u32 - 1];
+        if let Ok(lists) = loaded.recommend(&[&history], 5, true, None, &Device::cpu()) {
+            assert!(lists[0].iter().all(|r| !history.contains(&r.item)), "an item that was seen");
+        }
+    }
+}
+
+pub fn recommender_training(bytes: &[u8], _: &Scratch) {
+    let framed = framed(bytes);
+    let load = |bytes: &[u8]| RecommenderTraining::from_bytes(bytes);
+    let Some(mut loaded) = resealed(bytes, load).or_else(|| resealed(framed.as_deref()?, load)) else { return };
+    let saved = loaded.to_bytes().expect("a state that loaded is saved");
+    RecommenderTraining::from_bytes(&saved).expect("a state that was saved loads");
+    let settings = loaded.settings();
+    if settings.dims <= 64 && settings.layers <= 4 && settings.positions <= 256 && settings.batch_tokens <= 4096 {
+        let sources = ItemSources { items: 8, identities: true, ..ItemSources::default() };
+        let _ = loaded.run(&sources, &training_histories(), &Device::cpu(), &Impatient::default(), &mut ());
     }
 }
 

@@ -23,6 +23,7 @@ pub mod init;
 pub mod lookup;
 pub mod parse;
 pub mod prep;
+pub mod recommend;
 pub mod resolve;
 pub mod run;
 pub mod show;

@@ -21,6 +21,7 @@ mod judge_cli;
 mod library_words;
 mod pipeline_run;
 mod prep;
+mod recommend_cli;
 mod retrain;
 mod rooms;
 mod rqvae_cli;

@@ -1,11 +1,11 @@
 //! What `sememe eval` reads beside codes: labels, keys and events, each matched to the rows that are judged.
 
+use crate::interactions::{EventItems, read_interactions};
 use crate::progress::Progress;
-use crate::text::whole;
-use crate::verbs::eval::plan::{EventsPlan, LabelsPlan, Plan};
+use crate::verbs::eval::plan::{LabelsPlan, Plan};
 use anyhow::Result;
 use sememe::eval::Labels;
-use sememe::io::{EventItem, read_events, read_keys, read_labels};
+use sememe::io::{read_keys, read_labels};
 use sememe::{Error, Sequences};
 use std::collections::HashMap;
 use std::path::Path;
@@ -58,7 +58,9 @@ pub fn read(plan: &Plan, numbers: &Numbers, own: Option<Vec<String>>, progress: 
     };
     let (mut sequences, mut unknown_events) = (None, 0);
     if let Some(wanted) = &plan.events {
-        let (read, unknown) = events(wanted, numbers, keys.as_deref(), progress)?;
+        let numbered = (!numbers.plain()).then_some(&numbers.0[..]);
+        let items = EventItems { count: numbers.0.len(), numbers: numbered, keys: keys.as_deref() };
+        let (read, unknown) = read_interactions(wanted, &items, progress)?;
         (sequences, unknown_events) = (Some(read), unknown);
     }
     Ok(Beside { keys: keys.unwrap_or_default(), labels, sequences, unknown_events })
@@ -91,46 +93,4 @@ fn labels(wanted: &LabelsPlan, numbers: &Numbers, keys: Option<&[String]>) -> Re
         out.push(column);
     }
     Ok(out)
-}
-
-fn events(
-    wanted: &EventsPlan,
-    numbers: &Numbers,
-    keys: Option<&[String]>,
-    progress: &Progress,
-) -> Result<(Sequences, u64)> {
-    let rows = numbers.0.len();
-    let by_key: HashMap<&str, u32> =
-        keys.unwrap_or_default().iter().enumerate().map(|(row, key)| (key.as_str(), row as u32)).collect();
-    let by_number: HashMap<u64, u32> = if numbers.plain() {
-        HashMap::new()
-    } else {
-        numbers.0.iter().enumerate().map(|(row, number)| (*number, row as u32)).collect()
-    };
-    let row_of = |item: EventItem<'_>| match (item, keys) {
-        (EventItem::Text(text), Some(_)) => by_key.get(text).copied(),
-        (EventItem::Number(number), Some(_)) => by_key.get(number.to_string().as_str()).copied(),
-        (EventItem::Number(number), None) if by_number.is_empty() => {
-            u32::try_from(number).ok().filter(|row| (*row as usize) < rows)
-        }
-        (EventItem::Number(number), None) => by_number.get(&number).copied(),
-        (EventItem::Text(_), None) => None,
-    };
-    let file = read_events(&wanted.path, &wanted.fields, &row_of)?;
-    if let (Some(first), count) = (&file.first_unknown, file.unknown) {
-        let all = count + file.sequences.events() as u64;
-        let which = format!(
-            "{} of {} events name an item that is none of the {} judged, the first is {first}",
-            whole(count),
-            whole(all),
-            whole(rows as u64)
-        );
-        if !wanted.drop_unknown {
-            let hint = if keys.is_none() { "; items are named by row number, or by key with `--keys`" } else { "" };
-            let problem = format!("{which}{hint}; leave them out with `--unknown drop`");
-            return Err(Error::format(&wanted.path, problem).into());
-        }
-        progress.note(&format!("dropped events: {which}"));
-    }
-    Ok((file.sequences, file.unknown))
 }

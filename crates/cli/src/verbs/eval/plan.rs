@@ -3,6 +3,7 @@
 use crate::failure::usage;
 use crate::flags::DeviceChoice;
 use crate::id_format::style;
+use crate::interactions::EventsPlan;
 use crate::output::{extension, output};
 use crate::rows_plan::{RowsPlan, encode_options, rows};
 use crate::verbs::eval::flags::{Flags, Unknown};
@@ -41,12 +42,6 @@ pub struct LabelsPlan {
     pub path: PathBuf,
     pub fields: Vec<String>,
     pub key: Option<String>,
-}
-
-pub struct EventsPlan {
-    pub path: PathBuf,
-    pub fields: EventFields,
-    pub drop_unknown: bool,
 }
 
 pub struct Plan {

@@ -50,6 +50,7 @@ pages! {
     dialogues: "docs/dialogues.md",
     evaluate: "docs/evaluate.md",
     report: "docs/report.md",
+    recommend: "docs/recommend.md",
     prep: "docs/prep.md",
     embed: "docs/embed.md",
     pipeline: "docs/pipeline.md",

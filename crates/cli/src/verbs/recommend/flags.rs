@@ -1,0 +1,224 @@
+//! Flags of `sememe recommend`.
+
+use crate::flags::{EventFlags, OnDevice};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct Flags {
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Train a recommender on what users took, item by item
+    Train(Box<TrainFlags>),
+    /// Show the items that may come next after a history
+    Query(QueryFlags),
+    /// Measure how high a recommender ranks the item that came next
+    Eval(EvalFlags),
+}
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  sememe recommend train --interactions events.jsonl.gz --ids codes.npy --vectors items.npy -o recommender.safetensors
+  sememe recommend train --interactions events.csv --ids ids.parquet --vectors items.npy --keys items.jsonl -o recommender.safetensors
+  sememe recommend train --interactions events.jsonl.gz --identities -o sasrec.safetensors";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HoldOutChoice {
+    /// The last item of each user tests, the one before validates: the protocol of published tables
+    Test,
+    /// The last item of each user validates: for a model that goes into use
+    Validation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionChoice {
+    /// 32 bits throughout
+    F32,
+    /// Operands of products rounded to 16 bits, sums in 32; for GPUs that have it
+    F16,
+    /// The same in bfloat16; for processors that have it
+    Bf16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Unknown {
+    /// Stop, naming the first and how many there are
+    Refuse,
+    /// Leave them out and say how many
+    Drop,
+}
+
+/// What users did.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Histories")]
+pub struct HistoryFlags {
+    /// Events of users: .jsonl (`items` for each user, or an event a line), .csv, .tsv or .parquet (an event a row), or .npy ([events, 2 or 3])
+    #[arg(long, visible_alias = "sequences", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub interactions: PathBuf,
+    #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
+    #[arg(help = "What to do with events of unknown items: refuse the file, or drop them and count them")]
+    pub unknown: Unknown,
+    #[command(flatten)]
+    pub fields: EventFlags,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub struct TrainFlags {
+    #[command(flatten)]
+    pub histories: HistoryFlags,
+    #[command(flatten)]
+    pub items: ItemFlags,
+    /// File to write the recommender to (.safetensors)
+    #[arg(long, short, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// File that keeps the training's state after every epoch, and from which the same command goes on after a stop
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub training: TrainingFlags,
+    #[command(flatten)]
+    pub on: OnDevice,
+}
+
+/// What items are told apart by.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Items: at least one of --ids, --vectors and --identities")]
+pub struct ItemFlags {
+    /// IDs of the items, a row each: a table of codes, or IDs as `assign` and `resolve` write them
+    #[arg(long, visible_alias = "codes", value_name = "IDS", value_hint = ValueHint::FilePath)]
+    pub ids: Option<PathBuf>,
+    /// Learn no vectors for prefixes of IDs, only for single codes: fewer parameters, and less to remember of single items
+    #[arg(long, requires = "ids")]
+    pub no_prefixes: bool,
+    /// Embeddings of the items' texts, in the same order: .npy, .npz, .safetensors, .parquet or .jsonl
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub vectors: Option<PathBuf>,
+    /// Learn a vector for each item besides, as SASRec does: more to remember, nothing for new items
+    #[arg(long)]
+    pub identities: bool,
+    /// Keys of the items in the order of the rows, if items are not named by row number: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keys: Option<PathBuf>,
+    /// Field or column that holds the key
+    #[arg(long, value_name = "NAME", default_value = "id", requires = "keys")]
+    pub key: String,
+}
+
+/// How the network is built and trained.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network and training")]
+pub struct TrainingFlags {
+    /// Values of an item inside the network [default: 128]
+    #[arg(long, value_name = "N")]
+    pub dims: Option<usize>,
+    /// Blocks [default: 2]
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
+    /// Heads of the attention [default: 2]
+    #[arg(long, value_name = "N")]
+    pub heads: Option<usize>,
+    /// Values of the feed-forward layers [default: three times --dims]
+    #[arg(long, value_name = "N")]
+    pub feed_forward: Option<usize>,
+    /// The latest items of a history that are read [default: 50]
+    #[arg(long, value_name = "N")]
+    pub positions: Option<usize>,
+    /// Share of values that training leaves out [default: 0.4]
+    #[arg(long, value_name = "SHARE")]
+    pub dropout: Option<f64>,
+    /// Share of each target that is spread over all items [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    pub smoothing: Option<f64>,
+    /// Steps of histories that one update learns from [default: 2048]
+    #[arg(long, value_name = "N")]
+    pub batch_tokens: Option<usize>,
+    /// Passes over all histories, at most [default: 24]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+    /// Looks at the validation items without a better NDCG@10 after which training ends; 0 for never [default: 4]
+    #[arg(long, value_name = "N")]
+    pub patience: Option<usize>,
+    /// Epochs from one look to the next [default: 1]
+    #[arg(long, value_name = "N")]
+    pub validate_every: Option<usize>,
+    /// Peak learning rate of AdamW [default: 0.002]
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<f64>,
+    /// Share of all steps in which the rate rises [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    pub warmup: Option<f64>,
+    /// Weight decay of the matrices [default: 0.0001]
+    #[arg(long, value_name = "DECAY")]
+    pub weight_decay: Option<f64>,
+    /// Largest L2 norm of a step's gradient [default: any]
+    #[arg(long, value_name = "NORM")]
+    pub clip_norm: Option<f64>,
+    #[arg(long, value_enum, default_value = "f32", hide_possible_values = true)]
+    #[arg(help = "Arithmetic of products: f32, f16 (GPUs that have it) or bf16 (processors that have it)")]
+    pub precision: PrecisionChoice,
+    #[arg(long, value_enum, default_value = "test", hide_possible_values = true)]
+    #[arg(help = "test: each user's last item tests, the one before validates, as published tables do it; \
+                  validation: the last validates, for a model that goes into use")]
+    pub hold_out: HoldOutChoice,
+    /// Seed for every draw [default: 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+const QUERY_EXAMPLES: &str = "\
+Examples:
+  sememe recommend query recommender.safetensors --history 17,4,256
+  sememe recommend query recommender.safetensors --history B004756YJA,B004ZT0SSG -k 20 --names items.jsonl";
+
+#[derive(Debug, Args)]
+#[command(after_help = QUERY_EXAMPLES)]
+pub struct QueryFlags {
+    /// Recommender that `recommend train` wrote
+    #[arg(value_name = "RECOMMENDER", value_hint = ValueHint::FilePath)]
+    pub recommender: PathBuf,
+    /// Keys of the items taken so far, oldest first, or their row numbers if the recommender knows no keys; several times for several users
+    #[arg(long, value_name = "ITEM,ITEM", required = true)]
+    pub history: Vec<String>,
+    /// Items to show
+    #[arg(long, short, value_name = "N", default_value_t = 10)]
+    pub k: usize,
+    /// Show items of the history too, if they come out
+    #[arg(long)]
+    pub seen: bool,
+    /// Names of the items in the order of the rows: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub names: Option<PathBuf>,
+    /// Field or column that holds the name
+    #[arg(long, value_name = "NAME", default_value = "title", requires = "names")]
+    pub field: String,
+    #[command(flatten)]
+    pub on: OnDevice,
+}
+
+const EVAL_EXAMPLES: &str = "\
+Examples:
+  sememe recommend eval recommender.safetensors --interactions events.jsonl.gz
+  sememe recommend eval recommender.safetensors --interactions events.jsonl.gz --before-last 1 --hide-seen";
+
+#[derive(Debug, Args)]
+#[command(after_help = EVAL_EXAMPLES)]
+pub struct EvalFlags {
+    /// Recommender that `recommend train` wrote
+    #[arg(value_name = "RECOMMENDER", value_hint = ValueHint::FilePath)]
+    pub recommender: PathBuf,
+    #[command(flatten)]
+    pub histories: HistoryFlags,
+    /// Ask for the item so many places before each user's last
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub before_last: usize,
+    /// Leave items of the history out of the lists
+    #[arg(long)]
+    pub hide_seen: bool,
+    #[command(flatten)]
+    pub on: OnDevice,
+}

@@ -1,0 +1,117 @@
+//! `sememe recommend`: train, query, eval, and what is refused.
+
+use crate::cli::Desk;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::fs;
+
+const TRAIN: &str = "recommend train --interactions walks.jsonl --dims 16 --layers 1 --positions 8 --batch-tokens 64 --epochs 25 \
+                     --dropout 0.1 --rate 0.01 --device cpu";
+
+/// Sixteen items on a ring, each with two codes, a key, a name and a vector; users who walk on it.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let (mut codes, mut items, mut walks, mut by_key) =
+        ("row,code_0,code_1\n".to_owned(), String::new(), String::new(), "user,item,time\n".to_owned());
+    for i in 0..16 {
+        let _ = writeln!(codes, "{i},{},{}", i / 4, i % 4);
+        let _ = writeln!(items, "{{\"id\":\"k{i}\",\"title\":\"Item {i}\"}}");
+    }
+    for user in 0..48 {
+        let walk: Vec<String> = (0..7).map(|t| ((user * 5 + t) % 16).to_string()).collect();
+        let _ = writeln!(walks, "{{\"user\":{user},\"items\":[{}]}}", walk.join(","));
+        for (time, item) in walk.iter().enumerate() {
+            let _ = writeln!(by_key, "{user},k{item},{time}");
+        }
+    }
+    desk.file("codes.csv", codes.as_bytes());
+    desk.file("items.jsonl", items.as_bytes());
+    desk.file("walks.jsonl", walks.as_bytes());
+    desk.file("walks.csv", by_key.as_bytes());
+    let mut npy = sememe_testkit::files::npy_v1("{'descr': '<f4', 'fortran_order': False, 'shape': (16, 2), }");
+    for i in 0..16 {
+        let turn = f64::from(i) * std::f64::consts::TAU / 16.0;
+        npy.extend((turn.cos() as f32).to_le_bytes());
+        npy.extend((turn.sin() as f32).to_le_bytes());
+    }
+    desk.file("rows.npy", &npy);
+    desk
+}
+
+fn number(value: &Value, path: &str) -> f64 {
+    value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {value}"))
+}
+
+#[test]
+fn a_recommender_is_trained_asked_and_measured() {
+    let desk = desk();
+    let done = desk.run(&format!("{TRAIN} --ids codes.csv -o r.safetensors")).ok();
+    for part in
+        ["wrote r.safetensors: 16 items", "best: epoch", "test: the last item of each user", "NDCG@10", "seen 10 to 49"]
+    {
+        assert!(done.stdout.contains(part), "{part} in {}", done.stdout);
+    }
+    assert!(done.stderr.contains("epoch 1 of 25: loss"), "{}", done.stderr);
+    let value = desk.run("recommend eval r.safetensors --interactions walks.jsonl --json").json();
+    assert_eq!(number(&value, "/measures/questions"), 48.0);
+    assert!(number(&value, "/measures/recall_at_5") > 0.9, "{value}");
+    let answer = desk.run("recommend query r.safetensors --history 1,2,3 -k 3 --names items.jsonl").ok().stdout;
+    let first = answer.lines().nth(1).expect("a line");
+    assert!(first.trim_start().starts_with('4') && first.ends_with("Item 4"), "{answer}");
+    let value = desk.run("recommend query r.safetensors --history 1,2,3 --history 7 -k 16 --seen --json").json();
+    let sum: f64 = (0..16).map(|i| number(&value, &format!("/answers/1/items/{i}/log_probability")).exp()).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+}
+
+#[test]
+fn items_are_named_by_key_where_there_are_keys() {
+    let desk = desk();
+    let events = TRAIN.replace("walks.jsonl", "walks.csv");
+    let sources = "--vectors rows.npy --identities --keys items.jsonl";
+    let value = desk.run(&format!("{events} {sources} -o r.safetensors --json")).json();
+    assert_eq!((number(&value, "/items"), number(&value, "/users")), (16.0, 48.0));
+    assert!(number(&value, "/test/ndcg_at_10") > 0.5, "{value}");
+    let value = desk.run("recommend query r.safetensors --history k14,k15 -k 1 --json").json();
+    assert_eq!(value.pointer("/answers/0/items/0/key").and_then(Value::as_str), Some("k0"), "{value}");
+    desk.run("recommend query r.safetensors --history 14").fails(3, &["none with the key `14`"]);
+}
+
+#[test]
+fn the_same_command_goes_on_after_a_stop() {
+    let desk = desk();
+    let command = format!("{TRAIN} --ids codes.csv --checkpoint state.safetensors --patience 0 -o");
+    desk.run(&format!("{command} whole.safetensors --quiet")).ok();
+    let state = fs::read(desk.path("state.safetensors")).expect("a state");
+    // A finished training is not trained again.
+    let again = desk.run(&format!("{command} again.safetensors")).ok();
+    assert!(
+        again.stderr.contains("going on after 25 epochs") && !again.stderr.contains("epoch 1 of"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(fs::read(desk.path("whole.safetensors")).ok(), fs::read(desk.path("again.safetensors")).ok());
+    assert_eq!(fs::read(desk.path("state.safetensors")).ok(), Some(state));
+    let other = command.replace("--rate 0.01", "--rate 0.02");
+    desk.run(&format!("{other} other.safetensors")).fails(3, &["other settings", "\"rate\":0.01"]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_training() {
+    let desk = desk();
+    let refused = |args: &str, code, parts: &[&str]| desk.run(args).fails(code, parts);
+    refused(&format!("{TRAIN} -o r.safetensors"), 2, &["`--ids`, `--vectors` or `--identities`"]);
+    refused(&format!("{TRAIN} --ids codes.csv -o r.npy"), 2, &[".safetensors"]);
+    refused(&format!("{TRAIN} --ids codes.csv --heads 3 -o r.safetensors"), 2, &["`--heads`", "got 3"]);
+    refused(&format!("{} --ids codes.csv -o r.safetensors", TRAIN.replace("0.1", "1")), 2, &["`--dropout`", "got 1"]);
+    desk.file("far.jsonl", b"{\"items\":[1,2,3,99]}\n{\"items\":[1,2,3,4,5]}\n");
+    let far = TRAIN.replace("walks.jsonl", "far.jsonl");
+    refused(&format!("{far} --ids codes.csv -o r.safetensors"), 3, &["1 of 9 events", "--unknown drop"]);
+    desk.run(&format!("{far} --unknown drop --ids codes.csv -o r.safetensors")).ok();
+    desk.file("short.jsonl", b"{\"items\":[1,2,3]}\n");
+    let short = TRAIN.replace("walks.jsonl", "short.jsonl");
+    refused(&format!("{short} --ids codes.csv -o s.safetensors"), 3, &["none of 1 users has 4 items"]);
+    assert!(!desk.path("s.safetensors").exists());
+    refused("recommend query rows.npy --history 1", 3, &["rows.npy"]);
+    refused("recommend query r.safetensors --history 1,16", 3, &["below 16, got `16`"]);
+    refused("recommend query r.safetensors --history ,", 2, &["separated by commas"]);
+}
