@@ -267,7 +267,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         return Ok(());
     }
     let mut text = format!(
-        "wrote {}: {}, {} to learn from {} of {}, {}, in {} on the {}\n",
+        "wrote {}: {}, {}, learned from {} of {}, {}, in {} on the {}\n",
         plan.output.display(),
         count(items as u64, "item"),
         count(recommender.parameters() as u64, "parameter"),
