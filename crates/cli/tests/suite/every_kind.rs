@@ -145,7 +145,7 @@ const WITHOUT: [&str; 7] = ["demo", "init", "prep", "embed", "config", "doctor",
 type Step = (&'static str, fn(&Bench));
 
 /// What is done with a codec of every kind, by verb, in the order in which one builds on another.
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     ("train", train),
     ("show", show),
     ("encode", encode),
@@ -162,6 +162,7 @@ const STEPS: [Step; 19] = [
     ("export", export_and_trie),
     ("trie", export_and_trie),
     ("dialogues", dialogues),
+    ("recommend", recommend),
     ("sweep", sweep),
     ("run", run),
     ("resume", resume),
@@ -476,6 +477,32 @@ fn dialogues(b: &Bench) {
     assert_eq!(told["report"]["items"].as_u64(), Some(ROWS as u64), "{}", b.kind.name);
     let lines = fs::read_to_string(b.desk.path("chats/train.jsonl")).expect("chats");
     assert!(lines.lines().count() > ROWS && lines.contains("item 17"));
+}
+
+/// IDs of any kind name items to a recommender, on every device alike.
+fn recommend(b: &Bench) {
+    let walk = |user: usize| (0..6).map(|t| ((user * 7 + t * 11) % ROWS).to_string()).collect::<Vec<_>>().join(",");
+    let walks: String = (0..40).map(|user| format!("{{\"items\":[{}]}}\n", walk(user))).collect();
+    b.desk.file("walks.jsonl", walks.as_bytes());
+    let losses: Vec<f64> = b
+        .devices
+        .iter()
+        .map(|device| {
+            let told = b.json(&format!(
+                "recommend train --interactions walks.jsonl --ids codes.jsonl --vectors rows.npy --dims 8 --layers 1 --positions 8 \
+                 --batch-tokens 64 --epochs 2 --dropout 0.1 --device {device} -o recommender.safetensors"
+            ));
+            assert_eq!(told["items"].as_u64(), Some(ROWS as u64), "{}", b.kind.name);
+            told["epochs"][1]["loss"].as_f64().expect("a loss")
+        })
+        .collect();
+    for loss in &losses {
+        assert!((loss - losses[0]).abs() < 1e-3 * losses[0], "{}: {losses:?}", b.kind.name);
+    }
+    let measured = b.json("recommend eval recommender.safetensors --interactions walks.jsonl");
+    assert_eq!(measured["measures"]["questions"].as_u64(), Some(40), "{}", b.kind.name);
+    let asked = b.json("recommend query recommender.safetensors --history 7,18,29 -k 3");
+    assert_eq!(asked["answers"][0]["items"].as_array().map(Vec::len), Some(3), "{}", b.kind.name);
 }
 
 /// A sweep's cell is the training that `train` does with the same settings.
