@@ -27,28 +27,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> deltas: array<f32>;
 @group(0) @binding(6) var<storage, read_write> grad: array<f32>;
 
-const QKV: u32 = 0u;
-const G: u32 = 1u;
-
-fn one(source: u32, at: u32) -> f32 {
-    if (source == QKV) {
-        return qkv[at];
-    }
-    return g[at];
-}
-
-fn four(source: u32, at: u32) -> vec4<f32> {
-    if (source == QKV) {
-        return vec4<f32>(qkv[at], qkv[at + 1u], qkv[at + 2u], qkv[at + 3u]);
-    }
-    return vec4<f32>(g[at], g[at + 1u], g[at + 2u], g[at + 3u]);
-}
-
-fn write(at: u32, value: f32) {
-    grad[at] = value;
-}
-
-
 fn one_hidden(j: vec4<u32>, t: u32) -> vec4<bool> {
     return hidden(j, vec4<u32>(begin(t)), vec4<u32>(t));
 }

@@ -29,27 +29,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> deltas: array<f32>;
 @group(0) @binding(7) var<storage, read_write> grad: array<f32>;
 
-const QKV: u32 = 0u;
-const G: u32 = 1u;
-
-fn one(source: u32, at: u32) -> f32 {
-    if (source == QKV) {
-        return qkv[at];
-    }
-    return g[at];
-}
-
-fn four(source: u32, at: u32) -> vec4<f32> {
-    if (source == QKV) {
-        return vec4<f32>(qkv[at], qkv[at + 1u], qkv[at + 2u], qkv[at + 3u]);
-    }
-    return vec4<f32>(g[at], g[at + 1u], g[at + 2u], g[at + 3u]);
-}
-
-fn write(at: u32, value: f32) {
-    grad[at] = value;
-}
-
 var<workgroup> own_deltas: array<vec4<f32>, OWN4>;
 
 // Where the sums of tokens t and a head lie.

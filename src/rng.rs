@@ -53,6 +53,13 @@ impl Stream {
         }
     }
 
+    /// Puts values in random order (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
+        for i in (1..values.len()).rev() {
+            values.swap(i, self.below(i as u64 + 1) as usize);
+        }
+    }
+
     /// A standard normal number (Box–Muller on two uniforms).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * libm_ln(1.0 - self.uniform())).sqrt();
@@ -95,6 +102,16 @@ mod tests {
         let other: Vec<u64> = (0..4).map(|_| 0).scan(stream(1, "a", 1), |s, _| Some(s.below(1000))).collect();
         assert_eq!(a, again);
         assert_ne!(a, other);
+    }
+
+    #[test]
+    fn a_shuffle_keeps_every_value() {
+        let mut values: Vec<u32> = (0..100).collect();
+        stream(7, "shuffle", 0).shuffle(&mut values);
+        assert!(values.windows(2).any(|w| w[0] > w[1]));
+        values.sort_unstable();
+        assert_eq!(values, (0..100).collect::<Vec<_>>());
+        stream(7, "shuffle", 0).shuffle::<u32>(&mut []);
     }
 
     #[test]

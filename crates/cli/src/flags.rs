@@ -97,6 +97,15 @@ pub enum BalanceChoice {
     Capacity,
 }
 
+/// What is done with events of items that are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnknownItems {
+    /// Stop, naming the first and how many there are
+    Refuse,
+    /// Leave them out and say how many
+    Drop,
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Events")]
 pub struct EventFlags {

@@ -48,7 +48,7 @@ struct RecommenderHeader {
     identities: bool,
     prefixes: bool,
     /// Factor of the vectors.
-    factor: Option<f32>,
+    factor: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -60,10 +60,7 @@ pub(crate) fn pieces(sequences: &Sequences, hold_out: usize, positions: usize) -
 /// Pieces in the order of an epoch, in batches of at most `tokens` steps: places in `pieces`.
 pub(crate) fn batches(pieces: &[&[u32]], tokens: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..pieces.len()).collect();
-    let mut random = stream(seed, "recommend.order", epoch);
-    for i in (1..order.len()).rev() {
-        order.swap(i, random.below(i as u64 + 1) as usize);
-    }
+    stream(seed, "recommend.order", epoch).shuffle(&mut order);
     let mut out: Vec<Vec<usize>> = Vec::new();
     let mut held = usize::MAX;
     for piece in order {

@@ -4,6 +4,7 @@
 //! alone, an item's score is the sum of one score a level, so that a few thousand vectors name any number of items.
 
 use sememe::compute::tensor::{Layout, Precision, Product, Segments, TensorBackend, from, sorted_segments, whole};
+use sememe::data::first_non_finite;
 use sememe::rng::Stream;
 use sememe::{Codes, Error, Matrix, Result, check_shape};
 use std::collections::HashMap;
@@ -51,11 +52,8 @@ impl ItemSources {
         }
         if let Some(vectors) = &self.vectors {
             check_shape("rows", self.items, vectors.rows(), "vectors of items")?;
-            let (d, values) = (vectors.dims().max(1), vectors.as_slice());
-            let bad = |row: &[f32]| row.iter().any(|v| !v.is_finite());
-            if let Some(first) = values.chunks_exact(d).position(bad) {
-                let count = values.chunks_exact(d).filter(|row| bad(row)).count() as u64;
-                let (first, rows) = (first as u64, vectors.rows() as u64);
+            if let Some((first, count)) = first_non_finite(vectors.as_slice(), vectors.dims()) {
+                let (first, count, rows) = (first as u64, count as u64, vectors.rows() as u64);
                 return Err(Error::NonFinite { first, count, rows, place: "vectors of items".into() });
             }
         }
@@ -139,7 +137,7 @@ impl ItemLayout {
 
 /// `vectors` brought to a mean of 0 and a mean norm of 1, with the mean and the factor, so that any kind of vector starts alike, and a
 /// step of Adam, which moves every weight as far, moves a mapped vector no further than one that is learned as it is.
-pub(crate) fn scaled_vectors(vectors: &Matrix) -> (Matrix, Vec<f32>, f32) {
+pub(crate) fn scaled_vectors(vectors: &Matrix) -> (Matrix, Vec<f32>, f64) {
     let (n, t) = (vectors.rows(), vectors.dims());
     let mut mean = vec![0.0f64; t];
     for row in vectors.as_slice().chunks_exact(t.max(1)) {
@@ -152,7 +150,7 @@ pub(crate) fn scaled_vectors(vectors: &Matrix) -> (Matrix, Vec<f32>, f32) {
     for row in out.as_mut_slice().chunks_exact_mut(t.max(1)) {
         row.iter_mut().zip(&mean).for_each(|(v, m)| *v = ((f64::from(*v) - m) * factor) as f32);
     }
-    (out, mean.iter().map(|m| *m as f32).collect(), factor as f32)
+    (out, mean.iter().map(|m| *m as f32).collect(), factor)
 }
 
 /// The sources and their table on a device.
@@ -293,6 +291,11 @@ mod tests {
         let (scaled, mean, factor) = scaled_vectors(&vectors);
         assert_eq!((mean, factor), (vec![2.0, 5.0], 1.0));
         assert_eq!(scaled.as_slice(), [-1.0, 0.0, 1.0, 0.0]);
+        // A factor past f32's range is kept all the same.
+        let tiny = Matrix::from_vec(2, 1, vec![1e-44, -1e-44]).expect("vectors");
+        let (scaled, _, factor) = scaled_vectors(&tiny);
+        assert!(factor.is_finite() && factor > f64::from(f32::MAX), "{factor:e}");
+        assert_eq!(scaled.as_slice(), [1.0, -1.0]);
         let same = Matrix::from_vec(2, 1, vec![7.0, 7.0]).expect("vectors");
         assert_eq!(scaled_vectors(&same).0.as_slice(), [0.0, 0.0]);
     }

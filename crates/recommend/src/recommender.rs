@@ -27,7 +27,7 @@ pub struct Recommender {
     /// Codes and identities, with the vectors as they are used.
     pub(crate) sources: ItemSources,
     /// What was taken from vectors, and the factor that they were multiplied by then.
-    pub(crate) scaling: Option<(Vec<f32>, f32)>,
+    pub(crate) scaling: Option<(Vec<f32>, f64)>,
     pub(crate) params: Vec<f32>,
     /// What items are called, if it knows.
     pub(crate) keys: Option<Vec<String>>,
@@ -48,7 +48,7 @@ impl Recommender {
     pub(crate) fn from_params(
         settings: &RecommenderSettings,
         sources: &ItemSources,
-        scaled: Option<(Matrix, Vec<f32>, f32)>,
+        scaled: Option<(Matrix, Vec<f32>, f64)>,
         params: Vec<f32>,
     ) -> Result<Self> {
         let (vectors, scaling) = match scaled {
@@ -137,10 +137,11 @@ impl Recommender {
         let mut out = Vec::with_capacity(histories.len());
         self.with_scores(histories, device, &mut |first, scores| {
             for (row, history) in scores.chunks_exact(self.items()).zip(&histories[first..]) {
-                let mut left_out = forbidden.clone();
-                left_out.extend(if hide_seen { *history } else { &[] });
                 let all = log_sum(row);
-                let list = best_items(row, count, &left_out);
+                // No list holds a NaN.
+                let mut ranked = row.to_vec();
+                forbidden.iter().for_each(|item| ranked[*item as usize] = f32::NAN);
+                let list = best_items(&ranked, count, if hide_seen { history } else { &[] });
                 let scored = |item: u32| Recommendation { item, log_probability: f64::from(row[item as usize]) - all };
                 out.push(list.into_iter().map(scored).collect());
             }

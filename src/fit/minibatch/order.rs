@@ -7,13 +7,10 @@ use crate::rng::stream;
 /// Rows that stay together when an epoch's order is drawn: long enough for a disk, short enough to mix.
 const RUN: usize = 64;
 
-/// Start rows of an epoch's runs, shuffled (Fisher–Yates).
+/// Start rows of an epoch's runs, shuffled.
 pub fn epoch_order(seed: u64, epoch: u64, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).step_by(RUN).collect();
-    let mut random = stream(seed, "minibatch.order", epoch);
-    for i in (1..order.len()).rev() {
-        order.swap(i, random.below(i as u64 + 1) as usize);
-    }
+    stream(seed, "minibatch.order", epoch).shuffle(&mut order);
     // The short last run goes last, so that a position in the epoch tells its run by division.
     if !n.is_multiple_of(RUN)
         && let Some(at) = order.iter().position(|start| start + RUN > n)

@@ -232,13 +232,10 @@ impl RqVaeTrainer {
     }
 }
 
-/// The training rows in the order of an epoch (Fisher and Yates).
+/// The training rows in the order of an epoch.
 fn shuffled(rows: &[u32], seed: u64, epoch: u64) -> Vec<u32> {
     let mut order = rows.to_vec();
-    let mut random = stream(seed, "rqvae.order", epoch);
-    for i in (1..order.len()).rev() {
-        order.swap(i, random.below(i as u64 + 1) as usize);
-    }
+    stream(seed, "rqvae.order", epoch).shuffle(&mut order);
     order
 }
 

@@ -1,8 +1,8 @@
 //! Flags of `sememe eval`.
 
-use crate::flags::{EventFlags, OnDevice, Rows};
+use crate::flags::{EventFlags, OnDevice, Rows, UnknownItems};
 use crate::id_format::StyleChoice;
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, ValueHint};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -13,14 +13,6 @@ Examples:
   sememe eval --codes codes.npy items.npy --labels items.jsonl.gz --label section
   sememe eval codec.safetensors items.npy --codes resolved.parquet
   sememe eval codec.safetensors items.npy --against other.safetensors --interactions events.jsonl.gz";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Unknown {
-    /// Stop, naming the first and how many there are
-    Refuse,
-    /// Leave them out and say how many
-    Drop,
-}
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -91,7 +83,7 @@ pub struct BehaviourFlags {
     pub key: String,
     #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
     #[arg(help = "What to do with events of unknown items: refuse the file, or drop them and count them")]
-    pub unknown: Unknown,
+    pub unknown: UnknownItems,
     /// Neighbours per item, by common users
     #[arg(long, value_name = "K", default_value_t = 20)]
     pub co_neighbours: usize,

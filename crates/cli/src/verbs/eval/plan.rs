@@ -1,12 +1,12 @@
 //! The plan of `sememe eval`: what is measured, and what with.
 
 use crate::failure::usage;
-use crate::flags::DeviceChoice;
+use crate::flags::{DeviceChoice, UnknownItems};
 use crate::id_format::style;
 use crate::interactions::EventsPlan;
 use crate::output::{extension, output};
 use crate::rows_plan::{RowsPlan, encode_options, rows};
-use crate::verbs::eval::flags::{Flags, Unknown};
+use crate::verbs::eval::flags::Flags;
 use anyhow::Result;
 use sememe::EncodeOptions;
 use sememe::eval::{CoInteractionOptions, EvalOptions, NextItemOptions};
@@ -132,7 +132,7 @@ pub fn plan(flags: Flags) -> Result<Plan> {
         events: b.interactions.map(|path| EventsPlan {
             path,
             fields: event_fields,
-            drop_unknown: b.unknown == Unknown::Drop,
+            drop_unknown: b.unknown == UnknownItems::Drop,
         }),
         keys: b.keys.map(|path| (path, b.key)),
         report: r.report,

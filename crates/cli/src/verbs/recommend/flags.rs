@@ -1,6 +1,6 @@
 //! Flags of `sememe recommend`.
 
-use crate::flags::{EventFlags, OnDevice};
+use crate::flags::{EventFlags, OnDevice, UnknownItems};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -44,14 +44,6 @@ pub enum PrecisionChoice {
     Bf16,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Unknown {
-    /// Stop, naming the first and how many there are
-    Refuse,
-    /// Leave them out and say how many
-    Drop,
-}
-
 /// What users did.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Histories")]
@@ -61,7 +53,7 @@ pub struct HistoryFlags {
     pub interactions: PathBuf,
     #[arg(long, value_enum, default_value = "refuse", value_name = "WHAT", hide_possible_values = true)]
     #[arg(help = "What to do with events of unknown items: refuse the file, or drop them and count them")]
-    pub unknown: Unknown,
+    pub unknown: UnknownItems,
     #[command(flatten)]
     pub fields: EventFlags,
 }

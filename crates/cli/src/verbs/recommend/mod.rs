@@ -7,9 +7,10 @@ mod train;
 
 pub use flags::Flags;
 
+use crate::flags::UnknownItems;
 use crate::interactions::EventsPlan;
 use crate::progress::Progress;
-use crate::verbs::recommend::flags::{Action, HistoryFlags, Unknown};
+use crate::verbs::recommend::flags::{Action, HistoryFlags};
 use anyhow::Result;
 
 pub enum Plan {
@@ -35,5 +36,5 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
 }
 
 fn events(flags: HistoryFlags) -> Result<EventsPlan> {
-    EventsPlan::new(flags.interactions, flags.fields, flags.unknown == Unknown::Drop)
+    EventsPlan::new(flags.interactions, flags.fields, flags.unknown == UnknownItems::Drop)
 }

@@ -242,7 +242,11 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     recommender.save(&plan.output)?;
     let seconds = begun.elapsed().as_secs_f64();
     let test = match plan.settings.hold_out {
-        HoldOut::Test => Some(recommender.evaluate(&histories, 0, false, &device, progress)?),
+        // The recommender is safe by now, so being stopped here is no failure.
+        HoldOut::Test => match recommender.evaluate(&histories, 0, false, &device, progress) {
+            Err(Error::Interrupted(_)) => None,
+            other => Some(other?),
+        },
         HoldOut::Validation => None,
     };
     progress.finish();
