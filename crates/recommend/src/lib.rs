@@ -22,25 +22,13 @@
 //! # Ok::<(), sememe::Error>(())
 //! ```
 
+mod container;
 mod decoder;
-mod decoder_layout;
-mod decoder_shape;
-mod file;
-#[cfg(test)]
-mod gradient_tests;
-mod history;
-mod items;
-mod measure;
-mod network;
 mod recommender;
-mod settings;
-mod tokens;
-mod trainer;
 
-pub use decoder_shape::DecoderShape;
-pub use history::{HoldOut, NextItem, questions};
-pub use items::ItemSources;
-pub use recommender::{Recommendation, Recommender};
+pub use decoder::DecoderShape;
+pub use recommender::{
+    HoldOut, ItemSources, NextItem, Recommendation, Recommender, RecommenderEpoch, RecommenderSettings,
+    RecommenderTraining, TrainingRecorder, questions,
+};
 pub use sememe::compute::tensor::Precision;
-pub use settings::RecommenderSettings;
-pub use trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder};

@@ -1,12 +1,12 @@
 //! A recommender's network on a device: parameters, one training step, and answers to histories.
 
-use crate::decoder::{DecoderBuffers, DecoderPass, DropoutMasks, mask_bits, mask_count};
-use crate::decoder_layout::DecoderLayout;
-use crate::decoder_shape::DecoderShape;
-use crate::items::{DeviceSegments, ItemLayout, ItemSources, ItemTable};
-use crate::settings::RecommenderSettings;
-use crate::tokens::{PackedPlaces, PackedTokens};
-use sememe::compute::tensor::{Layout, Precision, Product, Rule, Step, TensorBackend, from, whole};
+use super::items::{ItemLayout, ItemSources, ItemTable};
+use super::settings::RecommenderSettings;
+use crate::decoder::{
+    Adam, AdamStep, DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DeviceSegments, DropoutMasks, Moments,
+    PackedPlaces, PackedTokens, ParameterRun, mask_bits, mask_count,
+};
+use sememe::compute::tensor::{Layout, Precision, Product, TensorBackend, from, whole};
 use sememe::rng::stream;
 use sememe::{Matrix, Result};
 
@@ -42,19 +42,19 @@ impl NetworkLayout {
     }
 
     /// Runs of parameters, ascending, without gaps, and whether they are matrices, which decay.
-    fn runs(&self, shape: &DecoderShape) -> Vec<(usize, usize, bool)> {
+    fn runs(&self, shape: &DecoderShape) -> Vec<ParameterRun> {
         let mut matrices = self.decoder.matrices(shape);
         matrices.extend(self.items.map.map(|(at, t)| (at, self.items.dims * t)));
         let (mut runs, mut at) = (Vec::new(), 0);
         for (start, len) in matrices {
             if start > at {
-                runs.push((at, start - at, false));
+                runs.push(ParameterRun { offset: at, len: start - at, decays: false });
             }
-            runs.push((start, len, true));
+            runs.push(ParameterRun { offset: start, len, decays: true });
             at = start + len;
         }
         if self.len() > at {
-            runs.push((at, self.len() - at, false));
+            runs.push(ParameterRun { offset: at, len: self.len() - at, decays: false });
         }
         runs
     }
@@ -83,7 +83,7 @@ pub(crate) struct Network<'a, B: TensorBackend> {
     pub backend: &'a B,
     shape: DecoderShape,
     layout: NetworkLayout,
-    runs: Vec<(usize, usize, bool)>,
+    runs: Vec<ParameterRun>,
     precision: Precision,
     pub params: B::Tensor,
     pub table: ItemTable<B>,
@@ -104,21 +104,13 @@ pub(crate) struct Network<'a, B: TensorBackend> {
 /// What only training needs.
 struct TrainingBuffers<B: TensorBackend> {
     grads: B::Tensor,
-    first: B::Tensor,
-    second: B::Tensor,
+    adam: Adam<B>,
     targets: B::Index,
     segments: DeviceSegments<B>,
     loss: B::Tensor,
-    /// The sum of losses, and the squared norm of the gradient.
-    sums: B::Tensor,
+    /// The sum of losses.
+    sum: B::Tensor,
     masks: B::Index,
-}
-
-/// The optimiser's memory on the host.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Moments {
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
 }
 
 impl<'a, B: TensorBackend> Network<'a, B> {
@@ -145,22 +137,15 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         backend.write_tensor(&mut angles, 0, &shape.angles(positions))?;
         let logits_rows = (LOGITS / sources.items.max(1)).clamp(1, most);
         let training = match train {
-            Some(moments) => {
-                let tensor = |what: &str| backend.zeros(what, layout.len());
-                let mut made = TrainingBuffers {
-                    grads: tensor("gradients")?,
-                    first: tensor("first moments")?,
-                    second: tensor("second moments")?,
-                    targets: backend.index("targets", most)?,
-                    segments: DeviceSegments::new(backend, most)?,
-                    loss: backend.zeros("losses", most)?,
-                    sums: backend.zeros("sums", 2)?,
-                    masks: backend.index("dropout masks", mask_count(&shape) * mask_bits(most, shape.dims) / 32)?,
-                };
-                backend.write_tensor(&mut made.first, 0, &moments.first)?;
-                backend.write_tensor(&mut made.second, 0, &moments.second)?;
-                Some(made)
-            }
+            Some(moments) => Some(TrainingBuffers {
+                grads: backend.zeros("gradients", layout.len())?,
+                adam: Adam::new(backend, moments)?,
+                targets: backend.index("targets", most)?,
+                segments: DeviceSegments::new(backend, most)?,
+                loss: backend.zeros("losses", most)?,
+                sum: backend.zeros("sum of losses", 1)?,
+                masks: backend.index("dropout masks", mask_count(&shape) * mask_bits(most, shape.dims) / 32)?,
+            }),
             None => None,
         };
         let mut made = Self {
@@ -289,37 +274,22 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             let to_table = product(Layout::Tn, items, d, rows, first > 0);
             backend.matmul(&to_table, self.precision, whole(&self.logits), hidden, &mut self.table.grad, 0)?;
         }
-        backend.total(n, false, 1.0 / n as f32, true, whole(&training.loss), &mut training.sums, 0)
+        backend.total(n, false, 1.0 / n as f32, true, whole(&training.loss), &mut training.sum, 0)
     }
 
     fn update(&mut self, settings: &RecommenderSettings, rate: f64, time: u64) -> Result<()> {
-        let (backend, len) = (self.backend, self.layout.len());
+        let RecommenderSettings { weight_decay, clip_norm, .. } = *settings;
         let Some(training) = &mut self.training else { return Ok(()) };
-        backend.total(len, true, 1.0, false, whole(&training.grads), &mut training.sums, 1)?;
-        let rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true };
-        for (offset, len, decays) in &self.runs {
-            let step = Step {
-                rule,
-                offset: *offset,
-                len: *len,
-                rate: rate as f32,
-                decay: if *decays { settings.weight_decay as f32 } else { 0.0 },
-                time,
-                clip: settings.clip_norm.map_or(f32::INFINITY, |c| c as f32),
-                norm_slot: 1,
-            };
-            let TrainingBuffers { grads, first, second, sums, .. } = training;
-            backend.optimize(&step, grads, sums, &mut self.params, first, second)?;
-        }
-        Ok(())
+        let step = AdamStep { rate, weight_decay, clip_norm, time };
+        training.adam.step(self.backend, &step, &self.runs, &mut training.grads, &mut self.params)
     }
 
     /// The sum of mean losses since the last call. Waits for the device.
     pub fn take_loss(&mut self) -> Result<f64> {
         let Some(training) = &mut self.training else { return Ok(0.0) };
         let mut out = [0.0f32];
-        self.backend.read_tensor(&training.sums, 0, &mut out)?;
-        self.backend.clear(&mut training.sums, 0, 1)?;
+        self.backend.read_tensor(&training.sum, 0, &mut out)?;
+        self.backend.clear(&mut training.sum, 0, 1)?;
         Ok(f64::from(out[0]))
     }
 
@@ -332,12 +302,7 @@ impl<'a, B: TensorBackend> Network<'a, B> {
 
     /// The optimiser's memory.
     pub fn read_moments(&self) -> Result<Moments> {
-        let mut out = Moments { first: vec![0.0; self.layout.len()], second: vec![0.0; self.layout.len()] };
-        if let Some(training) = &self.training {
-            self.backend.read_tensor(&training.first, 0, &mut out.first)?;
-            self.backend.read_tensor(&training.second, 0, &mut out.second)?;
-        }
-        Ok(out)
+        self.training.as_ref().map_or_else(|| Ok(Moments::default()), |t| t.adam.read(self.backend))
     }
 
     /// The gradient of all parameters.

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use crate::decoder::{mask_bits, mask_count};
-use crate::history::{batches, check, mask_words, pieces};
-use crate::items::{ItemSources, scaled_vectors};
-use crate::measure::{RankingRequest, measure};
-use crate::network::{Moments, Network, NetworkLayout, TrainingBatch};
-use crate::recommender::Recommender;
-use crate::settings::RecommenderSettings;
+use super::Recommender;
+use super::history::{batches, check, pieces};
+use super::items::{ItemSources, scaled_vectors};
+use super::measure::{RankingRequest, measure};
+use super::network::{Network, NetworkLayout, TrainingBatch};
+use super::settings::RecommenderSettings;
+use crate::decoder::{Moments, mask_bits, mask_count, mask_words};
 use sememe::compute::tensor::TensorBackend;
 use sememe::compute::{BackendTask, run_on};
 use sememe::progress::{Event, Observer, check as check_interrupt};
@@ -151,7 +151,7 @@ impl RecommenderTraining {
         if self.params.is_empty() {
             let layout = NetworkLayout::new(&self.settings.shape(), sources);
             self.params = layout.initialise(&self.settings);
-            self.moments = Moments { first: vec![0.0; layout.len()], second: vec![0.0; layout.len()] };
+            self.moments = Moments::zeros(layout.len());
             self.best = self.params.clone();
         }
         self.check_sizes(sources)?;

@@ -3,7 +3,8 @@
 //! The sum is one table `[items, dims]`, which is both what the decoder reads and what its output is compared with: with codes
 //! alone, an item's score is the sum of one score a level, so that a few thousand vectors name any number of items.
 
-use sememe::compute::tensor::{Layout, Precision, Product, Segments, TensorBackend, from, sorted_segments, whole};
+use crate::decoder::DeviceSegments;
+use sememe::compute::tensor::{Layout, Precision, Product, TensorBackend, from, whole};
 use sememe::data::first_non_finite;
 use sememe::rng::Stream;
 use sememe::{Codes, Error, Matrix, Result, check_shape};
@@ -166,36 +167,6 @@ pub(crate) struct ItemTable<B: TensorBackend> {
     pub table: B::Tensor,
     /// Its gradient.
     pub grad: B::Tensor,
-}
-
-/// [`Segments`] with their index buffers.
-pub(crate) struct DeviceSegments<B: TensorBackend> {
-    count: usize,
-    order: B::Index,
-    bounds: B::Index,
-    rows: B::Index,
-}
-
-impl<B: TensorBackend> DeviceSegments<B> {
-    /// Room for up to `most` values.
-    pub fn new(backend: &B, most: usize) -> Result<Self> {
-        let index = |len: usize| backend.index("sorted rows", len);
-        Ok(Self { count: 0, order: index(most)?, bounds: index(most + 1)?, rows: index(most)? })
-    }
-
-    /// Sorts values by the row of a table that each goes to.
-    pub fn sort(&mut self, backend: &B, to: &[u32], table: usize) -> Result<()> {
-        let (order, bounds, rows) = sorted_segments(to, table);
-        backend.write_index(&mut self.order, 0, &order)?;
-        backend.write_index(&mut self.bounds, 0, &bounds)?;
-        backend.write_index(&mut self.rows, 0, &rows)?;
-        self.count = rows.len();
-        Ok(())
-    }
-
-    pub fn get(&self) -> Segments<'_, B::Index> {
-        Segments { count: self.count, order: &self.order, bounds: &self.bounds, rows: &self.rows }
-    }
 }
 
 impl<B: TensorBackend> ItemTable<B> {

@@ -1,7 +1,7 @@
 //! Settings of a recommender's training.
 
-use crate::decoder_shape::DecoderShape;
-use crate::history::HoldOut;
+use super::history::HoldOut;
+use crate::decoder::DecoderShape;
 use sememe::compute::tensor::Precision;
 use sememe::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Where the parameters of a decoder lie in one flat tensor, and what they are at the start.
 
-use crate::decoder_shape::DecoderShape;
+use super::shape::DecoderShape;
 use sememe::rng::Stream;
 
 /// Places of one block's parameters.

@@ -1,8 +1,8 @@
 //! Where the right items of many histories stand among all items.
 
-use crate::history::questions;
-use crate::network::Network;
-use crate::settings::RecommenderSettings;
+use super::history::questions;
+use super::network::Network;
+use super::settings::RecommenderSettings;
 use sememe::compute::tensor::TensorBackend;
 use sememe::eval::{RankingMeasures, RankingTally};
 use sememe::progress::{Observer, check as check_interrupt};

@@ -1,10 +1,22 @@
 //! A trained recommender: from a history of items to the items that may come next.
 
-use crate::history::questions;
-use crate::items::ItemSources;
-use crate::measure::{RankingRequest, measure};
-use crate::network::{Network, NetworkLayout};
-use crate::settings::RecommenderSettings;
+mod file;
+#[cfg(test)]
+mod gradient_tests;
+mod history;
+mod items;
+mod measure;
+mod network;
+mod settings;
+mod trainer;
+
+pub use self::history::{HoldOut, NextItem, questions};
+pub use self::items::ItemSources;
+pub use self::settings::RecommenderSettings;
+pub use self::trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder};
+
+use self::measure::{RankingRequest, measure};
+use self::network::{Network, NetworkLayout};
 use sememe::compute::tensor::TensorBackend;
 use sememe::compute::{BackendTask, run_on};
 use sememe::eval::{RankingMeasures, best_items};

@@ -1,13 +1,12 @@
 //! Gradients of whole networks against central differences.
 
-use crate::decoder::{DecoderBuffers, DecoderPass, DropoutMasks, mask_bits, mask_count};
-use crate::decoder_layout::DecoderLayout;
-use crate::decoder_shape::DecoderShape;
-use crate::history::mask_words;
-use crate::items::{ItemSources, scaled_vectors};
-use crate::network::{Moments, Network, NetworkLayout, TrainingBatch};
-use crate::settings::RecommenderSettings;
-use crate::tokens::{PackedPlaces, PackedTokens};
+use super::items::{ItemSources, scaled_vectors};
+use super::network::{Network, NetworkLayout, TrainingBatch};
+use super::settings::RecommenderSettings;
+use crate::decoder::{
+    DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DropoutMasks, Moments, PackedPlaces, PackedTokens,
+    mask_bits, mask_count, mask_words,
+};
 use sememe::compute::cpu::Cpu;
 use sememe::compute::tensor::{Precision, Tensors};
 use sememe::rng::stream;

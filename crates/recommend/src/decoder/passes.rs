@@ -1,34 +1,11 @@
 //! The passes through a decoder's blocks, forward and backward, as ordered calls of kernels: nothing here waits for a device.
 
-use crate::decoder_layout::{BlockOffsets, DecoderLayout};
-use crate::decoder_shape::DecoderShape;
-use crate::tokens::PackedTokens;
+use super::layout::{BlockOffsets, DecoderLayout};
+use super::masks::DropoutMasks;
+use super::shape::DecoderShape;
+use super::tokens::PackedTokens;
 use sememe::Result;
-use sememe::compute::tensor::{AttentionShape, HeadRows, Layout, Mask, Precision, Product, TensorBackend, from, whole};
-
-/// Dropout masks of one step: bits, the first place, and `1/(1 − p)`. Every mask takes [`mask_bits`] of them.
-pub(crate) struct DropoutMasks<'a, B: TensorBackend> {
-    pub bits: &'a B::Index,
-    pub first_bit: usize,
-    pub scale: f32,
-}
-
-impl<'a, B: TensorBackend> DropoutMasks<'a, B> {
-    /// The mask `number` over `n` tokens of `d` values.
-    pub fn mask(&self, number: usize, n: usize, d: usize) -> Mask<'a, B::Index> {
-        Mask { bits: self.bits, first_bit: self.first_bit + number * mask_bits(n, d), scale: self.scale }
-    }
-}
-
-/// Bits of a mask over `n` tokens of `d` values: whole words.
-pub(crate) fn mask_bits(n: usize, d: usize) -> usize {
-    (n * d).next_multiple_of(32)
-}
-
-/// Masks that a pass takes: one for what goes in, two a block.
-pub(crate) fn mask_count(shape: &DecoderShape) -> usize {
-    1 + 2 * shape.layers
-}
+use sememe::compute::tensor::{AttentionShape, HeadRows, Layout, Precision, Product, TensorBackend, from, whole};
 
 /// What the forward pass of a block leaves for the backward pass.
 struct BlockValues<B: TensorBackend> {

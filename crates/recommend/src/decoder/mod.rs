@@ -1,0 +1,17 @@
+//! The decoder of the Llama family: its shape, where its parameters lie, and its passes over packed tokens.
+
+mod adam;
+mod layout;
+mod masks;
+mod passes;
+mod segments;
+mod shape;
+mod tokens;
+
+pub(crate) use adam::{Adam, AdamStep, Moments, ParameterRun};
+pub(crate) use layout::DecoderLayout;
+pub(crate) use masks::{DropoutMasks, mask_bits, mask_count, mask_words};
+pub(crate) use passes::{DecoderBuffers, DecoderPass};
+pub(crate) use segments::DeviceSegments;
+pub use shape::DecoderShape;
+pub(crate) use tokens::{PackedPlaces, PackedTokens};
