@@ -9,6 +9,7 @@
 //! the result.
 
 mod advice;
+mod baselines;
 mod behaviour;
 mod churn;
 mod codes;
@@ -28,6 +29,7 @@ mod table;
 mod text;
 
 pub use advice::{Advice, advice};
+pub use baselines::{BaselineMeasures, BaselineOptions, measure_baselines};
 pub use behaviour::{
     CoInteractionMeasures, CoInteractionOptions, NextPrefixDepth, NextPrefixMeasures, measure_co_interaction,
     measure_next_prefix,

@@ -90,10 +90,14 @@ struct Question<'a> {
 impl Question<'_> {
     /// Items with the weight of each event, the latest 1; in the order of time, an item as often as it was taken.
     fn weighted(&self, decay: f64) -> impl Iterator<Item = (usize, f64)> + '_ {
-        let last = self.history.len() - 1;
-        let weights = (0..=last).map(move |at| libm::pow(decay, (last - at) as f64));
-        self.history.iter().map(|&item| item as usize).zip(weights)
+        weighted(self.history, decay)
     }
+}
+
+/// Items of a history with the weight of each event, the latest 1.
+pub(super) fn weighted(history: &[u32], decay: f64) -> impl Iterator<Item = (usize, f64)> + '_ {
+    let ages = (0..history.len()).rev();
+    history.iter().map(|&item| item as usize).zip(ages.map(move |age| libm::pow(decay, age as f64)))
 }
 
 /// Ranks all items a user has not taken yet, and says how high the last item of the user comes: leave-last-out, full
@@ -258,14 +262,9 @@ fn by_popularity(questions: &[Question<'_>], learned: &Interactions, rows: usize
     questions.par_iter().map(place).collect()
 }
 
-fn by_item_knn(
-    questions: &[Question<'_>],
-    learned: &Interactions,
-    rows: usize,
-    options: &NextItemOptions,
-) -> Vec<(usize, usize)> {
-    // Similarities once for each item; a history then adds up a few of these lists.
-    let near: Vec<Vec<(u32, f64)>> = (0..rows)
+/// Of each item, the others with users in common, and how similar they are.
+pub(super) fn item_similarities(learned: &Interactions, rows: usize, shrink: f64) -> Vec<Vec<(u32, f64)>> {
+    (0..rows)
         .into_par_iter()
         .map_init(
             || (vec![0u32; rows], Vec::new()),
@@ -274,12 +273,22 @@ fn by_item_knn(
                 let similar = |&other: &u32| {
                     let common = f64::from(std::mem::take(&mut counts[other as usize]));
                     let users = learned.degree(item) * learned.degree(other as usize);
-                    (other, common / ((users as f64).sqrt() + options.shrink))
+                    (other, common / ((users as f64).sqrt() + shrink))
                 };
                 touched.iter().map(similar).collect()
             },
         )
-        .collect();
+        .collect()
+}
+
+fn by_item_knn(
+    questions: &[Question<'_>],
+    learned: &Interactions,
+    rows: usize,
+    options: &NextItemOptions,
+) -> Vec<(usize, usize)> {
+    // Similarities once for each item; a history then adds up a few of these lists.
+    let near = item_similarities(learned, rows, options.shrink);
     let place = |(scores, touched): &mut (Vec<f64>, Vec<u32>), question: &Question<'_>| {
         touched.clear();
         for (item, weight) in question.weighted(options.decay) {
@@ -320,7 +329,8 @@ fn by_item_knn(
 const USERS: usize = 64;
 const ITEMS: usize = 2048;
 
-fn by_vectors(questions: &[Question<'_>], source: &dyn RowSource, decay: f64) -> Result<Vec<(usize, usize)>> {
+/// All rows, each divided by its length.
+pub(super) fn normalised_rows(source: &dyn RowSource) -> Result<Matrix> {
     let (rows, dims) = (source.rows(), source.dims());
     let mut units = Matrix::zeros(rows, dims)?;
     for start in (0..rows).step_by(ITEMS) {
@@ -335,7 +345,12 @@ fn by_vectors(questions: &[Question<'_>], source: &dyn RowSource, decay: f64) ->
             }
         });
     }
-    let units = &units;
+    Ok(units)
+}
+
+fn by_vectors(questions: &[Question<'_>], source: &dyn RowSource, decay: f64) -> Result<Vec<(usize, usize)>> {
+    let units = &normalised_rows(source)?;
+    let (rows, dims) = (units.rows(), units.dims());
     let places = questions.par_chunks(USERS).flat_map_iter(|part| {
         let mut wanted = vec![0.0f32; part.len() * dims];
         let mut targets = Vec::with_capacity(part.len());

@@ -1,6 +1,7 @@
 //! The one integration binary; each module is a kind of promise.
 
 mod balance;
+mod baselines;
 mod circles;
 mod codec;
 #[cfg(feature = "gpu")]
