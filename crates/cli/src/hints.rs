@@ -14,7 +14,7 @@ const RUN: &str = "run";
 const SECTIONS: [&str; 6] = ["preprocess.", "refine.", "balance.", "co_interaction.", "next_item.", "source."];
 
 /// Fields whose flags have other names: verb, or any if empty; field; flag.
-const RENAMED: [(&str, &str, &str); 25] = [
+const RENAMED: [(&str, &str, &str); 28] = [
     ("", "event_fields", "event-user"),
     ("", "event_fields.user", "event-user"),
     ("", "event_fields.item", "event-item"),
@@ -35,6 +35,9 @@ const RENAMED: [(&str, &str, &str); 25] = [
     ("embed", "api_key", "api-key-env"),
     ("embed", "name", "model"),
     ("embed", "folder", "model-folder"),
+    ("recommend", "api_key", "api-key-env"),
+    ("recommend", "name", "model"),
+    ("recommend", "folder", "model-folder"),
     ("train", "folder", "run"),
     ("dialogues", "tasks", "task"),
     ("dialogues", "examples_per_item", "examples"),
@@ -218,9 +221,12 @@ mod tests {
     fn every_renamed_field_names_a_flag_that_its_verb_has() {
         let program = Cli::command();
         for (verb, field, flag) in RENAMED {
-            let has = |command: &Command| command.get_arguments().any(|argument| argument.get_long() == Some(flag));
+            fn has(command: &Command, flag: &str) -> bool {
+                command.get_arguments().any(|argument| argument.get_long() == Some(flag))
+                    || command.get_subcommands().any(|below| has(below, flag))
+            }
             let mut verbs = program.get_subcommands().filter(|command| verb.is_empty() || command.get_name() == verb);
-            assert!(verbs.any(has), "`{field}` of `{verb}` has no flag `--{flag}`");
+            assert!(verbs.any(|command| has(command, flag)), "`{field}` of `{verb}` has no flag `--{flag}`");
         }
     }
 

@@ -5,6 +5,9 @@
 mod changes;
 mod dashes;
 mod device;
+// A build without models knows their flags, to say what it lacks.
+#[cfg_attr(not(all(feature = "embed", feature = "embed-http")), allow(dead_code))]
+mod embedder;
 mod environment;
 mod evaluation;
 mod failure;

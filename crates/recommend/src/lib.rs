@@ -22,13 +22,15 @@
 //! # Ok::<(), sememe::Error>(())
 //! ```
 
+mod comparison;
 mod container;
 mod decoder;
 mod recommender;
 
+pub use comparison::{ComparedRun, ComparedTable, MeasureSpread};
 pub use decoder::DecoderShape;
 pub use recommender::{
-    HoldOut, ItemSources, NextItem, Recommendation, Recommender, RecommenderEpoch, RecommenderSettings,
-    RecommenderTraining, TrainingRecorder, questions,
+    HoldOut, ItemSources, NextItem, Recommendation, Recommender, RecommenderEpoch, RecommenderQuery,
+    RecommenderSession, RecommenderSettings, RecommenderTraining, TrainingRecorder, questions, training_digest,
 };
 pub use sememe::compute::tensor::Precision;

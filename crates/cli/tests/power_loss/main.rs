@@ -20,6 +20,7 @@ use sememe::fit::rqvae::RqVaeTrainer;
 use sememe::ids::store::open_existing;
 use sememe::io::{RowsWriter, read_keys};
 use sememe::rng;
+use sememe_recommend::{Recommender, RecommenderTraining};
 use sememe_run::track::{EventWriter, MetricsWriter};
 use tempfile::TempDir;
 use trace::Call;
@@ -247,6 +248,33 @@ fn an_exported_folder_is_old_or_new() {
             &|folder| expect(part(&tree_of(folder)) == new, || "not what was written".into()),
         );
     }
+}
+
+/// A recommender's state is written after every epoch: whenever the power goes, there is a whole one, or none yet.
+#[test]
+fn a_recommenders_state_is_whole_at_any_time() {
+    if !can_trace() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    items(folder.path(), 24);
+    let walk = |user: u32| format!("{{\"items\":{:?}}}\n", (0..6).map(|t| (user + t) % 24).collect::<Vec<u32>>());
+    fs::write(folder.path().join("walks.jsonl"), (0..24).map(walk).collect::<String>()).expect("written");
+    let recorded = record_in(
+        folder,
+        "recommend train --interactions walks.jsonl --vectors rows.npy --dims 8 --layers 1 --positions 8 --batch-tokens 64 \
+         --epochs 3 --device cpu --checkpoint state.safetensors -o r.safetensors",
+    );
+    let whole = |folder: &Path| {
+        if let Ok(bytes) = fs::read(folder.join("state.safetensors")) {
+            RecommenderTraining::from_bytes(&bytes).map_err(text)?;
+        }
+        let output = folder.join("r.safetensors");
+        if output.exists() { Recommender::load(output).map(drop).map_err(text) } else { Ok(()) }
+    };
+    let new = visible(&recorded.new);
+    let states = recorded.check(&whole, &|folder| expect(tree_of(folder) == new, || "not what was written".into()));
+    assert!(states > 20, "{states}");
 }
 
 const RQVAE: &str = "train rows.npy -o codec.safetensors --method rqvae --codebook-size 4,4 --epochs 2 --batch-rows 32 \

@@ -22,6 +22,10 @@ mod library_words;
 mod pipeline_run;
 mod prep;
 mod recommend_cli;
+mod recommend_compare;
+#[cfg(unix)]
+mod recommend_kill;
+mod recommend_wishes;
 mod retrain;
 mod rooms;
 mod rqvae_cli;

@@ -5,11 +5,11 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 
-const TRAIN: &str = "recommend train --interactions walks.jsonl --dims 16 --layers 1 --positions 8 --batch-tokens 64 --epochs 25 \
+pub(crate) const TRAIN: &str = "recommend train --interactions walks.jsonl --dims 16 --layers 1 --positions 8 --batch-tokens 64 --epochs 25 \
                      --dropout 0.1 --rate 0.01 --device cpu";
 
 /// Sixteen items on a ring, each with two codes, a key, a name and a vector; users who walk on it.
-fn desk() -> Desk {
+pub(crate) fn desk() -> Desk {
     let desk = Desk::new();
     let (mut codes, mut items, mut walks, mut by_key) =
         ("row,code_0,code_1\n".to_owned(), String::new(), String::new(), "user,item,time\n".to_owned());
@@ -38,7 +38,7 @@ fn desk() -> Desk {
     desk
 }
 
-fn number(value: &Value, path: &str) -> f64 {
+pub(crate) fn number(value: &Value, path: &str) -> f64 {
     value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {value}"))
 }
 
@@ -55,6 +55,17 @@ fn a_recommender_is_trained_asked_and_measured() {
     let value = desk.run("recommend eval r.safetensors --interactions walks.jsonl --json").json();
     assert_eq!(number(&value, "/measures/questions"), 48.0);
     assert!(number(&value, "/measures/recall_at_5") > 0.9, "{value}");
+    // Beside what learns nothing, on the same questions.
+    let eval = "recommend eval r.safetensors --interactions walks.jsonl --baselines";
+    let value = desk.run(&format!("{eval} --vectors rows.npy --hide-seen --json")).json();
+    for (at, by) in ["popularity", "item_knn", "vectors"].into_iter().enumerate() {
+        assert_eq!(value.pointer(&format!("/baselines/{at}/by")).and_then(Value::as_str), Some(by), "{value}");
+        assert_eq!(number(&value, &format!("/baselines/{at}/questions")), 48.0);
+        assert!(number(&value, &format!("/baselines/{at}/recall_at_10")) < 1.01);
+    }
+    let said = desk.run(eval).ok().stdout;
+    assert!(said.contains("item-kNN") && !said.contains("mean of vectors") && said.contains("cold R@10"), "{said}");
+    desk.run("recommend eval r.safetensors --interactions walks.jsonl --vectors rows.npy").fails(2, &["not provided"]);
     let answer = desk.run("recommend query r.safetensors --history 1,2,3 -k 3 --names items.jsonl").ok().stdout;
     let first = answer.lines().nth(1).expect("a line");
     assert!(first.trim_start().starts_with('4') && first.ends_with("Item 4"), "{answer}");
@@ -101,6 +112,7 @@ fn what_does_not_fit_is_refused_before_training() {
     let refused = |args: &str, code, parts: &[&str]| desk.run(args).fails(code, parts);
     refused(&format!("{TRAIN} -o r.safetensors"), 2, &["`--ids`, `--vectors` or `--identities`"]);
     refused(&format!("{TRAIN} --ids codes.csv -o r.npy"), 2, &[".safetensors"]);
+    refused(&format!("{TRAIN} --ids codes.csv --accumulate 0 -o r.safetensors"), 2, &["`--accumulate`", "got 0"]);
     refused(&format!("{TRAIN} --ids codes.csv --heads 3 -o r.safetensors"), 2, &["`--heads`", "got 3"]);
     refused(&format!("{} --ids codes.csv -o r.safetensors", TRAIN.replace("0.1", "1")), 2, &["`--dropout`", "got 1"]);
     desk.file("far.jsonl", b"{\"items\":[1,2,3,99]}\n{\"items\":[1,2,3,4,5]}\n");

@@ -1,7 +1,7 @@
 //! Gradients of whole networks against central differences.
 
 use super::items::{ItemSources, scaled_vectors};
-use super::network::{Network, NetworkLayout, TrainingBatch};
+use super::network::{Network, NetworkLayout, TrainingBatch, UpdatePart};
 use super::settings::RecommenderSettings;
 use crate::decoder::{
     DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DropoutMasks, Moments, PackedPlaces, PackedTokens,
@@ -11,6 +11,7 @@ use sememe::compute::cpu::Cpu;
 use sememe::compute::tensor::{Precision, Tensors};
 use sememe::rng::stream;
 use sememe::{Codes, Matrix};
+use std::sync::Arc;
 
 fn drawn(name: &str, len: usize) -> Vec<f32> {
     let mut random = stream(11, name, 0);
@@ -149,8 +150,13 @@ fn gradients_of_normalised_heads() {
     DecoderCase::new(shape, 1.0).check();
 }
 
-#[test]
-fn gradients_of_the_loss_over_all_items() {
+/// An update that learns from one batch.
+fn whole_update(batch: &TrainingBatch) -> UpdatePart {
+    UpdatePart { tokens: batch.places.tokens(), first: true, last: true }
+}
+
+/// Thirteen items, made of everything, and settings for few tokens.
+fn thirteen_items() -> (ItemSources, RecommenderSettings) {
     let items = 13;
     let codes = (0..items as u32).flat_map(|i| [i / 5, i % 5]).collect();
     let vectors = Matrix::from_vec(items, 3, drawn("vectors", items * 3)).expect("vectors");
@@ -172,18 +178,24 @@ fn gradients_of_the_loss_over_all_items() {
         item_deviation: 0.5,
         ..RecommenderSettings::default()
     };
+    (sources, settings)
+}
+
+#[test]
+fn gradients_of_the_loss_over_all_items() {
+    let (sources, settings) = thirteen_items();
     let layout = NetworkLayout::new(&settings.shape(), &sources);
     let mut params = layout.initialise(&settings);
     let (scaled, ..) = scaled_vectors(sources.vectors.as_ref().expect("vectors"));
     let pieces: [&[u32]; 3] = [&[0, 3, 3, 12], &[7, 1], &[2, 4, 6, 8, 10, 12]];
     let batch = TrainingBatch::of(&pieces);
     let words = mask_words(0.7, 1, 0, mask_count(&settings.shape()) * mask_bits(batch.places.tokens(), 8) / 32);
-    let backend = Cpu::new();
+    let backend = Arc::new(Cpu::new());
     let run = |params: &[f32]| {
         let moments = Moments { first: vec![0.0; params.len()], second: vec![0.0; params.len()] };
         let mut network =
             Network::new(&backend, &settings, &sources, Some(&scaled), params, 16, Some(&moments)).expect("network");
-        network.gradients(&settings, &batch, Some(&words)).expect("gradients");
+        network.gradients(&settings, &batch, Some(&words), whole_update(&batch)).expect("gradients");
         (network.take_loss().expect("loss"), network.read_grads().expect("grads"))
     };
     let (loss, grads) = run(&params);
@@ -198,5 +210,40 @@ fn gradients_of_the_loss_over_all_items() {
         let slope = (one(4e-3) - one(-4e-3)) / 8e-3;
         params[at] = before;
         hold(&format!("parameter {at}"), slope, f64::from(grads[at]), typical);
+    }
+}
+
+#[test]
+fn gradients_of_several_batches_add_up_to_those_of_their_join() {
+    let (sources, settings) = thirteen_items();
+    let layout = NetworkLayout::new(&settings.shape(), &sources);
+    let (params, backend) = (layout.initialise(&settings), Arc::new(Cpu::new()));
+    let (scaled, ..) = scaled_vectors(sources.vectors.as_ref().expect("vectors"));
+    let run = |parts: &[TrainingBatch]| {
+        let settings = RecommenderSettings { accumulate: parts.len(), ..settings.clone() };
+        let moments = Moments::zeros(params.len());
+        let mut network =
+            Network::new(&backend, &settings, &sources, Some(&scaled), &params, 16, Some(&moments)).expect("network");
+        let tokens = parts.iter().map(|b| b.places.tokens()).sum();
+        // Twice: nothing of the update before may be left.
+        for _ in 0..2 {
+            network.take_loss().expect("loss");
+            for (number, batch) in parts.iter().enumerate() {
+                let part = UpdatePart { tokens, first: number == 0, last: number + 1 == parts.len() };
+                network.gradients(&settings, batch, None, part).expect("gradients");
+            }
+        }
+        (network.take_loss().expect("loss"), network.read_grads().expect("grads"))
+    };
+    // Batches of different lengths, so that a mean of means is another one.
+    let pieces: [&[u32]; 4] = [&[0, 3, 3, 12], &[7, 1], &[2, 4, 6, 8, 10, 12], &[5, 9, 11]];
+    let (loss, grads) = run(&[TrainingBatch::of(&pieces)]);
+    let (parts_loss, parts_grads) =
+        run(&[TrainingBatch::of(&pieces[..1]), TrainingBatch::of(&pieces[1..3]), TrainingBatch::of(&pieces[3..])]);
+    assert!((loss - parts_loss).abs() <= 1e-5 * loss, "{loss} {parts_loss}");
+    let most = grads.iter().fold(0.0f32, |m, g| m.max(g.abs()));
+    assert!(most > 0.01, "{most}");
+    for (at, (one, several)) in grads.iter().zip(&parts_grads).enumerate() {
+        assert!((one - several).abs() <= 1e-6 + 1e-5 * most, "parameter {at}: {one} {several}");
     }
 }

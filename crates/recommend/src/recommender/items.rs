@@ -154,6 +154,11 @@ pub(crate) fn scaled_vectors(vectors: &Matrix) -> (Matrix, Vec<f32>, f64) {
     (out, mean.iter().map(|m| *m as f32).collect(), factor)
 }
 
+/// A vector as [`scaled_vectors`] leaves those of items.
+pub(crate) fn scaled_vector(vector: &[f32], mean: &[f32], factor: f64) -> Vec<f32> {
+    vector.iter().zip(mean).map(|(v, m)| ((f64::from(*v) - f64::from(*m)) * factor) as f32).collect()
+}
+
 /// The sources and their table on a device.
 pub(crate) struct ItemTable<B: TensorBackend> {
     pub layout: ItemLayout,
@@ -207,6 +212,15 @@ impl<B: TensorBackend> ItemTable<B> {
             let product = Product { layout: Layout::Nt, m: items, n: dims, k: t, alpha: 1.0, accumulate: filled };
             backend.matmul(&product, precision, whole(&self.vectors), from(params, at), &mut self.table, 0)?;
         }
+        Ok(())
+    }
+
+    /// Lets go of all but the table, which can be neither composed again nor learned from then.
+    pub fn freeze(&mut self, backend: &B) -> Result<()> {
+        self.codes = backend.index("codes of items", 0)?;
+        self.segments.clear();
+        self.vectors = backend.zeros("vectors of items", 0)?;
+        self.grad = backend.zeros("items", 0)?;
         Ok(())
     }
 

@@ -1,9 +1,7 @@
 //! Where the right items of many histories stand among all items.
 
 use super::history::questions;
-use super::network::Network;
-use super::settings::RecommenderSettings;
-use sememe::compute::tensor::TensorBackend;
+use super::scorer::{ItemScorer, ScoreQuery};
 use sememe::eval::{RankingMeasures, RankingTally};
 use sememe::progress::{Observer, check as check_interrupt};
 use sememe::{Result, Sequences};
@@ -29,23 +27,23 @@ pub(crate) fn training_events(histories: &Sequences, items: usize, hold_out: usi
     events
 }
 
-/// Ranks all items after every history.
-pub(crate) fn measure<B: TensorBackend>(
-    network: &mut Network<'_, B>,
-    settings: &RecommenderSettings,
+/// Ranks all items after every history; training kept the last `hold_out` items of each user.
+pub(crate) fn measure(
+    scorer: &mut dyn ItemScorer,
+    items: usize,
+    hold_out: usize,
     asked: &RankingRequest<'_>,
     observer: &dyn Observer,
 ) -> Result<RankingMeasures> {
-    let items = network.table.layout.items;
     let all: Vec<_> = questions(asked.histories, asked.from_end).collect();
-    let histories: Vec<&[u32]> = all.iter().map(|q| q.history).collect();
+    let queries: Vec<_> = all.iter().map(|q| ScoreQuery { history: q.history, wish: None }).collect();
     let targets: Vec<u32> = all.iter().map(|q| q.target).collect();
-    let mut tally = RankingTally::new(training_events(asked.histories, items, settings.hold_out.items()));
-    network.score(&histories, &mut |first, scores| {
+    let mut tally = RankingTally::new(training_events(asked.histories, items, hold_out));
+    scorer.score(&queries, &mut |first, scores| {
         check_interrupt(observer)?;
         let end = first + scores.len() / items;
         let left_out: Vec<&[u32]> =
-            histories[first..end].iter().map(|h| if asked.hide_seen { *h } else { &[][..] }).collect();
+            all[first..end].iter().map(|q| if asked.hide_seen { q.history } else { &[][..] }).collect();
         tally.add(scores, &targets[first..end], &left_out)
     })?;
     Ok(tally.measures())

@@ -7,19 +7,19 @@ mod history;
 mod items;
 mod measure;
 mod network;
+mod scorer;
+mod session;
 mod settings;
 mod trainer;
 
 pub use self::history::{HoldOut, NextItem, questions};
 pub use self::items::ItemSources;
+pub use self::session::{RecommenderQuery, RecommenderSession};
 pub use self::settings::RecommenderSettings;
-pub use self::trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder};
+pub use self::trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder, training_digest};
 
-use self::measure::{RankingRequest, measure};
-use self::network::{Network, NetworkLayout};
-use sememe::compute::tensor::TensorBackend;
-use sememe::compute::{BackendTask, run_on};
-use sememe::eval::{RankingMeasures, best_items};
+use self::network::NetworkLayout;
+use sememe::eval::RankingMeasures;
 use sememe::progress::Observer;
 use sememe::{Device, Error, Matrix, Result, Sequences, check_shape};
 
@@ -113,6 +113,12 @@ impl Recommender {
         Ok(Self { keys: Some(keys), ..self })
     }
 
+    /// Values of the vectors that its items have, if they have some: those of a wish are as many.
+    #[must_use]
+    pub fn vector_dims(&self) -> Option<usize> {
+        self.sources.vectors.as_ref().map(Matrix::dims)
+    }
+
     /// Numbers that it has learned.
     #[must_use]
     pub fn parameters(&self) -> usize {
@@ -120,7 +126,8 @@ impl Recommender {
     }
 
     /// The `count` most probable next items of each history, best first. With `hide_seen`, items of the history are left out;
-    /// `allowed`, where given, says which items may come. A history is read from its end, as far as the decoder reaches.
+    /// `allowed`, where given, says which items may come. A history is read from its end, as far as the decoder reaches. Whoever asks
+    /// more than once keeps a [`session`](Self::session).
     /// O(histories·(positions·parameters of the decoder + items·dims)).
     ///
     /// # Errors
@@ -133,33 +140,9 @@ impl Recommender {
         allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
         device: &Device,
     ) -> Result<Vec<Vec<Recommendation>>> {
-        for (number, history) in histories.iter().enumerate() {
-            if history.is_empty() {
-                return Err(Error::Data(format!("history {number} is empty; give at least 1 item")));
-            }
-            if let Some(item) = history.iter().find(|item| **item as usize >= self.items()) {
-                let items = self.items();
-                return Err(Error::Data(format!("history {number} names item {item}, past the {items} items")));
-            }
-        }
-        let forbidden: Vec<u32> = match allowed {
-            Some(allowed) => (0..self.items() as u32).filter(|item| !allowed(*item)).collect(),
-            None => Vec::new(),
-        };
-        let mut out = Vec::with_capacity(histories.len());
-        self.with_scores(histories, device, &mut |first, scores| {
-            for (row, history) in scores.chunks_exact(self.items()).zip(&histories[first..]) {
-                let all = log_sum(row);
-                // No list holds a NaN.
-                let mut ranked = row.to_vec();
-                forbidden.iter().for_each(|item| ranked[*item as usize] = f32::NAN);
-                let list = best_items(&ranked, count, if hide_seen { history } else { &[] });
-                let scored = |item: u32| Recommendation { item, log_probability: f64::from(row[item as usize]) - all };
-                out.push(list.into_iter().map(scored).collect());
-            }
-            Ok(())
-        })?;
-        Ok(out)
+        let queries: Vec<_> = histories.iter().map(|history| RecommenderQuery { history, wish: None }).collect();
+        let tokens = histories.iter().map(|h| h.len()).sum();
+        self.session_for(device, tokens)?.recommend(&queries, count, hide_seen, allowed)
     }
 
     /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it.
@@ -174,74 +157,6 @@ impl Recommender {
         device: &Device,
         observer: &dyn Observer,
     ) -> Result<RankingMeasures> {
-        histories.check(self.items())?;
-        if questions(histories, from_end).next().is_none() {
-            return Err(Error::Data(format!(
-                "none of {} users has {} items or more, so there is nothing to ask",
-                histories.users(),
-                from_end + 2
-            )));
-        }
-        let asked = RankingRequest { histories, from_end, hide_seen };
-        run_on(device, MeasureTask { recommender: self, asked: &asked, observer })
+        self.session_for(device, histories.events())?.evaluate(histories, from_end, hide_seen, observer)
     }
-
-    /// A network for histories of so many items together, or for some of them at a time.
-    fn network<'a, B: TensorBackend>(&self, backend: &'a B, tokens: usize) -> Result<Network<'a, B>> {
-        let (settings, sources) = (&self.settings, &self.sources);
-        let most = settings.batch_tokens.min(tokens).max(1);
-        Network::new(backend, settings, sources, sources.vectors.as_ref(), &self.params, most, None)
-    }
-
-    fn with_scores(
-        &self,
-        histories: &[&[u32]],
-        device: &Device,
-        sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
-    ) -> Result<()> {
-        run_on(device, ScoreTask { recommender: self, histories, sink })
-    }
-}
-
-/// Measures on whichever backend.
-struct MeasureTask<'a> {
-    recommender: &'a Recommender,
-    asked: &'a RankingRequest<'a>,
-    observer: &'a dyn Observer,
-}
-
-impl BackendTask for MeasureTask<'_> {
-    type Output = Result<RankingMeasures>;
-
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
-        let tokens = self.asked.histories.events();
-        let mut network = self.recommender.network(backend, tokens)?;
-        measure(&mut network, &self.recommender.settings, self.asked, self.observer)
-    }
-}
-
-/// Scores on whichever backend.
-struct ScoreTask<'a> {
-    recommender: &'a Recommender,
-    histories: &'a [&'a [u32]],
-    sink: &'a mut dyn FnMut(usize, &[f32]) -> Result<()>,
-}
-
-impl BackendTask for ScoreTask<'_> {
-    type Output = Result<()>;
-
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
-        let tokens = self.histories.iter().map(|h| h.len()).sum();
-        self.recommender.network(backend, tokens)?.score(self.histories, self.sink)
-    }
-}
-
-/// log Σ exp of a row, in f64.
-fn log_sum(row: &[f32]) -> f64 {
-    let most = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-    if !most.is_finite() {
-        return f64::NAN;
-    }
-    let most = f64::from(most);
-    most + libm::log(row.iter().map(|v| libm::exp(f64::from(*v) - most)).sum())
 }

@@ -9,6 +9,7 @@ use crate::decoder::{
 use sememe::compute::tensor::{Layout, Precision, Product, TensorBackend, from, whole};
 use sememe::rng::stream;
 use sememe::{Matrix, Result};
+use std::sync::Arc;
 
 /// Values of logits that are held at a time: scores of all items are never written for a whole batch.
 const LOGITS: usize = 1 << 22;
@@ -78,32 +79,43 @@ impl TrainingBatch {
     }
 }
 
+/// What a batch is of the update that learns from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UpdatePart {
+    /// Tokens of all its batches together: each token counts alike.
+    pub tokens: usize,
+    pub first: bool,
+    pub last: bool,
+}
+
 /// The network on a device with all its buffers.
-pub(crate) struct Network<'a, B: TensorBackend> {
-    pub backend: &'a B,
-    shape: DecoderShape,
-    layout: NetworkLayout,
+pub(crate) struct Network<B: TensorBackend> {
+    pub(super) backend: Arc<B>,
+    pub(super) shape: DecoderShape,
+    pub(super) layout: NetworkLayout,
     runs: Vec<ParameterRun>,
     precision: Precision,
     pub params: B::Tensor,
     pub table: ItemTable<B>,
     angles: B::Tensor,
     /// How many positions they are of: the most items of a history that are read.
-    positions: usize,
+    pub(super) positions: usize,
     /// The most tokens of a batch.
-    most: usize,
-    buffers: DecoderBuffers<B>,
-    tokens: PackedTokens<B>,
-    inputs: B::Index,
+    pub(super) most: usize,
+    pub(super) buffers: DecoderBuffers<B>,
+    pub(super) tokens: PackedTokens<B>,
+    pub(super) inputs: B::Index,
     /// Room for `logits_rows` rows of scores of all items.
-    logits: B::Tensor,
-    logits_rows: usize,
+    pub(super) logits: B::Tensor,
+    pub(super) logits_rows: usize,
     training: Option<TrainingBuffers<B>>,
 }
 
 /// What only training needs.
 struct TrainingBuffers<B: TensorBackend> {
     grads: B::Tensor,
+    /// Their sum over the batches of an update, if it has several.
+    total: Option<B::Tensor>,
     adam: Adam<B>,
     targets: B::Index,
     segments: DeviceSegments<B>,
@@ -113,13 +125,13 @@ struct TrainingBuffers<B: TensorBackend> {
     masks: B::Index,
 }
 
-impl<'a, B: TensorBackend> Network<'a, B> {
+impl<B: TensorBackend> Network<B> {
     /// A network with parameters `params`, for batches of up to `most` tokens.
     ///
     /// # Errors
     /// Device errors.
     pub fn new(
-        backend: &'a B,
+        backend: &Arc<B>,
         settings: &RecommenderSettings,
         sources: &ItemSources,
         vectors: Option<&Matrix>,
@@ -127,6 +139,7 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         most: usize,
         train: Option<&Moments>,
     ) -> Result<Self> {
+        let (shared, backend) = (backend, &**backend);
         let shape = settings.shape();
         let layout = NetworkLayout::new(&shape, sources);
         let mut held = backend.zeros("parameters", layout.len())?;
@@ -139,6 +152,7 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         let training = match train {
             Some(moments) => Some(TrainingBuffers {
                 grads: backend.zeros("gradients", layout.len())?,
+                total: (settings.accumulate > 1).then(|| backend.zeros("gradients", layout.len())).transpose()?,
                 adam: Adam::new(backend, moments)?,
                 targets: backend.index("targets", most)?,
                 segments: DeviceSegments::new(backend, most)?,
@@ -149,7 +163,7 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             None => None,
         };
         let mut made = Self {
-            backend,
+            backend: Arc::clone(shared),
             runs: layout.runs(&shape),
             precision: settings.precision,
             params: held,
@@ -170,18 +184,28 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         Ok(made)
     }
 
-    /// The item table from the parameters as they are now.
-    pub fn compose(&mut self) -> Result<()> {
-        self.table.compose(self.backend, self.precision, &self.params)
+    /// How many items it ranks.
+    pub fn items(&self) -> usize {
+        self.layout.items.items
     }
 
-    /// Reads histories' items and runs the decoder; its output is in `buffers.hidden`.
-    fn forward(&mut self, places: &PackedPlaces, inputs: &[u32], keep: Option<f64>) -> Result<()> {
-        let (backend, n, d) = (self.backend, places.tokens(), self.shape.dims);
+    /// The item table from the parameters as they are now.
+    pub fn compose(&mut self) -> Result<()> {
+        self.table.compose(&*self.backend, self.precision, &self.params)
+    }
+
+    /// Reads histories' items into `buffers.input`.
+    pub fn read_items(&mut self, places: &PackedPlaces, inputs: &[u32]) -> Result<()> {
+        let (backend, n, d) = (&*self.backend, places.tokens(), self.shape.dims);
         self.tokens.place(backend, places)?;
         backend.write_index(&mut self.inputs, 0, inputs)?;
         let table = (n, d, self.layout.items.items);
-        backend.gather(table, whole(&self.table.table), whole(&self.inputs), false, &mut self.buffers.input, 0)?;
+        backend.gather(table, whole(&self.table.table), whole(&self.inputs), false, &mut self.buffers.input, 0)
+    }
+
+    /// Runs the decoder over what was read; its output is in `buffers.hidden`.
+    pub fn decode(&mut self, keep: Option<f64>) -> Result<()> {
+        let backend = &*self.backend;
         let masks = self.training.as_ref().zip(keep).map(|(t, keep)| Self::masks(&t.masks, keep));
         let pass = DecoderPass {
             backend,
@@ -197,8 +221,8 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         DropoutMasks { bits, first_bit: 0, scale: (1.0 / keep) as f32 }
     }
 
-    /// One step on a batch: losses, gradients, and an update at the learning rate `rate`; `time` counts steps, this one included. Nothing
-    /// waits for the device.
+    /// One batch of an update: losses, gradients, and, after the last batch, the update at the learning rate `rate`; `time` counts
+    /// updates, this one included. Nothing waits for the device.
     ///
     /// # Errors
     /// Device errors.
@@ -207,23 +231,25 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         settings: &RecommenderSettings,
         batch: &TrainingBatch,
         masks: Option<&[u32]>,
-        rate: f64,
-        time: u64,
+        part: UpdatePart,
+        (rate, time): (f64, u64),
     ) -> Result<()> {
-        self.gradients(settings, batch, masks)?;
-        self.update(settings, rate, time)
+        self.gradients(settings, batch, masks, part)?;
+        if part.last { self.update(settings, rate, time) } else { Ok(()) }
     }
 
-    /// Losses and gradients of a batch.
+    /// Losses and gradients of a batch, as a part of its update's.
     pub fn gradients(
         &mut self,
         settings: &RecommenderSettings,
         batch: &TrainingBatch,
         masks: Option<&[u32]>,
+        part: UpdatePart,
     ) -> Result<()> {
-        let (backend, n, items) = (self.backend, batch.places.tokens(), self.layout.items.items);
+        let (n, items) = (batch.places.tokens(), self.layout.items.items);
         let keep = masks.map(|_| 1.0 - settings.dropout);
         self.compose()?;
+        let backend = &*self.backend;
         if let Some(training) = &mut self.training {
             if let Some(words) = masks {
                 backend.write_index(&mut training.masks, 0, words)?;
@@ -231,8 +257,10 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             backend.write_index(&mut training.targets, 0, &batch.targets)?;
             training.segments.sort(backend, &batch.inputs, items)?;
         }
-        self.forward(&batch.places, &batch.inputs, keep)?;
-        self.output_gradients(settings, n)?;
+        self.read_items(&batch.places, &batch.inputs)?;
+        self.decode(keep)?;
+        self.output_gradients(settings, n, part.tokens)?;
+        let backend = &*self.backend;
         let Some(training) = &mut self.training else { return Ok(()) };
         let masks = keep.map(|keep| Self::masks(&training.masks, keep));
         let pass = DecoderPass {
@@ -245,13 +273,20 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         pass.backward(&self.params, &self.tokens, masks.as_ref(), &mut self.buffers, &mut training.grads)?;
         let (d, grad) = (self.shape.dims, &self.buffers.grad);
         backend.scatter_rows((n, d, items), 1.0, &training.segments.get(), grad, &mut self.table.grad, 0)?;
-        self.table.decompose(backend, self.precision, &mut training.grads)
+        self.table.decompose(backend, self.precision, &mut training.grads)?;
+        match &mut training.total {
+            Some(total) => {
+                let kept = if part.first { 0.0 } else { 1.0 };
+                backend.combine(self.layout.len(), 1.0, whole(&training.grads), kept, total, 0)
+            }
+            None => Ok(()),
+        }
     }
 
-    /// Cross-entropy over all items, some rows at a time: the gradient of the hidden values goes to `buffers.grad`, that of the table to
-    /// `table.grad`.
-    fn output_gradients(&mut self, settings: &RecommenderSettings, n: usize) -> Result<()> {
-        let (backend, d, items) = (self.backend, self.shape.dims, self.layout.items.items);
+    /// Cross-entropy over all items, some rows at a time, as a mean over `tokens` tokens: the gradient of the hidden values goes to
+    /// `buffers.grad`, that of the table to `table.grad`.
+    fn output_gradients(&mut self, settings: &RecommenderSettings, n: usize, tokens: usize) -> Result<()> {
+        let (backend, d, items) = (&*self.backend, self.shape.dims, self.layout.items.items);
         let Some(training) = &mut self.training else { return Ok(()) };
         let product = |layout, m, n, k, accumulate| Product { layout, m, n, k, alpha: 1.0, accumulate };
         for first in (0..n).step_by(self.logits_rows) {
@@ -259,7 +294,7 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             let (hidden, table) = (from(&self.buffers.hidden, first * d), whole(&self.table.table));
             let forward = product(Layout::Nt, rows, items, d, false);
             backend.matmul(&forward, self.precision, hidden, table, &mut self.logits, 0)?;
-            let (scale, targets) = (1.0 / n as f32, from(&training.targets, first));
+            let (scale, targets) = (1.0 / tokens as f32, from(&training.targets, first));
             let (logits, loss) = (&mut self.logits, &mut training.loss);
             backend.cross_entropy((rows, items), scale, settings.smoothing as f32, targets, logits, loss, first)?;
             let to_hidden = product(Layout::Nn, rows, d, items, false);
@@ -274,14 +309,15 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             let to_table = product(Layout::Tn, items, d, rows, first > 0);
             backend.matmul(&to_table, self.precision, whole(&self.logits), hidden, &mut self.table.grad, 0)?;
         }
-        backend.total(n, false, 1.0 / n as f32, true, whole(&training.loss), &mut training.sum, 0)
+        backend.total(n, false, 1.0 / tokens as f32, true, whole(&training.loss), &mut training.sum, 0)
     }
 
     fn update(&mut self, settings: &RecommenderSettings, rate: f64, time: u64) -> Result<()> {
         let RecommenderSettings { weight_decay, clip_norm, .. } = *settings;
         let Some(training) = &mut self.training else { return Ok(()) };
         let step = AdamStep { rate, weight_decay, clip_norm, time };
-        training.adam.step(self.backend, &step, &self.runs, &mut training.grads, &mut self.params)
+        let grads = training.total.as_mut().unwrap_or(&mut training.grads);
+        training.adam.step(&*self.backend, &step, &self.runs, grads, &mut self.params)
     }
 
     /// The sum of mean losses since the last call. Waits for the device.
@@ -293,6 +329,11 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         Ok(f64::from(out[0]))
     }
 
+    /// Lets go of what only composes the table again: for a network that answers and no longer learns.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.table.freeze(&*self.backend)
+    }
+
     /// Parameters as they are now.
     pub fn read_params(&self) -> Result<Vec<f32>> {
         let mut out = vec![0.0; self.layout.len()];
@@ -302,58 +343,16 @@ impl<'a, B: TensorBackend> Network<'a, B> {
 
     /// The optimiser's memory.
     pub fn read_moments(&self) -> Result<Moments> {
-        self.training.as_ref().map_or_else(|| Ok(Moments::default()), |t| t.adam.read(self.backend))
+        self.training.as_ref().map_or_else(|| Ok(Moments::default()), |t| t.adam.read(&*self.backend))
     }
 
-    /// The gradient of all parameters.
+    /// The gradient of all parameters, over all batches of the update so far.
     #[cfg(test)]
     pub fn read_grads(&self) -> Result<Vec<f32>> {
         let mut out = vec![0.0; self.layout.len()];
         if let Some(training) = &self.training {
-            self.backend.read_tensor(&training.grads, 0, &mut out)?;
+            self.backend.read_tensor(training.total.as_ref().unwrap_or(&training.grads), 0, &mut out)?;
         }
         Ok(out)
-    }
-
-    /// Scores of all items after each history: `sink(number of the first history, scores [histories, items])`. Histories are read from
-    /// their ends, as far as the decoder reaches, and packed into batches.
-    ///
-    /// # Errors
-    /// Device errors; what `sink` returns.
-    pub fn score(&mut self, histories: &[&[u32]], sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
-        let (backend, d, items) = (self.backend, self.shape.dims, self.layout.items.items);
-        let (positions, most) = (self.positions, self.most);
-        let latest = |h: &&[u32]| -> usize { h.len().min(positions) };
-        let mut first = 0;
-        while first < histories.len() {
-            let (mut held, mut end) = (0, first);
-            while end < histories.len() && end - first < self.logits_rows && held + latest(&histories[end]) <= most {
-                held += latest(&histories[end]);
-                end += 1;
-            }
-            let batch: Vec<&[u32]> = histories[first..end].iter().map(|h| &h[h.len() - latest(h)..]).collect();
-            let places = PackedPlaces::of(batch.iter().map(|h| h.len()));
-            let last: Vec<u32> = batch
-                .iter()
-                .scan(0u32, |at, h| {
-                    *at += h.len() as u32;
-                    Some(*at - 1)
-                })
-                .collect();
-            self.forward(&places, &batch.concat(), None)?;
-            backend.write_index(&mut self.inputs, 0, &last)?;
-            let (count, n) = (last.len(), places.tokens());
-            let (hidden, rows) = (whole(&self.buffers.hidden), whole(&self.inputs));
-            backend.gather((count, d, n), hidden, rows, false, &mut self.buffers.grad, 0)?;
-            let product = Product { layout: Layout::Nt, m: count, n: items, k: d, alpha: 1.0, accumulate: false };
-            // As exact as it gets: nothing is gained by rounding what is ranked.
-            let (hidden, table) = (whole(&self.buffers.grad), whole(&self.table.table));
-            backend.matmul(&product, Precision::F32, hidden, table, &mut self.logits, 0)?;
-            let mut scores = vec![0.0f32; count * items];
-            backend.read_tensor(&self.logits, 0, &mut scores)?;
-            sink(first, &scores)?;
-            first = end;
-        }
-        Ok(())
     }
 }

@@ -24,8 +24,10 @@ pub struct RecommenderSettings {
     pub dropout: f64,
     /// Share of each target that is spread over all items.
     pub smoothing: f64,
-    /// Steps of histories that one update learns from.
+    /// Steps of histories that are taken to the device at a time.
     pub batch_tokens: usize,
+    /// Batches that one update learns from: their gradients are added up, which takes less memory than one batch as large.
+    pub accumulate: usize,
     /// Passes over all histories, at most.
     pub epochs: usize,
     /// Epochs from one look at the validation items to the next.
@@ -61,6 +63,7 @@ impl Default for RecommenderSettings {
             dropout: 0.4,
             smoothing: 0.0,
             batch_tokens: 2048,
+            accumulate: 1,
             epochs: 24,
             validate_every: 1,
             patience: Some(4),
@@ -96,6 +99,7 @@ impl RecommenderSettings {
         self.shape().validate()?;
         let whole = [
             ("batch_tokens", self.batch_tokens, self.positions, 1 << 20),
+            ("accumulate", self.accumulate, 1, 1 << 20),
             ("epochs", self.epochs, 1, 1 << 20),
             ("validate_every", self.validate_every, 1, 1 << 20),
             ("patience", self.patience.unwrap_or(1), 1, 1 << 20),
@@ -154,6 +158,7 @@ mod tests {
         assert!(refused(|s| s.heads = 3).contains("`dims` (128), got 3"));
         assert!(refused(|s| s.heads = 0).contains("got 0"));
         assert!(refused(|s| s.batch_tokens = 49).contains("got 49"));
+        assert!(refused(|s| s.accumulate = 0).contains("accumulate"));
         assert!(refused(|s| s.dropout = 1.0).contains("share in [0, 1), got 1"));
         assert!(refused(|s| s.rate = f64::NAN).contains("got NaN"));
         assert!(refused(|s| s.weight_decay = -1.0).contains("got -1"));

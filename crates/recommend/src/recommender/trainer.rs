@@ -1,12 +1,13 @@
 //! Training: epochs, looks at the validation items, early stopping, and a state that can be saved at any time.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Recommender;
 use super::history::{batches, check, pieces};
 use super::items::{ItemSources, scaled_vectors};
 use super::measure::{RankingRequest, measure};
-use super::network::{Network, NetworkLayout, TrainingBatch};
+use super::network::{Network, NetworkLayout, TrainingBatch, UpdatePart};
 use super::settings::RecommenderSettings;
 use crate::decoder::{Moments, mask_bits, mask_count, mask_words};
 use sememe::compute::tensor::TensorBackend;
@@ -138,7 +139,7 @@ impl RecommenderTraining {
     ) -> Result<Recommender> {
         sources.validate()?;
         check(histories, sources.items, self.settings.hold_out)?;
-        let fingerprint = fingerprint(sources, histories);
+        let fingerprint = training_digest(sources, histories);
         match &self.fingerprint {
             Some(begun) if *begun != fingerprint => {
                 let problem = "the training began with other histories, codes or vectors; give the same, or start anew";
@@ -162,7 +163,7 @@ impl RecommenderTraining {
 
     fn run_on<B: TensorBackend>(
         &mut self,
-        backend: &B,
+        backend: &Arc<B>,
         sources: &ItemSources,
         vectors: Option<&Matrix>,
         histories: &Sequences,
@@ -174,7 +175,7 @@ impl RecommenderTraining {
         let most = settings.batch_tokens;
         let per_epoch = |epoch: usize| batches(&pieces, most, settings.seed, epoch as u64);
         // Batches differ a little in number from epoch to epoch; the first stands for all in the rate's course.
-        let total = (per_epoch(0).len() * settings.epochs) as u64;
+        let total = (updates(&per_epoch(0), &settings) * settings.epochs) as u64;
         let moments = &self.moments;
         let mut network = Network::new(backend, &settings, sources, vectors, &self.params, most, Some(moments))?;
         observer.event(Event::Phase { name: "train recommender", total: Some(total), unit: "steps" });
@@ -182,22 +183,22 @@ impl RecommenderTraining {
             let (begun, mut tokens) = (Instant::now(), 0usize);
             let batches = per_epoch(self.progress.epoch);
             let mut steps = self.progress.steps;
-            for batch in &batches {
-                check_interrupt(observer)?;
-                let batch: Vec<&[u32]> = batch.iter().map(|p| pieces[*p]).collect();
-                let batch = TrainingBatch::of(&batch);
-                let n = batch.places.tokens();
-                let shape = settings.shape();
-                let words = mask_count(&shape) * mask_bits(n, shape.dims) / 32;
-                let masks =
-                    (settings.dropout > 0.0).then(|| mask_words(1.0 - settings.dropout, settings.seed, steps, words));
+            for group in batches.chunks(settings.accumulate) {
+                let group: Vec<TrainingBatch> = group.iter().map(|b| batch_of(&pieces, b)).collect();
+                let of_update = group.iter().map(|b| b.places.tokens()).sum();
                 let rate = settings.rate_at(steps, total);
+                for (number, batch) in group.iter().enumerate() {
+                    check_interrupt(observer)?;
+                    let draw = steps * settings.accumulate as u64 + number as u64;
+                    let masks = masks(&settings, batch.places.tokens(), draw);
+                    let part = UpdatePart { tokens: of_update, first: number == 0, last: number + 1 == group.len() };
+                    backend.together(|| network.step(&settings, batch, masks.as_deref(), part, (rate, steps + 1)))?;
+                }
                 steps += 1;
-                backend.together(|| network.step(&settings, &batch, masks.as_deref(), rate, steps))?;
-                tokens += n;
+                tokens += of_update;
                 observer.event(Event::Advance { done: steps.min(total) });
             }
-            let loss = network.take_loss()? / batches.len().max(1) as f64;
+            let loss = network.take_loss()? / updates(&batches, &settings).max(1) as f64;
             let tokens_per_second = tokens as f64 / begun.elapsed().as_secs_f64().max(1e-9);
             if !loss.is_finite() {
                 return Err(Error::Data(format!(
@@ -216,7 +217,7 @@ impl RecommenderTraining {
 
     fn end_epoch<B: TensorBackend>(
         &mut self,
-        network: &mut Network<'_, B>,
+        network: &mut Network<B>,
         histories: &Sequences,
         loss: f64,
         tokens_per_second: f64,
@@ -231,7 +232,8 @@ impl RecommenderTraining {
             network.compose()?;
             let from_end = settings.hold_out.items() - 1;
             let asked = RankingRequest { histories, from_end, hide_seen: false };
-            let reached = measure(network, settings, &asked, observer)?.all.ndcg_at_10;
+            let items = network.items();
+            let reached = measure(network, items, settings.hold_out.items(), &asked, observer)?.all.ndcg_at_10;
             report.validation_ndcg_at_10 = Some(reached);
             if self.progress.best.is_none_or(|(_, best)| reached > best) {
                 self.progress.best = Some((epoch, reached));
@@ -250,6 +252,22 @@ impl RecommenderTraining {
     }
 }
 
+fn batch_of(pieces: &[&[u32]], batch: &[usize]) -> TrainingBatch {
+    TrainingBatch::of(&batch.iter().map(|p| pieces[*p]).collect::<Vec<_>>())
+}
+
+/// How many updates learn from these batches.
+fn updates(batches: &[Vec<usize>], settings: &RecommenderSettings) -> usize {
+    batches.len().div_ceil(settings.accumulate)
+}
+
+/// Dropout masks for `n` tokens, if there are any.
+fn masks(settings: &RecommenderSettings, n: usize, draw: u64) -> Option<Vec<u32>> {
+    let shape = settings.shape();
+    let words = mask_count(&shape) * mask_bits(n, shape.dims) / 32;
+    (settings.dropout > 0.0).then(|| mask_words(1.0 - settings.dropout, settings.seed, draw, words))
+}
+
 /// A training on whichever backend.
 struct TrainingTask<'a> {
     training: &'a mut RecommenderTraining,
@@ -263,14 +281,24 @@ struct TrainingTask<'a> {
 impl BackendTask for TrainingTask<'_> {
     type Output = Result<()>;
 
-    fn on<B: TensorBackend>(self, backend: &B) -> Result<()> {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Result<()> {
         let Self { training, sources, vectors, histories, observer, recorder } = self;
         training.run_on(backend, sources, vectors, histories, observer, recorder)
     }
 }
 
-/// Of everything that a training learns from.
-fn fingerprint(sources: &ItemSources, histories: &Sequences) -> String {
+/// SHA-256 of everything that a training learns from: two of them are the same only if their items and histories are.
+///
+/// ```
+/// use sememe::Sequences;
+/// use sememe_recommend::{ItemSources, training_digest};
+/// let sources = ItemSources { items: 3, identities: true, ..ItemSources::default() };
+/// let of = |list: [u32; 2]| Ok::<_, sememe::Error>(training_digest(&sources, &Sequences::from_lists([list])?));
+/// assert_ne!(of([0, 1])?, of([1, 0])?);
+/// # Ok::<(), sememe::Error>(())
+/// ```
+#[must_use]
+pub fn training_digest(sources: &ItemSources, histories: &Sequences) -> String {
     let mut digest = sememe::digest::PartDigest::new();
     digest.part(&(sources.items as u64).to_le_bytes());
     digest.part(&[u8::from(sources.identities), u8::from(sources.prefixes)]);

@@ -228,3 +228,21 @@ fn a_gpu_learns_what_the_cpu_learns() {
     }
     assert!((ours.1 - theirs.1).abs() < 0.05, "{ours:?} {theirs:?}");
 }
+
+#[test]
+fn updates_from_several_batches_learn_what_one_batch_as_large_does() {
+    let (sources, histories) = (ring(16), walks(40, 16, 7));
+    let losses = |batch_tokens: usize, accumulate: usize| {
+        let settings = RecommenderSettings { batch_tokens, accumulate, dropout: 0.0, epochs: 6, ..small() };
+        let mut training = RecommenderTraining::new(settings).expect("settings");
+        training.run(&sources, &histories, &Device::cpu(), &(), &mut ()).expect("trained");
+        training.epochs().iter().map(|e| e.loss).collect::<Vec<_>>()
+    };
+    // Forty pieces of four steps: updates from 16 of them, and from the 8 that are left.
+    let (one, four) = (losses(64, 1), losses(16, 4));
+    assert!(one[5] < 0.9 * one[0], "{one:?}");
+    for (a, b) in one.iter().zip(&four) {
+        assert!((a - b).abs() <= 1e-3 * a, "{one:?} {four:?}");
+    }
+    assert_ne!(one[5].to_bits(), losses(16, 1)[5].to_bits());
+}

@@ -31,6 +31,7 @@ mod schema;
 mod survey;
 #[cfg(feature = "sqlite")]
 mod table;
+mod texts;
 
 pub use embedder::{EmbedCall, EmbedError, Embedder};
 #[cfg(feature = "embed-http")]
@@ -47,6 +48,7 @@ pub use options::EmbedOptions;
 pub use run::{EmbedReport, FailedText, embed};
 #[cfg(feature = "sqlite")]
 pub use table::VectorTable;
+pub use texts::embed_texts;
 
 use serde::{Deserialize, Serialize};
 

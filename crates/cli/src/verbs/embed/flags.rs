@@ -1,7 +1,8 @@
 //! Flags of `sememe embed`.
 
+use crate::embedder::{EndpointFlags, LocalFlags};
 use crate::flags::OnDuplicateChoice;
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, ValueHint};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -111,57 +112,4 @@ pub struct EmbedKept {
     /// Seconds to wait while another process holds the database
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub patience: u64,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Endpoint")]
-pub struct EndpointFlags {
-    /// Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1
-    #[arg(long, value_name = "URL", conflicts_with = "model_folder")]
-    pub url: Option<String>,
-    /// Environment variable that holds the API key [default: no key is sent]
-    #[arg(long, value_name = "NAME", conflicts_with = "model_folder")]
-    pub api_key_env: Option<String>,
-    /// More fields for the request, as a JSON object: '{"truncate_prompt_tokens":512}'
-    #[arg(long, value_name = "JSON", conflicts_with = "model_folder")]
-    pub extra: Option<String>,
-    /// Requests at once [default: 4]
-    #[arg(long, value_name = "N", conflicts_with = "model_folder")]
-    pub concurrency: Option<usize>,
-    /// Seconds before a request times out [default: 60]
-    #[arg(long, value_name = "SECONDS", conflicts_with = "model_folder")]
-    pub timeout: Option<f64>,
-    /// Retries after 408, 429, 5xx, a timeout or a broken connection [default: 5]
-    #[arg(long, value_name = "N", conflicts_with = "model_folder")]
-    pub retries: Option<u32>,
-    /// Seconds before the first retry, doubled for each one after it; Retry-After overrides it [default: 0.5]
-    #[arg(long, value_name = "SECONDS", conflicts_with = "model_folder")]
-    pub backoff: Option<f64>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Model in a folder")]
-pub struct LocalFlags {
-    /// Folder with a model in Hugging Face's layout, to run here: config.json, tokenizer.json, model.safetensors
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub model_folder: Option<PathBuf>,
-    /// How tokens become one vector [default: as the folder says, or mean for encoders and last for decoders]
-    #[arg(long, value_name = "HOW", conflicts_with = "url")]
-    pub pooling: Option<PoolingChoice>,
-    /// At most so many tokens per text; longer texts are cut [default: as the folder says]
-    #[arg(long, value_name = "N", conflicts_with = "url")]
-    pub max_tokens: Option<usize>,
-    /// Which prompt of the folder to put before every text; '' for none [default: as the folder says]
-    #[arg(long, value_name = "NAME", conflicts_with = "url")]
-    pub prompt: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PoolingChoice {
-    /// Mean of all tokens
-    Mean,
-    /// The first token
-    Cls,
-    /// The last token
-    Last,
 }

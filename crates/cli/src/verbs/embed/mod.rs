@@ -4,13 +4,13 @@ mod flags;
 
 pub use flags::Flags;
 
+use crate::embedder::{EmbedModel, embed_model};
 use crate::failure::usage;
 use crate::output::{output, print, print_json};
 use crate::progress::Progress;
 use crate::text::{count, time, whole};
-use crate::verbs::embed::flags::{EndpointFlags, LocalFlags};
 use anyhow::Result;
-use sememe_text::embed::{EmbedOptions, EmbedReport, Embedder, TextSource, VectorTable, embed, export};
+use sememe_text::embed::{EmbedOptions, EmbedReport, TextSource, VectorTable, embed, export};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub struct Plan {
     source: TextSource,
     target: VectorTable,
-    model: Model,
+    model: EmbedModel,
     options: EmbedOptions,
     rows: Option<PathBuf>,
     keys: Option<PathBuf>,
@@ -76,102 +76,12 @@ pub fn plan(flags: Flags) -> Result<Plan> {
         skip_failed: flags.skip_failed,
     };
     options.validate()?;
-    let model = match (flags.local.model_folder.clone(), flags.endpoint.url.clone()) {
-        (Some(folder), _) => local(folder, flags.model, flags.dimensions, flags.local)?,
-        (None, Some(url)) => {
-            let name = flags.model.ok_or_else(|| usage("`--url` needs `--model`, the model's name at the endpoint"))?;
-            endpoint(url, name, flags.dimensions, flags.endpoint)?
-        }
-        (None, None) => {
-            return Err(usage(
-                "say where vectors come from: a server with `--url` and `--model`, or a model with `--model-folder`",
-            ));
-        }
+    let Some(model) = embed_model(flags.model, flags.dimensions, flags.endpoint, flags.local)? else {
+        return Err(usage(
+            "say where vectors come from: a server with `--url` and `--model`, or a model with `--model-folder`",
+        ));
     };
     Ok(Plan { source, target, model, options, rows: kept.rows, keys: kept.keys })
-}
-
-/// What makes vectors.
-enum Model {
-    #[cfg(feature = "embed-http")]
-    Endpoint(Box<sememe_text::embed::EndpointEmbedder>),
-    #[cfg(feature = "embed")]
-    Local(Box<sememe_text::embed::LocalEmbedder>),
-}
-
-impl Model {
-    fn embedder(&self) -> &dyn Embedder {
-        match self {
-            #[cfg(feature = "embed-http")]
-            Self::Endpoint(embedder) => &**embedder,
-            #[cfg(feature = "embed")]
-            Self::Local(embedder) => &**embedder,
-        }
-    }
-
-    /// Where it is asked, for JSON.
-    fn place(&self) -> (&'static str, String) {
-        match self {
-            #[cfg(feature = "embed-http")]
-            Self::Endpoint(embedder) => ("url", embedder.url().to_owned()),
-            #[cfg(feature = "embed")]
-            Self::Local(embedder) => ("model_folder", embedder.folder().display().to_string()),
-        }
-    }
-}
-
-#[cfg(feature = "embed-http")]
-fn endpoint(url: String, model: String, dimensions: Option<usize>, e: EndpointFlags) -> Result<Model> {
-    let mut endpoint = sememe_text::embed::Endpoint::new(url, model);
-    let key = e.api_key_env.map(|name| sememe_text::embed::ApiKey::from_env(&name));
-    endpoint.api_key = key.transpose()?;
-    endpoint.dimensions = dimensions;
-    if let Some(timeout) = e.timeout {
-        endpoint.timeout = seconds("--timeout", timeout)?;
-    }
-    if let Some(retries) = e.retries {
-        endpoint.retries = retries;
-    }
-    if let Some(backoff) = e.backoff {
-        endpoint.backoff = seconds("--backoff", backoff)?;
-    }
-    if let Some(text) = e.extra {
-        endpoint.extra = match serde_json::from_str(&text) {
-            Ok(Value::Object(map)) => map,
-            Ok(_) => return Err(usage("`--extra`: expected a JSON object, such as '{\"truncate\":true}'")),
-            Err(e) => return Err(usage(format!("`--extra` is no JSON: {e}"))),
-        };
-    }
-    Ok(Model::Endpoint(Box::new(endpoint.connect()?)))
-}
-
-#[cfg(not(feature = "embed-http"))]
-fn endpoint(_: String, _: String, _: Option<usize>, _: EndpointFlags) -> Result<Model> {
-    Err(usage("`--url` needs a program built with `--features embed-http`; this one runs models by `--model-folder`"))
-}
-
-#[cfg(feature = "embed")]
-fn local(folder: PathBuf, model: Option<String>, dimensions: Option<usize>, flags: LocalFlags) -> Result<Model> {
-    use flags::PoolingChoice as Choice;
-    use sememe_text::embed::{LocalModel, Pooling};
-    let pooling = flags.pooling.map(|choice| match choice {
-        Choice::Mean => Pooling::Mean,
-        Choice::Cls => Pooling::Cls,
-        Choice::Last => Pooling::Last,
-    });
-    let local =
-        LocalModel { folder, name: model, pooling, max_tokens: flags.max_tokens, dimensions, prompt: flags.prompt };
-    Ok(Model::Local(Box::new(local.open()?)))
-}
-
-#[cfg(not(feature = "embed"))]
-fn local(_: PathBuf, _: Option<String>, _: Option<usize>, _: LocalFlags) -> Result<Model> {
-    Err(usage("`--model-folder` needs a program built with `--features embed`; this one asks endpoints by `--url`"))
-}
-
-#[cfg(feature = "embed-http")]
-fn seconds(flag: &str, value: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(value).map_err(|_| usage(format!("`{flag}`: {value} is no number of seconds")))
 }
 
 /// Embeds what is missing, writes rows and keys, and says what was done.

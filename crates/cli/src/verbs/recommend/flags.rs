@@ -1,5 +1,6 @@
 //! Flags of `sememe recommend`.
 
+use crate::embedder::{EndpointFlags, LocalFlags};
 use crate::flags::{EventFlags, OnDevice, UnknownItems};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -14,10 +15,12 @@ pub struct Flags {
 pub enum Action {
     /// Train a recommender on what users took, item by item
     Train(Box<TrainFlags>),
-    /// Show the items that may come next after a history
-    Query(QueryFlags),
+    /// Show the items that may come next after a history, or after a wish in words
+    Query(Box<QueryFlags>),
     /// Measure how high a recommender ranks the item that came next
     Eval(EvalFlags),
+    /// Train the same recommender on several tables of IDs, and compare what it reaches
+    Compare(Box<CompareFlags>),
 }
 
 const TRAIN_EXAMPLES: &str = "\
@@ -126,9 +129,12 @@ pub struct TrainingFlags {
     /// Share of each target that is spread over all items [default: 0]
     #[arg(long, value_name = "SHARE")]
     pub smoothing: Option<f64>,
-    /// Steps of histories that one update learns from [default: 2048]
+    /// Steps of histories that are taken to the device at a time [default: 2048]
     #[arg(long, value_name = "N")]
     pub batch_tokens: Option<usize>,
+    /// Batches that one update learns from: less memory than one as large [default: 1]
+    #[arg(long, value_name = "N")]
+    pub accumulate: Option<usize>,
     /// Passes over all histories, at most [default: 24]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
@@ -165,7 +171,8 @@ pub struct TrainingFlags {
 const QUERY_EXAMPLES: &str = "\
 Examples:
   sememe recommend query recommender.safetensors --history 17,4,256
-  sememe recommend query recommender.safetensors --history B004756YJA,B004ZT0SSG -k 20 --names items.jsonl";
+  sememe recommend query recommender.safetensors --history B004756YJA,B004ZT0SSG -k 20 --names items.jsonl
+  sememe recommend query recommender.safetensors --text 'a puzzle for children' --model-folder models/all-MiniLM-L6-v2";
 
 #[derive(Debug, Args)]
 #[command(after_help = QUERY_EXAMPLES)]
@@ -174,8 +181,15 @@ pub struct QueryFlags {
     #[arg(value_name = "RECOMMENDER", value_hint = ValueHint::FilePath)]
     pub recommender: PathBuf,
     /// Keys of the items taken so far, oldest first, or their row numbers if the recommender knows no keys; several times for several users
-    #[arg(long, value_name = "ITEM,ITEM", required = true)]
+    #[arg(long, value_name = "ITEM,ITEM", required_unless_present_any = ["text", "vector"])]
     pub history: Vec<String>,
+    /// What somebody wishes for, in words, read after the history; several times for several queries. Needs a recommender with --vectors,
+    /// and the model that made them
+    #[arg(long, value_name = "TEXT", conflicts_with = "vector")]
+    pub text: Vec<String>,
+    /// Vectors of wishes, a row a query, of the kind that the items' vectors are: .npy, .npz, .safetensors, .parquet or .jsonl
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub vector: Option<PathBuf>,
     /// Items to show
     #[arg(long, short, value_name = "N", default_value_t = 10)]
     pub k: usize,
@@ -190,6 +204,30 @@ pub struct QueryFlags {
     pub field: String,
     #[command(flatten)]
     pub on: OnDevice,
+    #[command(flatten)]
+    pub wishes: WishFlags,
+    #[command(flatten)]
+    pub endpoint: EndpointFlags,
+    #[command(flatten)]
+    pub local: LocalFlags,
+}
+
+/// How the texts of wishes become vectors.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model of texts")]
+pub struct WishFlags {
+    /// Name of the model at the server
+    #[arg(long, value_name = "NAME", requires = "text")]
+    pub model: Option<String>,
+    /// Values per vector, for models that can shorten them
+    #[arg(long, value_name = "N", requires = "text")]
+    pub dimensions: Option<usize>,
+    /// Divide every vector by its L2 norm, if those of the items are
+    #[arg(long, requires = "text")]
+    pub normalize: bool,
+    /// Text to put before every text, as some models need it: 'query: '
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "text")]
+    pub prefix: String,
 }
 
 const EVAL_EXAMPLES: &str = "\
@@ -211,6 +249,65 @@ pub struct EvalFlags {
     /// Leave items of the history out of the lists
     #[arg(long)]
     pub hide_seen: bool,
+    /// Measure popularity and item-kNN on the same questions besides
+    #[arg(long)]
+    pub baselines: bool,
+    /// Embeddings of the items, to measure the nearest to the mean of a history, too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "baselines")]
+    pub vectors: Option<PathBuf>,
     #[command(flatten)]
     pub on: OnDevice,
+}
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  sememe recommend compare --ids ours.npy --ids theirs.json --interactions events.jsonl.gz -o comparison
+  sememe recommend compare --ids a.npy --ids b.npy --interactions events.jsonl.gz --vectors items.npy --seeds 0,1,2 --sasrec -o comparison
+
+What is trained is kept in the folder: the same command goes on after a stop, and another table or seed costs that one only.";
+
+#[derive(Debug, Args)]
+#[command(after_help = COMPARE_EXAMPLES)]
+pub struct CompareFlags {
+    #[command(flatten)]
+    pub histories: HistoryFlags,
+    #[command(flatten)]
+    pub items: ComparedItemFlags,
+    /// Folder for what is trained, and for the comparison: comparison.json
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+    /// Seeds; each table is trained once with each
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "0", conflicts_with = "seed")]
+    pub seeds: Vec<u64>,
+    #[command(flatten)]
+    pub training: TrainingFlags,
+    #[command(flatten)]
+    pub on: OnDevice,
+}
+
+/// Tables that are compared, and what items have besides.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Items")]
+pub struct ComparedItemFlags {
+    /// IDs of the items, a row each: once for each table
+    #[arg(long, visible_alias = "codes", value_name = "IDS", required = true, value_hint = ValueHint::FilePath)]
+    pub ids: Vec<PathBuf>,
+    /// Learn no vectors for prefixes of IDs, only for single codes
+    #[arg(long)]
+    pub no_prefixes: bool,
+    /// Embeddings of the items' texts, which every recommender reads beside the IDs
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub vectors: Option<PathBuf>,
+    /// Learn a vector for each item besides, in every recommender
+    #[arg(long)]
+    pub identities: bool,
+    /// Compare with the same network on item identities too, as SASRec is, and with --vectors also on both
+    #[arg(long)]
+    pub sasrec: bool,
+    /// Keys of the items in the order of the rows, if items are not named by row number: .jsonl, .jsonl.gz or .csv
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keys: Option<PathBuf>,
+    /// Field or column that holds the key
+    #[arg(long, value_name = "NAME", default_value = "id", requires = "keys")]
+    pub key: String,
 }

@@ -1,5 +1,6 @@
 //! `sememe recommend`.
 
+mod compare;
 mod eval;
 mod flags;
 mod query;
@@ -12,18 +13,23 @@ use crate::interactions::EventsPlan;
 use crate::progress::Progress;
 use crate::verbs::recommend::flags::{Action, HistoryFlags};
 use anyhow::Result;
+use sememe::io::{OpenOptions, open};
+use sememe::{Matrix, RowSource as _};
+use std::path::Path;
 
 pub enum Plan {
     Train(Box<train::Plan>),
-    Query(query::Plan),
+    Query(Box<query::Plan>),
     Eval(eval::Plan),
+    Compare(Box<compare::Plan>),
 }
 
 pub fn plan(flags: Flags) -> Result<Plan> {
     Ok(match flags.action {
         Action::Train(flags) => Plan::Train(Box::new(train::plan(*flags)?)),
-        Action::Query(flags) => Plan::Query(query::plan(flags)?),
+        Action::Query(flags) => Plan::Query(Box::new(query::plan(*flags)?)),
         Action::Eval(flags) => Plan::Eval(eval::plan(flags)?),
+        Action::Compare(flags) => Plan::Compare(Box::new(compare::plan(*flags)?)),
     })
 }
 
@@ -32,9 +38,18 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         Plan::Train(plan) => train::run(plan, progress),
         Plan::Query(plan) => query::run(plan, progress),
         Plan::Eval(plan) => eval::run(plan, progress),
+        Plan::Compare(plan) => compare::run(plan, progress),
     }
 }
 
 fn events(flags: HistoryFlags) -> Result<EventsPlan> {
     EventsPlan::new(flags.interactions, flags.fields, flags.unknown == UnknownItems::Drop)
+}
+
+/// Rows of a file, in memory.
+fn read_rows(path: &Path) -> Result<Matrix> {
+    let source = open(path, &OpenOptions::default())?;
+    let mut rows = Matrix::zeros(source.rows(), source.dims())?;
+    source.read_rows(0, rows.as_mut_slice())?;
+    Ok(rows)
 }

@@ -8,11 +8,11 @@ use crate::output::{output, print, print_json};
 use crate::progress::Progress;
 use crate::text::{count, size, time, whole};
 use crate::verbs::recommend::eval::table;
-use crate::verbs::recommend::events;
 use crate::verbs::recommend::flags::{HoldOutChoice, PrecisionChoice, TrainFlags, TrainingFlags};
+use crate::verbs::recommend::{events, read_rows};
 use anyhow::Result;
-use sememe::io::{OpenOptions, open, read_codes_file, read_if_there, read_keys, write_bytes_atomic};
-use sememe::{Codes, Error, Matrix, RowSource as _};
+use sememe::io::{read_codes_file, read_if_there, read_keys, write_bytes_atomic};
+use sememe::{Codes, Error, Matrix};
 use sememe_recommend::{
     HoldOut, ItemSources, Precision, RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder,
 };
@@ -66,7 +66,8 @@ pub fn plan(flags: TrainFlags) -> Result<Plan> {
     })
 }
 
-fn settings(flags: &TrainingFlags) -> RecommenderSettings {
+/// The settings that the flags ask for.
+pub fn settings(flags: &TrainingFlags) -> RecommenderSettings {
     let base = RecommenderSettings::default();
     RecommenderSettings {
         dims: flags.dims.unwrap_or(base.dims),
@@ -77,6 +78,7 @@ fn settings(flags: &TrainingFlags) -> RecommenderSettings {
         dropout: flags.dropout.unwrap_or(base.dropout),
         smoothing: flags.smoothing.unwrap_or(base.smoothing),
         batch_tokens: flags.batch_tokens.unwrap_or(base.batch_tokens),
+        accumulate: flags.accumulate.unwrap_or(base.accumulate),
         epochs: flags.epochs.unwrap_or(base.epochs),
         validate_every: flags.validate_every.unwrap_or(base.validate_every),
         patience: match flags.patience {
@@ -102,6 +104,16 @@ fn settings(flags: &TrainingFlags) -> RecommenderSettings {
     }
 }
 
+/// A table of IDs: codes of all items, and their keys if it has them.
+pub fn read_table(path: &Path) -> Result<(Codes, Option<Vec<String>>)> {
+    let file = read_codes_file(path)?;
+    if file.rows.as_ref().is_some_and(|rows| rows.iter().enumerate().any(|(at, row)| at as u64 != *row)) {
+        let problem = "leaves rows out, and items are told by their rows; give IDs of all items";
+        return Err(Error::format(path, problem).into());
+    }
+    Ok((file.codes, file.keys))
+}
+
 /// Items with what is known of each.
 struct Catalogue {
     codes: Option<Codes>,
@@ -113,12 +125,8 @@ impl Catalogue {
     fn read(plan: &Plan) -> Result<Self> {
         let (mut codes, mut keys) = (None, None);
         if let Some(path) = &plan.ids {
-            let file = read_codes_file(path)?;
-            if file.rows.as_ref().is_some_and(|rows| rows.iter().enumerate().any(|(at, row)| at as u64 != *row)) {
-                let problem = "leaves rows out, and items are told by their rows; give IDs of all items";
-                return Err(Error::format(path, problem).into());
-            }
-            (codes, keys) = (Some(file.codes), file.keys);
+            let table = read_table(path)?;
+            (codes, keys) = (Some(table.0), table.1);
         }
         if let Some((path, field)) = &plan.keys {
             keys = Some(read_keys(path, field)?);
@@ -127,12 +135,7 @@ impl Catalogue {
             sememe::ids::check_keys(keys)?;
         }
         let vectors = match &plan.vectors {
-            Some(path) => {
-                let source = open(path, &OpenOptions::default())?;
-                let mut rows = Matrix::zeros(source.rows(), source.dims())?;
-                source.read_rows(0, rows.as_mut_slice())?;
-                Some(rows)
-            }
+            Some(path) => Some(read_rows(path)?),
             None => None,
         };
         Ok(Self { codes, vectors, keys })
