@@ -3,7 +3,7 @@
 use clap::{ArgMatches, Command};
 use sememe::eval::Advice;
 use sememe::{Change, Error, Remedy};
-use sememe_run::config::Config;
+use sememe_run::config::{Config, Recommend};
 use serde_json::Value;
 use std::sync::OnceLock;
 
@@ -189,7 +189,9 @@ pub fn advice_of_run(advice: &Advice) -> String {
 /// The key of a field, if the file has it; sections that may be left out have all.
 fn key(field: &str) -> Option<&str> {
     let key = KEYS.iter().find(|(name, _)| *name == field).map_or(field, |(_, key)| key);
-    let defaults = serde_json::to_value(Config::default()).ok()?;
+    let mut defaults = serde_json::to_value(Config::default()).ok()?;
+    // A section that may be left out is; those of its settings that have no value are there all the same.
+    defaults["recommend"] = serde_json::to_value(Recommend::default()).ok()?;
     let mut at = &defaults;
     for part in key.split('.') {
         at = match at {

@@ -55,6 +55,8 @@ pub enum PhaseChoice {
     Tokenize,
     /// Training data for a language model, if the configuration has it
     Dialogues,
+    /// A recommender over the IDs, if the configuration has it
+    Recommend,
     /// Measures and the report
     Report,
     /// All of them
@@ -89,6 +91,7 @@ fn phases(choices: &[PhaseChoice]) -> Vec<Phase> {
         PhaseChoice::Assign => vec![Phase::Assign],
         PhaseChoice::Tokenize => vec![Phase::Tokenize],
         PhaseChoice::Dialogues => vec![Phase::Dialogues],
+        PhaseChoice::Recommend => vec![Phase::Recommend],
         PhaseChoice::Report => vec![Phase::Report],
         PhaseChoice::All => Phase::ALL.to_vec(),
     };

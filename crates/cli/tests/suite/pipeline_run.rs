@@ -11,6 +11,10 @@ fn desk(items: usize, config: &str) -> Desk {
     let desk = Desk::new();
     Catalogue::new(items).write(&desk.path(""));
     desk.file("sememe.toml", config.as_bytes());
+    let keys = Catalogue::new(items).keys;
+    let walk =
+        |user: usize| (0..6).map(|t| format!("{user},{},{t}\n", keys[(user * 7 + t) % items])).collect::<String>();
+    desk.file("walks.csv", format!("user,item,time\n{}", (0..80).map(walk).collect::<String>()).as_bytes());
     desk
 }
 
@@ -101,4 +105,23 @@ fn a_killed_run_with_a_network_goes_on_to_the_same_artifacts() {
     let config = CONFIG.replace("[train]\n", "[train]\nmethod = \"rqvae\"\n")
         + "[train.rqvae]\nhidden = [16]\ncode_dims = 4\nbatch_rows = 32\nautoencoder_epochs = 1\nepochs = 12\ncheckpoint_steps = 5\n";
     killed(&config, 300, 6);
+}
+
+#[test]
+fn a_killed_run_with_a_recommender_goes_on_to_the_same_artifacts() {
+    let section = "[recommend]\ninteractions = \"walks.csv\"\nvectors = true\ndims = 16\nlayers = 1\npositions = 8\n\
+                   batch_tokens = 64\nepochs = 12\npatience = 0\n";
+    killed(&format!("{CONFIG}{section}"), 300, 6);
+}
+
+#[test]
+fn what_mends_a_recommender_is_said_in_keys() {
+    let desk = desk(60, &format!("{CONFIG}[recommend]\ninteractions = \"walks.csv\"\ndims = 16\nepochs = 1\n"));
+    desk.file("walks.csv", b"user,item,time\n1,item-0000,1\n1,item-none,2\n");
+    desk.run("run").fails(3, &["1 of 2 events", "leave them out with `unknown = \"drop\"` in `[recommend]`"]);
+    desk.run("run --set recommend.heads=3").fails(2, &["`recommend.heads`", "got 3"]);
+    desk.run("run --set recommend.rates=3").fails(2, &["did you mean `rate`?"]);
+    desk.run("run --phase recommend --set recommend.unknown=drop").fails(3, &["none of 1 users has 4 items"]);
+    let plain = desk.file("plain.toml", CONFIG.as_bytes()).run("run --config plain.toml --phase recommend");
+    plain.fails(2, &["no section `[recommend]`"]);
 }

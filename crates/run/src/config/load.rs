@@ -188,6 +188,9 @@ fn relative_to(config: &mut Config, folder: &Path) {
             fix(path);
         }
     }
+    if let Some(recommend) = &mut config.recommend {
+        fix(&mut recommend.interactions);
+    }
     if let super::ResumeFrom::File(path) = &mut config.train.resume {
         fix(path);
     }

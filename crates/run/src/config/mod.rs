@@ -5,10 +5,12 @@
 
 mod fault;
 mod load;
+mod recommend;
 mod sections;
 mod train;
 
 pub use load::{LoadedConfig, Overrides, load};
+pub use recommend::{Recommend, UnknownEvents};
 pub use sections::{Assign, Clusters, CollisionPolicy, DryRun, Embed, OnChange, Report, Tokenize};
 pub use train::{CodebookSizes, OnNewRows, ResumeFrom, Train, TrainMethod};
 
@@ -64,6 +66,9 @@ pub struct Config {
     /// `source` names another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dialogues: Option<Dialogues>,
+    /// A recommender over the run's IDs, if there is such a section.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recommend: Option<Recommend>,
     /// Where figures go beside the files.
     pub tracking: Tracking,
     /// The page.
@@ -87,6 +92,7 @@ impl Default for Config {
             tokenize: Tokenize::default(),
             recall: None,
             dialogues: None,
+            recommend: None,
             tracking: Tracking::default(),
             report: Report::default(),
             dry_run: DryRun::default(),
@@ -118,6 +124,9 @@ impl Config {
                 return Err(Error::config("dialogues.ids", "are the run's own; leave it out"));
             }
             dialogues.validate().map_err(|e| within("dialogues", e))?;
+        }
+        if let Some(recommend) = &self.recommend {
+            recommend.validate().map_err(|e| within("recommend", e))?;
         }
         self.report.validate().map_err(|e| within("report", e))?;
         self.dry_run.validate().map_err(|e| within("dry_run", e))
@@ -151,6 +160,11 @@ impl Config {
         let own = self.train.rqvae(self.seed).map_or(epochs, |own| own.epochs);
         config.train.epochs = Some(own.min(epochs));
         config.train.rq_kmeans.iterations = config.train.rq_kmeans.iterations.min(5);
+        if let Some(recommend) = &mut config.recommend {
+            recommend.epochs = recommend.epochs.min(epochs);
+            // Most events are of the items that are left out.
+            recommend.unknown = UnknownEvents::Drop;
+        }
         // IDs that are tried out must not get into a store that others use.
         config.assign.store = None;
         config

@@ -10,6 +10,7 @@ mod embed;
 mod items;
 mod observer;
 mod prep;
+mod recommend;
 mod report;
 mod state;
 mod summary;
@@ -53,14 +54,24 @@ pub enum Phase {
     Tokenize,
     /// Training data for a language model, if the configuration has it.
     Dialogues,
+    /// A recommender over the IDs, if the configuration has it.
+    Recommend,
     /// Measures and the page.
     Report,
 }
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Phase; 7] =
-        [Phase::Prep, Phase::Embed, Phase::Train, Phase::Assign, Phase::Tokenize, Phase::Dialogues, Phase::Report];
+    pub const ALL: [Phase; 8] = [
+        Phase::Prep,
+        Phase::Embed,
+        Phase::Train,
+        Phase::Assign,
+        Phase::Tokenize,
+        Phase::Dialogues,
+        Phase::Recommend,
+        Phase::Report,
+    ];
 
     /// Its name on the command line, in files, and as a folder.
     #[must_use]
@@ -72,6 +83,7 @@ impl Phase {
             Phase::Assign => "assign",
             Phase::Tokenize => "tokenize",
             Phase::Dialogues => "dialogues",
+            Phase::Recommend => "recommend",
             Phase::Report => "report",
         }
     }
@@ -176,6 +188,15 @@ impl Context<'_> {
         Ok(folder)
     }
 
+    /// Whether the configuration has this phase.
+    fn has(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Dialogues => self.config.dialogues.is_some(),
+            Phase::Recommend => self.config.recommend.is_some(),
+            _ => true,
+        }
+    }
+
     fn settings(&self, phase: Phase) -> Result<Value> {
         match phase {
             Phase::Prep => prep::settings(self),
@@ -184,6 +205,7 @@ impl Context<'_> {
             Phase::Assign => assign_ids::settings(self),
             Phase::Tokenize => tokenize::settings(self),
             Phase::Dialogues => dialogues::settings(self),
+            Phase::Recommend => recommend::settings(self),
             Phase::Report => report::settings(self),
         }
     }
@@ -197,6 +219,7 @@ impl Context<'_> {
             Phase::Assign => assign_ids::inputs(self),
             Phase::Tokenize => tokenize::inputs(self),
             Phase::Dialogues => dialogues::inputs(self),
+            Phase::Recommend => recommend::inputs(self),
             Phase::Report => report::inputs(self),
         }
     }
@@ -209,6 +232,7 @@ impl Context<'_> {
             Phase::Assign => assign_ids::run(self),
             Phase::Tokenize => tokenize::run(self),
             Phase::Dialogues => dialogues::run(self),
+            Phase::Recommend => recommend::run(self),
             Phase::Report => report::run(self),
         }
     }
@@ -219,6 +243,7 @@ impl Context<'_> {
         match phase {
             Phase::Train => train::clear(self),
             Phase::Assign => assign_ids::clear(self),
+            Phase::Recommend => recommend::clear(self),
             _ => Ok(()),
         }
     }
@@ -241,7 +266,8 @@ impl Context<'_> {
             };
             out.insert(name.to_owned(), artifact);
         }
-        if let (Phase::Assign | Phase::Tokenize | Phase::Report, Some((name, path))) = (phase, items::failed(self)?) {
+        let by_vectors = matches!(phase, Phase::Assign | Phase::Tokenize | Phase::Recommend | Phase::Report);
+        if let Some((name, path)) = items::failed(self)?.filter(|_| by_vectors) {
             out.extend(self.hashes.of(&path)?.map(|artifact| (name.to_owned(), artifact)));
         }
         Ok(out)
@@ -377,10 +403,11 @@ fn run_phases(
         if !options.phases.contains(&phase) {
             continue;
         }
-        if phase == Phase::Dialogues && context.config.dialogues.is_none() {
+        if !context.has(phase) {
             // Among all phases it is passed over; asked for by name it is missed.
             if options.phases.len() < Phase::ALL.len() {
-                return Err(Error::config("dialogues", "the configuration has no section `[dialogues]`"));
+                let name = phase.name();
+                return Err(Error::config(name, format!("the configuration has no section `[{name}]`")));
             }
             continue;
         }
@@ -423,7 +450,11 @@ fn run_phase(
         context.state.begun.insert(phase, started);
         context.state.save(context.folder)?;
     }
-    let from_step = if phase == Phase::Train { train::steps(context)? } else { 0 };
+    let from_step = match phase {
+        Phase::Train => train::steps(context)?,
+        Phase::Recommend => recommend::steps(context)?,
+        _ => 0,
+    };
     context.track.begin(phase, &settings, from_step)?;
     let begun = Instant::now();
     let executed = context.execute(phase);

@@ -52,6 +52,16 @@ impl<'a> RunObserver<'a> {
         Ok(())
     }
 
+    /// Figures of a step of the phase at work, which no event tells of.
+    pub(super) fn scalars(&self, step: u64, values: &[(&str, f64)]) -> Result<()> {
+        let mut state = self.state();
+        let ObserverState { tracker, phase, .. } = &mut *state;
+        match (tracker, phase) {
+            (Some(tracker), Some(phase)) => tracker.scalars(phase.name(), step, values),
+            _ => Ok(()),
+        }
+    }
+
     /// A phase has ended, with these findings.
     pub(super) fn end(&self, phase: Phase, facts: &Value, seconds: f64) -> Result<()> {
         let mut state = self.state();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::assign_ids::{AssignedId, CHURN, RunChanges};
 use super::tokenize::{RECALL, SpelledIds, spell_ids};
 use super::train::CODEC;
-use super::{Context, Phase, PhaseOutput, assign_ids, embed, items, prep, train};
+use super::{Context, Phase, PhaseOutput, assign_ids, embed, items, prep, recommend, train};
 use crate::config::TrainMethod;
 use crate::page::{RunPage, read_epochs, render};
 use sememe::codec::Codec;
@@ -44,7 +44,9 @@ pub(super) fn inputs(context: &Context<'_>) -> Vec<(&'static str, PathBuf)> {
         ("the IDs", context.at(assign_ids::IDS)),
     ];
     // What not every run has.
-    for (name, path) in [("the churn", CHURN), ("the recall report", RECALL), ("the epochs", train::EPOCHS)] {
+    let recommender = context.config.recommend.as_ref().map(|_| ("the recommender", recommend::REPORT));
+    let others = [("the churn", CHURN), ("the recall report", RECALL), ("the epochs", train::EPOCHS)];
+    for (name, path) in others.into_iter().chain(recommender) {
         let path = context.at(path);
         // One that the system cannot look for is told of by whoever reads it.
         if !matches!(is_there(&path), Ok(false)) {
@@ -88,6 +90,9 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
         page.titles = &items.titles;
         page.advice_text = context.advice_text;
         page.sections = went_in(context, &codec, rows.dims())?;
+        if context.config.recommend.is_some() {
+            page.sections.extend(optional(context, recommend::REPORT)?.iter().flat_map(recommender));
+        }
         page.training = Some(&codec.manifest().training);
         page.recall = optional(context, RECALL)?.as_ref().map(recall);
         let since: Option<RunChanges> = optional(context, CHURN)?
@@ -135,6 +140,31 @@ fn measure(context: &Context<'_>, codec: &Codec, rows: &dyn RowSource, codes: &C
         codec.decode(codes)
     };
     evaluate(rows, codes, &codec.codebook_sizes(), &decode, &options)
+}
+
+/// The figures of the recommender and of what it is measured beside.
+fn recommender(report: &Value) -> Vec<FactSection> {
+    let line = |of: &Value| {
+        let figure = |name: &str| of[name].as_f64().map_or_else(|| "–".into(), |value| format!("{value:.4}"));
+        let names = ["recall_at_5", "recall_at_10", "ndcg_at_5", "ndcg_at_10", "coverage_at_10"];
+        names.map(figure).join(" / ")
+    };
+    let text = |name: &str| (name.to_owned(), report[name].to_string());
+    let mut facts = ["items", "users", "events", "unknown_events", "parameters"].map(text).to_vec();
+    if let Some(best) = report["best"].as_object() {
+        facts.extend(best.get("epoch").map(|epoch| ("best epoch".to_owned(), epoch.to_string())));
+        let reached = best.get("validation_ndcg_at_10").and_then(Value::as_f64);
+        facts.extend(reached.map(|reached| ("validation NDCG@10".to_owned(), format!("{reached:.4}"))));
+    }
+    let mut out = vec![FactSection { title: "Recommender".into(), facts }];
+    if report["test"].is_object() {
+        let mut facts = vec![("recommender".to_owned(), line(&report["test"]))];
+        let baselines = report["baselines"].as_array().into_iter().flatten();
+        facts.extend(baselines.map(|b| (b["by"].as_str().unwrap_or_default().replace('_', "-"), line(b))));
+        let title = "Last item of each user, among all items: R@5 / R@10 / NDCG@5 / NDCG@10 / coverage";
+        out.push(FactSection { title: title.into(), facts });
+    }
+    out
 }
 
 /// The figures of `recall_report.json`.

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::recommend::RECOMMENDER;
 use super::state::{FileHashes, RunState};
 use super::train::CODEC;
 use sememe::codec::Codec;
 use sememe::ids::Trie;
 use sememe::io::{OpenOptions, extension, open, read_bytes_capped};
 use sememe::{Error, Result};
+use sememe_recommend::Recommender;
 
 /// Artifacts of text are read whole here.
 const MAX_BYTES: u64 = 4 << 30;
@@ -73,6 +75,10 @@ fn content(path: &Path, name: &str) -> Result<String> {
         "safetensors" if name == CODEC => {
             let codec = Codec::load(path)?;
             format!("a codec of {} levels", codec.levels())
+        }
+        "safetensors" if name == RECOMMENDER => {
+            let recommender = Recommender::load(path)?;
+            format!("a recommender of {} items", recommender.items())
         }
         _ => "as it was written".into(),
     })

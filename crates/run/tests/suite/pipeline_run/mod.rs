@@ -7,6 +7,7 @@ mod anew;
 mod endpoint;
 #[cfg(feature = "embed")]
 mod folder;
+mod recommend;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -348,11 +349,14 @@ fn phases_by_themselves_name_what_they_miss() {
     let only = |phase| RunOptions { phases: vec![phase], ..RunOptions::default() };
     let error = place.run_with(&[], &only(Phase::Tokenize)).expect_err("refused").to_string();
     assert!(error.contains("phase tokenize reads") && error.contains("phase prep writes it"), "{error}");
-    for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Dialogues) {
+    let optional = [Phase::Dialogues, Phase::Recommend];
+    for phase in Phase::ALL.into_iter().filter(|phase| !optional.contains(phase)) {
         assert_eq!(ran(&place.run_with(&[], &only(phase)).expect("ran")), [phase.name()]);
     }
-    let error = place.run_with(&[], &only(Phase::Dialogues)).expect_err("refused").to_string();
-    assert!(error.contains("no section `[dialogues]`"), "{error}");
+    for phase in optional {
+        let error = place.run_with(&[], &only(phase)).expect_err("refused").to_string();
+        assert!(error.contains(&format!("no section `[{}]`", phase.name())), "{error}");
+    }
     assert_eq!(ran(&place.run(&[])), [""; 0]);
 }
 
