@@ -27,6 +27,7 @@ fn other(desk: &Desk) {
 fn times(desk: &Desk) -> BTreeMap<String, SystemTime> {
     let entries = fs::read_dir(desk.path("comparison")).expect("a folder").map(|e| e.expect("entry"));
     let named = entries.map(|e| (e.file_name().to_string_lossy().into_owned(), e));
+    let named = named.filter(|(name, _)| name != "comparison.lock");
     named.map(|(name, e)| (name, e.metadata().expect("there").modified().expect("a time"))).collect()
 }
 
