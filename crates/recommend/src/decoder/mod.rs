@@ -1,6 +1,7 @@
 //! The decoder of the Llama family: its shape, where its parameters lie, and its passes over packed tokens.
 
 mod adam;
+mod backward;
 mod layout;
 mod masks;
 mod passes;
