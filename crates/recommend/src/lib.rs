@@ -24,11 +24,13 @@
 
 mod container;
 mod decoder;
+mod decoding;
 mod recommender;
 
 pub use decoder::DecoderShape;
+pub use decoding::Sampling;
 pub use recommender::{
-    HoldOut, ItemSources, NextItem, Recommendation, Recommender, RecommenderEpoch, RecommenderSettings,
-    RecommenderTraining, TrainingRecorder, questions,
+    HoldOut, ItemSources, NextItem, Prediction, RecommendOptions, Recommendation, Recommender, RecommenderEpoch,
+    RecommenderSettings, RecommenderTraining, TrainingRecorder, questions,
 };
 pub use sememe::compute::tensor::Precision;

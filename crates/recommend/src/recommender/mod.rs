@@ -5,18 +5,26 @@ mod file;
 mod gradient_tests;
 mod history;
 mod items;
+mod learner;
 mod measure;
 mod network;
+mod options;
+mod ordered;
 mod settings;
+mod trained;
 mod trainer;
 
 pub use self::history::{HoldOut, NextItem, questions};
 pub use self::items::ItemSources;
-pub use self::settings::RecommenderSettings;
+pub use self::options::RecommendOptions;
+pub use self::settings::{Prediction, RecommenderSettings};
 pub use self::trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder};
 
 use self::measure::{RankingRequest, measure};
-use self::network::{Network, NetworkLayout};
+use self::network::Network;
+use self::ordered::{AnswerTask, BEAMS, OrderedMeasureTask, OrderedParts, OrderedRequest};
+use self::trained::NetworkPlan;
+use crate::decoding::log_sum;
 use sememe::compute::tensor::TensorBackend;
 use sememe::compute::{BackendTask, run_on};
 use sememe::eval::{RankingMeasures, best_items};
@@ -77,8 +85,8 @@ impl Recommender {
     pub(crate) fn check(&self) -> Result<()> {
         self.settings.validate()?;
         self.sources.validate()?;
-        let layout = NetworkLayout::new(&self.settings.shape(), &self.sources);
-        check_shape("parameters", layout.len(), self.params.len(), "recommender")?;
+        let plan = NetworkPlan::new(&self.settings, &self.sources)?;
+        check_shape("parameters", plan.len, self.params.len(), "recommender")?;
         if let Some(bad) = self.params.iter().position(|v| !v.is_finite()) {
             return Err(Error::Data(format!("parameter {bad} of {} is {}", self.params.len(), self.params[bad])));
         }
@@ -121,7 +129,7 @@ impl Recommender {
 
     /// The `count` most probable next items of each history, best first. With `hide_seen`, items of the history are left out;
     /// `allowed`, where given, says which items may come. A history is read from its end, as far as the decoder reaches.
-    /// O(histories·(positions·parameters of the decoder + items·dims)).
+    /// Otherwise as [`recommend_with`](Self::recommend_with).
     ///
     /// # Errors
     /// [`Error::Data`] for an empty history or an unknown item; device errors.
@@ -133,6 +141,28 @@ impl Recommender {
         allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
         device: &Device,
     ) -> Result<Vec<Vec<Recommendation>>> {
+        let options = RecommendOptions { count, hide_seen, ..RecommendOptions::default() };
+        self.recommend_with(histories, &options, allowed, device)
+    }
+
+    /// The most probable next items of each history, best first, the lower number on a tie. Probabilities are those among all items,
+    /// whatever is left out; items that share an ID share its probability equally in ordered prediction.
+    ///
+    /// A recommender of items scores them all: O(histories·(positions·parameters of the decoder + items·dims)). One that predicts IDs code
+    /// by code searches for them with `beams` prefixes, and a list may hold fewer than `count` items:
+    /// O(histories·(positions + beams)·levels·parameters of the decoder).
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an empty history or an unknown item; [`Error::Config`] for beams or sampling where nothing is searched for;
+    /// device errors.
+    pub fn recommend_with(
+        &self,
+        histories: &[&[u32]],
+        options: &RecommendOptions,
+        allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
+        device: &Device,
+    ) -> Result<Vec<Vec<Recommendation>>> {
+        let RecommendOptions { count, hide_seen, ref sampling, .. } = *options;
         for (number, history) in histories.iter().enumerate() {
             if history.is_empty() {
                 return Err(Error::Data(format!("history {number} is empty; give at least 1 item")));
@@ -142,6 +172,42 @@ impl Recommender {
                 return Err(Error::Data(format!("history {number} names item {item}, past the {items} items")));
             }
         }
+        match self.settings.prediction {
+            Prediction::Items => {
+                self.refuse_search("sampling", sampling.is_some())?;
+                self.refuse_search("beams", options.beams.is_some())?;
+                self.rank_all(histories, count, hide_seen, allowed, device)
+            }
+            Prediction::Ordered => {
+                let beams = options.beams.unwrap_or(BEAMS.max(count));
+                let request = OrderedRequest { beams, sampling: sampling.as_ref(), hide_seen };
+                run_on(device, AnswerTask { of: self.ordered(), histories, count, request, allowed })
+            }
+        }
+    }
+
+    fn ordered(&self) -> OrderedParts<'_> {
+        OrderedParts { settings: &self.settings, sources: &self.sources, params: &self.params }
+    }
+
+    fn refuse_search(&self, field: &'static str, given: bool) -> Result<()> {
+        if given {
+            let problem =
+                "this recommender ranks all items and searches for none, so there is nothing to set; leave it out";
+            return Err(Error::config(field, problem));
+        }
+        Ok(())
+    }
+
+    /// Lists from the scores of all items.
+    fn rank_all(
+        &self,
+        histories: &[&[u32]],
+        count: usize,
+        hide_seen: bool,
+        allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
+        device: &Device,
+    ) -> Result<Vec<Vec<Recommendation>>> {
         let forbidden: Vec<u32> = match allowed {
             Some(allowed) => (0..self.items() as u32).filter(|item| !allowed(*item)).collect(),
             None => Vec::new(),
@@ -162,15 +228,18 @@ impl Recommender {
         Ok(out)
     }
 
-    /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it.
+    /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it. Where
+    /// items are searched for, `beams` prefixes are followed, 20 if it is `None`, and an item that is not found stands nowhere.
     ///
     /// # Errors
-    /// [`Error::Data`] for unknown items, or if no user has an item before that one; device errors.
-    pub fn evaluate(
+    /// [`Error::Data`] for unknown items, or if no user has an item before that one; [`Error::Config`] for beams where nothing is
+    /// searched for; device errors.
+    pub fn evaluate_with(
         &self,
         histories: &Sequences,
         from_end: usize,
         hide_seen: bool,
+        beams: Option<usize>,
         device: &Device,
         observer: &dyn Observer,
     ) -> Result<RankingMeasures> {
@@ -182,8 +251,32 @@ impl Recommender {
                 from_end + 2
             )));
         }
-        let asked = RankingRequest { histories, from_end, hide_seen };
-        run_on(device, MeasureTask { recommender: self, asked: &asked, observer })
+        let asked = &RankingRequest { histories, from_end, hide_seen };
+        match self.settings.prediction {
+            Prediction::Items => {
+                self.refuse_search("beams", beams.is_some())?;
+                run_on(device, MeasureTask { recommender: self, asked, observer })
+            }
+            Prediction::Ordered => {
+                let beams = beams.unwrap_or(BEAMS);
+                run_on(device, OrderedMeasureTask { of: self.ordered(), asked, beams, observer })
+            }
+        }
+    }
+
+    /// As [`evaluate_with`](Self::evaluate_with), with as many beams as there are by default.
+    ///
+    /// # Errors
+    /// As for [`evaluate_with`](Self::evaluate_with).
+    pub fn evaluate(
+        &self,
+        histories: &Sequences,
+        from_end: usize,
+        hide_seen: bool,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<RankingMeasures> {
+        self.evaluate_with(histories, from_end, hide_seen, None, device, observer)
     }
 
     /// A network for histories of so many items together, or for some of them at a time.
@@ -234,14 +327,4 @@ impl BackendTask for ScoreTask<'_> {
         let tokens = self.histories.iter().map(|h| h.len()).sum();
         self.recommender.network(backend, tokens)?.score(self.histories, self.sink)
     }
-}
-
-/// log Σ exp of a row, in f64.
-fn log_sum(row: &[f32]) -> f64 {
-    let most = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-    if !most.is_finite() {
-        return f64::NAN;
-    }
-    let most = f64::from(most);
-    most + libm::log(row.iter().map(|v| libm::exp(f64::from(*v) - most)).sum())
 }

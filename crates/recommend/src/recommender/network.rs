@@ -45,18 +45,7 @@ impl NetworkLayout {
     fn runs(&self, shape: &DecoderShape) -> Vec<ParameterRun> {
         let mut matrices = self.decoder.matrices(shape);
         matrices.extend(self.items.map.map(|(at, t)| (at, self.items.dims * t)));
-        let (mut runs, mut at) = (Vec::new(), 0);
-        for (start, len) in matrices {
-            if start > at {
-                runs.push(ParameterRun { offset: at, len: start - at, decays: false });
-            }
-            runs.push(ParameterRun { offset: start, len, decays: true });
-            at = start + len;
-        }
-        if self.len() > at {
-            runs.push(ParameterRun { offset: at, len: self.len() - at, decays: false });
-        }
-        runs
+        ParameterRun::split(&matrices, self.len())
     }
 }
 

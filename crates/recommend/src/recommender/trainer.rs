@@ -3,16 +3,18 @@
 use std::time::Instant;
 
 use super::Recommender;
-use super::history::{batches, check, pieces};
+use super::history::{batches, check, pieces, steps_of};
 use super::items::{ItemSources, scaled_vectors};
-use super::measure::{RankingRequest, measure};
-use super::network::{Network, NetworkLayout, TrainingBatch};
-use super::settings::RecommenderSettings;
+use super::measure::RankingRequest;
+use super::network::Network;
+use super::ordered::OrderedTraining;
+use super::settings::{Prediction, RecommenderSettings};
+use super::trained::{NetworkPlan, TrainedNetwork};
 use crate::decoder::{Moments, mask_bits, mask_count, mask_words};
 use sememe::compute::tensor::TensorBackend;
 use sememe::compute::{BackendTask, run_on};
 use sememe::progress::{Event, Observer, check as check_interrupt};
-use sememe::{Device, Error, Matrix, Result, Sequences};
+use sememe::{Device, Error, Matrix, Result, Sequences, check_shape};
 use serde::{Deserialize, Serialize};
 
 /// A finished epoch.
@@ -137,6 +139,7 @@ impl RecommenderTraining {
         recorder: &mut dyn TrainingRecorder,
     ) -> Result<Recommender> {
         sources.validate()?;
+        let plan = NetworkPlan::new(&self.settings, sources)?;
         check(histories, sources.items, self.settings.hold_out)?;
         let fingerprint = fingerprint(sources, histories);
         match &self.fingerprint {
@@ -149,13 +152,12 @@ impl RecommenderTraining {
         let scaled = sources.vectors.as_ref().map(scaled_vectors);
         let vectors = scaled.as_ref().map(|(vectors, ..)| vectors);
         if self.params.is_empty() {
-            let layout = NetworkLayout::new(&self.settings.shape(), sources);
-            self.params = layout.initialise(&self.settings);
-            self.moments = Moments::zeros(layout.len());
+            self.params = NetworkPlan::initialise(&self.settings, sources)?;
+            self.moments = Moments::zeros(plan.len);
             self.best = self.params.clone();
         }
-        self.check_sizes(sources)?;
-        let task = TrainingTask { training: self, sources, vectors, histories, observer, recorder };
+        check_shape("parameters", plan.len, self.params.len(), "the training that is resumed")?;
+        let task = TrainingTask { training: self, plan, sources, vectors, histories, observer, recorder };
         run_on(device, task)?;
         Recommender::from_params(&self.settings, sources, scaled, self.best.clone())
     }
@@ -163,20 +165,18 @@ impl RecommenderTraining {
     fn run_on<B: TensorBackend>(
         &mut self,
         backend: &B,
-        sources: &ItemSources,
-        vectors: Option<&Matrix>,
+        network: &mut impl TrainedNetwork,
+        plan: &NetworkPlan,
         histories: &Sequences,
         observer: &dyn Observer,
         recorder: &mut dyn TrainingRecorder,
     ) -> Result<()> {
         let settings = self.settings.clone();
         let pieces = pieces(histories, settings.hold_out.items(), settings.positions);
-        let most = settings.batch_tokens;
-        let per_epoch = |epoch: usize| batches(&pieces, most, settings.seed, epoch as u64);
+        let (most, an_item) = (settings.batch_tokens, plan.tokens_an_item);
+        let per_epoch = |epoch: usize| batches(&pieces, an_item, most, settings.seed, epoch as u64);
         // Batches differ a little in number from epoch to epoch; the first stands for all in the rate's course.
         let total = (per_epoch(0).len() * settings.epochs) as u64;
-        let moments = &self.moments;
-        let mut network = Network::new(backend, &settings, sources, vectors, &self.params, most, Some(moments))?;
         observer.event(Event::Phase { name: "train recommender", total: Some(total), unit: "steps" });
         while self.progress.epoch < settings.epochs && !self.progress.finished {
             let (begun, mut tokens) = (Instant::now(), 0usize);
@@ -185,10 +185,8 @@ impl RecommenderTraining {
             for batch in &batches {
                 check_interrupt(observer)?;
                 let batch: Vec<&[u32]> = batch.iter().map(|p| pieces[*p]).collect();
-                let batch = TrainingBatch::of(&batch);
-                let n = batch.places.tokens();
-                let shape = settings.shape();
-                let words = mask_count(&shape) * mask_bits(n, shape.dims) / 32;
+                let n: usize = batch.iter().map(|piece| steps_of(piece, an_item)).sum();
+                let words = mask_count(&plan.shape) * mask_bits(n, plan.shape.dims) / 32;
                 let masks =
                     (settings.dropout > 0.0).then(|| mask_words(1.0 - settings.dropout, settings.seed, steps, words));
                 let rate = settings.rate_at(steps, total);
@@ -209,14 +207,14 @@ impl RecommenderTraining {
             }
             self.progress.steps = steps;
             self.progress.epoch += 1;
-            self.end_epoch(&mut network, histories, loss, tokens_per_second, observer, recorder)?;
+            self.end_epoch(network, histories, loss, tokens_per_second, observer, recorder)?;
         }
         Ok(())
     }
 
-    fn end_epoch<B: TensorBackend>(
+    fn end_epoch(
         &mut self,
-        network: &mut Network<'_, B>,
+        network: &mut impl TrainedNetwork,
         histories: &Sequences,
         loss: f64,
         tokens_per_second: f64,
@@ -228,10 +226,9 @@ impl RecommenderTraining {
         let mut report = RecommenderEpoch { epoch, loss, validation_ndcg_at_10: None, best: false, tokens_per_second };
         self.params = network.read_params()?;
         if last || epoch.is_multiple_of(settings.validate_every) {
-            network.compose()?;
             let from_end = settings.hold_out.items() - 1;
             let asked = RankingRequest { histories, from_end, hide_seen: false };
-            let reached = measure(network, settings, &asked, observer)?.all.ndcg_at_10;
+            let reached = network.measure(settings, &asked, observer)?.all.ndcg_at_10;
             report.validation_ndcg_at_10 = Some(reached);
             if self.progress.best.is_none_or(|(_, best)| reached > best) {
                 self.progress.best = Some((epoch, reached));
@@ -253,6 +250,7 @@ impl RecommenderTraining {
 /// A training on whichever backend.
 struct TrainingTask<'a> {
     training: &'a mut RecommenderTraining,
+    plan: NetworkPlan,
     sources: &'a ItemSources,
     vectors: Option<&'a Matrix>,
     histories: &'a Sequences,
@@ -264,8 +262,19 @@ impl BackendTask for TrainingTask<'_> {
     type Output = Result<()>;
 
     fn on<B: TensorBackend>(self, backend: &B) -> Result<()> {
-        let Self { training, sources, vectors, histories, observer, recorder } = self;
-        training.run_on(backend, sources, vectors, histories, observer, recorder)
+        let Self { training, plan, sources, vectors, histories, observer, recorder } = self;
+        let (settings, params, moments) = (&training.settings, &training.params[..], &training.moments);
+        match settings.prediction {
+            Prediction::Items => {
+                let most = settings.batch_tokens;
+                let mut network = Network::new(backend, settings, sources, vectors, params, most, Some(moments))?;
+                training.run_on(backend, &mut network, &plan, histories, observer, recorder)
+            }
+            Prediction::Ordered => {
+                let mut network = OrderedTraining::new(backend, settings, sources, vectors, params, moments)?;
+                training.run_on(backend, &mut network, &plan, histories, observer, recorder)
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Recommenders as a user meets them.
 
 mod files;
+mod ordered;
 mod training;
 
 use sememe::{Codes, Sequences};
