@@ -16,13 +16,13 @@ mod trainer;
 
 pub use self::history::{HoldOut, NextItem, questions};
 pub use self::items::ItemSources;
-pub use self::options::RecommendOptions;
+pub use self::options::{DEFAULT_BEAMS, RecommendOptions};
 pub use self::settings::{Prediction, RecommenderSettings};
 pub use self::trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder};
 
 use self::measure::{RankingRequest, measure};
 use self::network::Network;
-use self::ordered::{AnswerTask, BEAMS, OrderedMeasureTask, OrderedParts, OrderedRequest};
+use self::ordered::{AnswerTask, OrderedMeasureTask, OrderedParts, OrderedRequest};
 use self::trained::NetworkPlan;
 use crate::decoding::log_sum;
 use sememe::compute::tensor::TensorBackend;
@@ -179,7 +179,7 @@ impl Recommender {
                 self.rank_all(histories, count, hide_seen, allowed, device)
             }
             Prediction::Ordered => {
-                let beams = options.beams.unwrap_or(BEAMS.max(count));
+                let beams = options.beams.unwrap_or(DEFAULT_BEAMS.max(count));
                 let request = OrderedRequest { beams, sampling: sampling.as_ref(), hide_seen };
                 run_on(device, AnswerTask { of: self.ordered(), histories, count, request, allowed })
             }
@@ -229,7 +229,7 @@ impl Recommender {
     }
 
     /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it. Where
-    /// items are searched for, `beams` prefixes are followed, 20 if it is `None`, and an item that is not found stands nowhere.
+    /// items are searched for, `beams` prefixes are followed, [`DEFAULT_BEAMS`] if it is `None`, and an item that is not found stands nowhere.
     ///
     /// # Errors
     /// [`Error::Data`] for unknown items, or if no user has an item before that one; [`Error::Config`] for beams where nothing is
@@ -258,7 +258,7 @@ impl Recommender {
                 run_on(device, MeasureTask { recommender: self, asked, observer })
             }
             Prediction::Ordered => {
-                let beams = beams.unwrap_or(BEAMS);
+                let beams = beams.unwrap_or(DEFAULT_BEAMS);
                 run_on(device, OrderedMeasureTask { of: self.ordered(), asked, beams, observer })
             }
         }

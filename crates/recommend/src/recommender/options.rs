@@ -2,6 +2,9 @@
 
 use crate::decoding::Sampling;
 
+/// Prefixes of IDs that a search follows for each history, unless it is told otherwise.
+pub const DEFAULT_BEAMS: usize = 20;
+
 /// What a list of recommendations holds, and how it is found.
 ///
 /// ```
@@ -15,7 +18,7 @@ pub struct RecommendOptions {
     pub count: usize,
     /// Whether items of the history are left out.
     pub hide_seen: bool,
-    /// Prefixes of IDs that a search follows, or IDs that are drawn; `None` for 20, or `count` if that is more. A list holds the items of
+    /// Prefixes of IDs that a search follows, or IDs that are drawn; `None` for [`DEFAULT_BEAMS`], or `count` if that is more. A list holds the items of
     /// so many IDs at most. Only for recommenders that search ([`Prediction::Ordered`](crate::Prediction::Ordered)): others rank
     /// all items.
     pub beams: Option<usize>,

@@ -1,6 +1,7 @@
 //! `sememe recommend eval`.
 
 use crate::device;
+use crate::failure::usage;
 use crate::flags::DeviceChoice;
 use crate::interactions::{EventItems, EventsPlan, read_interactions};
 use crate::output::{print, print_json};
@@ -10,7 +11,7 @@ use crate::verbs::recommend::events;
 use crate::verbs::recommend::flags::EvalFlags;
 use anyhow::Result;
 use sememe::eval::{RankMeasures, RankingMeasures};
-use sememe_recommend::Recommender;
+use sememe_recommend::{DEFAULT_BEAMS, Prediction, Recommender};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -20,15 +21,20 @@ pub struct Plan {
     events: EventsPlan,
     before_last: usize,
     hide_seen: bool,
+    beams: Option<usize>,
     device: DeviceChoice,
 }
 
 pub fn plan(flags: EvalFlags) -> Result<Plan> {
+    if flags.beams == Some(0) {
+        return Err(usage("`--beams`: expected at least 1, got 0"));
+    }
     Ok(Plan {
         recommender: flags.recommender,
         events: events(flags.histories)?,
         before_last: flags.before_last,
         hide_seen: flags.hide_seen,
+        beams: flags.beams,
         device: flags.on.device,
     })
 }
@@ -39,7 +45,12 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let items = EventItems { count: recommender.items(), numbers: None, keys: recommender.keys() };
     let (histories, unknown) = read_interactions(&plan.events, &items, progress)?;
     let device = device::open(plan.device, recommender.items())?;
-    let measures = recommender.evaluate(&histories, plan.before_last, plan.hide_seen, &device, progress)?;
+    let (before_last, hide_seen) = (plan.before_last, plan.hide_seen);
+    let measures = recommender.evaluate_with(&histories, before_last, hide_seen, plan.beams, &device, progress)?;
+    let beams = match recommender.settings().prediction {
+        Prediction::Items => None,
+        Prediction::Ordered => Some(plan.beams.unwrap_or(DEFAULT_BEAMS)),
+    };
     progress.finish();
     let seconds = begun.elapsed().as_secs_f64();
     if progress.json {
@@ -47,6 +58,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
             "recommender": plan.recommender.display().to_string(),
             "before_last": plan.before_last,
             "hide_seen": plan.hide_seen,
+            "beams": beams,
             "unknown_events": unknown,
             "measures": measures,
             "device": device.info(),
@@ -62,7 +74,8 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let all = count(recommender.items() as u64, "item");
     let among =
         if plan.hide_seen { format!("among the {all} less those taken before") } else { format!("among all {all}") };
-    print(&format!("{which}, {among}, in {}\n{}", time(seconds), table(&measures)))
+    let by = beams.map_or_else(String::new, |beams| format!(", searched with {}", count(beams as u64, "beam")));
+    print(&format!("{which}, {among}{by}, in {}\n{}", time(seconds), table(&measures)))
 }
 
 /// Measures as a table: all questions, then by how often training saw the right item.

@@ -10,7 +10,7 @@ use crate::verbs::recommend::flags::QueryFlags;
 use anyhow::Result;
 use sememe::Error;
 use sememe::io::read_titles;
-use sememe_recommend::Recommender;
+use sememe_recommend::{RecommendOptions, Recommender, Sampling};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,8 +18,7 @@ use std::path::PathBuf;
 pub struct Plan {
     recommender: PathBuf,
     histories: Vec<Vec<String>>,
-    k: usize,
-    seen: bool,
+    options: RecommendOptions,
     names: Option<(PathBuf, String)>,
     device: DeviceChoice,
 }
@@ -35,11 +34,19 @@ pub fn plan(flags: QueryFlags) -> Result<Plan> {
     if histories.iter().any(Vec::is_empty) {
         return Err(usage("`--history`: expected items separated by commas, oldest first, got none"));
     }
+    let search = flags.search;
+    let (temperature, top_p, seed) = (search.temperature, search.top_p, search.seed);
+    let sampling = search.sampling.then_some(Sampling { temperature, top_p, seed });
+    if let Some(sampling) = &sampling {
+        sampling.validate()?;
+    }
+    if search.beams == Some(0) {
+        return Err(usage("`--beams`: expected at least 1, got 0"));
+    }
     Ok(Plan {
         recommender: flags.recommender,
         histories,
-        k: flags.k,
-        seen: flags.seen,
+        options: RecommendOptions { count: flags.k, hide_seen: !flags.seen, beams: search.beams, sampling },
         names: flags.names.map(|path| (path, flags.field)),
         device: flags.on.device,
     })
@@ -78,7 +85,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     };
     let device = device::open(plan.device, recommender.items())?;
     let asked: Vec<&[u32]> = histories.iter().map(Vec::as_slice).collect();
-    let answers = recommender.recommend(&asked, plan.k, !plan.seen, None, &device)?;
+    let answers = recommender.recommend_with(&asked, &plan.options, None, &device)?;
     progress.finish();
     let key = |item: u32| keys.map_or_else(|| item.to_string(), |keys| keys[item as usize].clone());
     if progress.json {

@@ -19,5 +19,5 @@ mod training;
 
 pub(crate) use answers::OrderedRequest;
 pub(crate) use layout::{OrderedLayout, shape};
-pub(crate) use tasks::{AnswerTask, BEAMS, OrderedMeasureTask, OrderedParts};
+pub(crate) use tasks::{AnswerTask, OrderedMeasureTask, OrderedParts};
 pub(crate) use training::OrderedTraining;

@@ -10,6 +10,7 @@ use crate::recommender::Recommendation;
 use crate::recommender::history::questions;
 use crate::recommender::items::ItemSources;
 use crate::recommender::measure::{RankingRequest, training_events};
+use crate::recommender::options::DEFAULT_BEAMS;
 use crate::recommender::settings::RecommenderSettings;
 use crate::recommender::trained::TrainedNetwork;
 use sememe::Result;
@@ -55,12 +56,9 @@ impl<B: TensorBackend> TrainedNetwork for OrderedTraining<'_, B> {
         asked: &RankingRequest<'_>,
         observer: &dyn Observer,
     ) -> Result<RankingMeasures> {
-        measure(&self.model, settings, asked, BEAMS, observer)
+        measure(&self.model, settings, asked, DEFAULT_BEAMS, observer)
     }
 }
-
-/// Prefixes that a search follows for each history, unless it is told otherwise.
-pub(crate) const BEAMS: usize = 20;
 
 /// Where the right items stand in the lists that a search of `beams` prefixes finds; what it does not find counts as not found.
 fn measure<B: TensorBackend>(
