@@ -13,7 +13,7 @@ use sememe::ids::{Style, Trie};
 use sememe::io::{CodesWriter, IdsWriter, RowsWriter};
 use sememe::{Balance, Codec, Codes, Device, Matrix, Metric, Pca, Preprocess, Refine, RqKMeans};
 use sememe_fuzzing::training_rows;
-use sememe_recommend::{ItemSources, RecommenderSettings, RecommenderTraining};
+use sememe_recommend::{ItemSources, Prediction, RecommenderSettings, RecommenderTraining};
 use sememe_run::track::{EventWriter, MetricsWriter};
 use sememe_text::dialogues::Templates;
 use sememe_text::prep::{Prep, prepare};
@@ -245,8 +245,15 @@ fn states(seeds: &Seeds) -> Done {
     let vectors = Matrix::from_vec(8, 2, (0..16).map(|i| ((i * 5) % 7) as f32).collect())?;
     let alone = ItemSources { items: 8, identities: true, ..ItemSources::default() };
     let all = ItemSources { codes: Some(codes), prefixes: true, vectors: Some(vectors), ..alone.clone() };
-    for (name, sources) in [("identities", alone), ("all", all)] {
+    let by_code = ItemSources { identities: false, prefixes: false, ..all.clone() };
+    let kinds = [
+        ("identities", Prediction::Items, alone),
+        ("all", Prediction::Items, all),
+        ("ordered", Prediction::Ordered, by_code),
+    ];
+    for (name, prediction, sources) in kinds {
         let settings = RecommenderSettings {
+            prediction,
             dims: 4,
             layers: 1,
             heads: 1,

@@ -4,6 +4,9 @@
 //! of its text's vector, a vector of its own, or several of these. With codes or vectors, items that no history has ever named can be
 //! recommended. The score of an item is a sum over its codes, so all items are ranked exactly, without a search.
 //!
+//! Or the ID of the next item is predicted code by code ([`Prediction::Ordered`]), as generative recommenders do it: histories are read as
+//! codes, and IDs are found by a beam search that only ever stands on prefixes of IDs that exist.
+//!
 //! ```
 //! use sememe::{Codes, Device, Sequences};
 //! use sememe_recommend::{ItemSources, RecommenderSettings, RecommenderTraining};
@@ -25,12 +28,15 @@
 mod comparison;
 mod container;
 mod decoder;
+mod decoding;
 mod recommender;
 
 pub use comparison::{ComparedRun, ComparedTable, MeasureSpread};
 pub use decoder::DecoderShape;
+pub use decoding::Sampling;
 pub use recommender::{
-    HoldOut, ItemSources, NextItem, Recommendation, Recommender, RecommenderEpoch, RecommenderQuery,
-    RecommenderSession, RecommenderSettings, RecommenderTraining, TrainingRecorder, questions, training_digest,
+    DEFAULT_BEAMS, HoldOut, ItemSources, NextItem, Prediction, RecommendOptions, Recommendation, Recommender,
+    RecommenderEpoch, RecommenderQuery, RecommenderSession, RecommenderSettings, RecommenderTraining, TrainingRecorder,
+    questions, training_digest,
 };
 pub use sememe::compute::tensor::Precision;

@@ -72,6 +72,14 @@ impl std::fmt::Debug for Trie {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node(u32);
 
+impl Node {
+    /// Its number below [`Trie::nodes`]: nodes are counted level by level, the root first, and the children of a node in a row.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl Trie {
     /// The node of the empty prefix.
     pub const ROOT: Node = Node(0);
@@ -159,6 +167,22 @@ impl Trie {
         if out.is_empty() || !self.entries_of(node).is_empty() {
             out.push(self.end);
         }
+    }
+
+    /// The tokens that lead on from a node, ascending, and where each leads. The end token is none of them.
+    ///
+    /// ```
+    /// use sememe::ids::Trie;
+    /// let trie = Trie::build([&[7u32, 20][..], &[8, 20]].into_iter(), 2)?;
+    /// let tokens: Vec<u32> = trie.ways(Trie::ROOT).map(|(token, _)| token).collect();
+    /// assert_eq!(tokens, [7, 8]);
+    /// # Ok::<(), sememe::Error>(())
+    /// ```
+    pub fn ways(&self, node: Node) -> impl ExactSizeIterator<Item = (u32, Node)> + '_ {
+        let children = self.children(node);
+        let first = children.start;
+        let way = move |(i, token): (usize, &[u8; 4])| (u32::from_le_bytes(*token), Node((first + i) as u32));
+        self.tokens(children).iter().enumerate().map(way)
     }
 
     /// The items on an ID, ascending; none for anything but a whole ID.

@@ -484,25 +484,31 @@ fn recommend(b: &Bench) {
     let walk = |user: usize| (0..6).map(|t| ((user * 7 + t * 11) % ROWS).to_string()).collect::<Vec<_>>().join(",");
     let walks: String = (0..40).map(|user| format!("{{\"items\":[{}]}}\n", walk(user))).collect();
     b.desk.file("walks.jsonl", walks.as_bytes());
-    let losses: Vec<f64> = b
-        .devices
-        .iter()
-        .map(|device| {
-            let told = b.json(&format!(
-                "recommend train --interactions walks.jsonl --ids codes.jsonl --vectors rows.npy --dims 8 --layers 1 --positions 8 \
-                 --batch-tokens 64 --epochs 2 --dropout 0.1 --device {device} -o recommender.safetensors"
-            ));
-            assert_eq!(told["items"].as_u64(), Some(ROWS as u64), "{}", b.kind.name);
-            told["epochs"][1]["loss"].as_f64().expect("a loss")
-        })
-        .collect();
-    for loss in &losses {
-        assert!((loss - losses[0]).abs() < 1e-3 * losses[0], "{}: {losses:?}", b.kind.name);
+    for predict in ["items", "ordered"] {
+        let losses: Vec<f64> = b
+            .devices
+            .iter()
+            .map(|device| {
+                let told = b.json(&format!(
+                    "recommend train --interactions walks.jsonl --ids codes.jsonl --vectors rows.npy --predict {predict} --dims 8 \
+                     --layers 1 --positions 8 --batch-tokens 64 --epochs 2 --dropout 0.1 --device {device} -o recommender.safetensors"
+                ));
+                assert_eq!(told["items"].as_u64(), Some(ROWS as u64), "{}", b.kind.name);
+                told["epochs"][1]["loss"].as_f64().expect("a loss")
+            })
+            .collect();
+        for loss in &losses {
+            assert!((loss - losses[0]).abs() < 1e-3 * losses[0], "{}, {predict}: {losses:?}", b.kind.name);
+        }
+        for device in b.devices {
+            let measured =
+                b.json(&format!("recommend eval recommender.safetensors --interactions walks.jsonl --device {device}"));
+            assert_eq!(measured["measures"]["questions"].as_u64(), Some(40), "{}", b.kind.name);
+            let asked =
+                b.json(&format!("recommend query recommender.safetensors --history 7,18,29 -k 3 --device {device}"));
+            assert_eq!(asked["answers"][0]["items"].as_array().map(Vec::len), Some(3), "{}", b.kind.name);
+        }
     }
-    let measured = b.json("recommend eval recommender.safetensors --interactions walks.jsonl");
-    assert_eq!(measured["measures"]["questions"].as_u64(), Some(40), "{}", b.kind.name);
-    let asked = b.json("recommend query recommender.safetensors --history 7,18,29 -k 3");
-    assert_eq!(asked["answers"][0]["items"].as_array().map(Vec::len), Some(3), "{}", b.kind.name);
 }
 
 /// A sweep's cell is the training that `train` does with the same settings.

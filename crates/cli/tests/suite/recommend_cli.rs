@@ -127,3 +127,67 @@ fn what_does_not_fit_is_refused_before_training() {
     refused("recommend query r.safetensors --history 1,16", 3, &["below 16, got `16`"]);
     refused("recommend query r.safetensors --history ,", 2, &["separated by commas"]);
 }
+
+#[test]
+fn ids_are_predicted_code_by_code() {
+    let desk = desk();
+    let command =
+        format!("{TRAIN} --predict ordered --ids codes.csv --vectors rows.npy --checkpoint state.safetensors");
+    let value = desk.run(&format!("{command} -o r.safetensors --json")).json();
+    assert_eq!(value.pointer("/settings/prediction").and_then(Value::as_str), Some("ordered"), "{value}");
+    assert!(number(&value, "/test/ndcg_at_10") > 0.5, "{value}");
+    // A finished training goes on to the same recommender.
+    desk.run(&format!("{command} -o again.safetensors --quiet")).ok();
+    assert_eq!(fs::read(desk.path("r.safetensors")).ok(), fs::read(desk.path("again.safetensors")).ok());
+    let other = command.replace("--predict ordered --ids codes.csv", "--ids codes.csv");
+    desk.run(&format!("{other} -o other.safetensors")).fails(3, &["other settings", "\"prediction\":\"ordered\""]);
+
+    let eval = "recommend eval r.safetensors --interactions walks.jsonl";
+    let value = desk.run(&format!("{eval} --json")).json();
+    assert_eq!((number(&value, "/measures/questions"), number(&value, "/beams")), (48.0, 20.0));
+    assert!(
+        desk.run(&format!("{eval} --beams 3")).ok().stdout.contains("among all 16 items, searched with 3 beams, in ")
+    );
+    let value = desk.run("recommend query r.safetensors --history 1,2,3 --history 7 -k 16 --seen --json").json();
+    let sum: f64 = (0..16).map(|i| number(&value, &format!("/answers/1/items/{i}/log_probability")).exp()).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+    let lines = |args: &str| {
+        let told = desk.run(&format!("recommend query r.safetensors --history 1,2,3 {args}")).ok().stdout;
+        told.lines().skip(1).map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines("-k 3 --names items.jsonl").len(), 3);
+    // Five beams find five IDs, whatever the list could hold; the history's own are not among them.
+    let few = lines("-k 16 --beams 5");
+    assert_eq!(few.len(), 5);
+    assert!(few.iter().all(|line| !["1", "2", "3"].contains(&line.split(' ').next().expect("an item"))), "{few:?}");
+    let drawn = lines("--sampling --beams 40 --temperature 1.5 --top-p 0.9 --seed 4");
+    assert!(!drawn.is_empty() && drawn == lines("--sampling --beams 40 --temperature 1.5 --top-p 0.9 --seed 4"));
+    assert_eq!(lines("--sampling --temperature 0.000001").len(), 1);
+}
+
+#[test]
+fn what_ordered_prediction_has_no_use_for_is_refused() {
+    let desk = desk();
+    let refused = |args: &str, code, parts: &[&str]| desk.run(args).fails(code, parts);
+    let train = format!("{TRAIN} --predict ordered -o r.safetensors");
+    refused(&format!("{train} --vectors rows.npy"), 2, &["`--predict ordered`", "needs `--ids`"]);
+    refused(&format!("{train} --ids codes.csv --identities"), 2, &["`--identities` has no meaning", "leave it out"]);
+    refused(&format!("{train} --ids codes.csv --no-prefixes"), 2, &["`--no-prefixes` has no meaning"]);
+    let short = train.replace("--batch-tokens 64", "--batch-tokens 17");
+    refused(&format!("{short} --ids codes.csv"), 2, &["`--batch-tokens`", "at least 18", "got 17"]);
+    assert!(!desk.path("r.safetensors").exists());
+    desk.run(&format!("{TRAIN} --ids codes.csv --epochs 1 -o items.safetensors").replacen("--epochs 25 ", "", 1)).ok();
+    let query = "recommend query items.safetensors --history 1";
+    for (flags, flag) in [("--beams 5", "`--beams`"), ("--sampling", "`--sampling`")] {
+        refused(&format!("{query} {flags}"), 2, &[flag, "ranks all items"]);
+    }
+    refused(
+        "recommend eval items.safetensors --interactions walks.jsonl --beams 5",
+        2,
+        &["`--beams`", "ranks all items"],
+    );
+    refused(&format!("{query} --beams 0"), 2, &["`--beams`", "got 0"]);
+    refused(&format!("{query} --temperature 2"), 2, &["required arguments"]);
+    refused(&format!("{query} --sampling --temperature 0"), 2, &["`--temperature`", "got 0"]);
+    refused(&format!("{query} --sampling --top-p 1.5"), 2, &["`--top-p`", "got 1.5"]);
+}

@@ -26,6 +26,25 @@ pub(crate) struct ParameterRun {
     pub decays: bool,
 }
 
+impl ParameterRun {
+    /// Runs of `len` parameters, ascending, without gaps: the matrices, each its offset and length, ascending, decay; what lies between
+    /// does not.
+    pub fn split(matrices: &[(usize, usize)], len: usize) -> Vec<Self> {
+        let (mut runs, mut at) = (Vec::new(), 0);
+        for (offset, values) in matrices.iter().copied() {
+            if offset > at {
+                runs.push(Self { offset: at, len: offset - at, decays: false });
+            }
+            runs.push(Self { offset, len: values, decays: true });
+            at = offset + values;
+        }
+        if len > at {
+            runs.push(Self { offset: at, len: len - at, decays: false });
+        }
+        runs
+    }
+}
+
 /// One step of AdamW (Loshchilov and Hutter 2019).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct AdamStep {

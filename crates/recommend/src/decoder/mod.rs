@@ -1,6 +1,10 @@
 //! The decoder of the Llama family: its shape, where its parameters lie, and its passes over packed tokens.
 
 mod adam;
+mod backward;
+mod cached;
+#[cfg(test)]
+mod cached_tests;
 mod layout;
 mod masks;
 mod passes;
@@ -9,6 +13,9 @@ mod shape;
 mod tokens;
 
 pub(crate) use adam::{Adam, AdamStep, Moments, ParameterRun};
+pub(crate) use cached::CachedDecoder;
+#[cfg(test)]
+pub(crate) use cached_tests::devices as testing_devices;
 pub(crate) use layout::DecoderLayout;
 pub(crate) use masks::{DropoutMasks, mask_bits, mask_count, mask_words};
 pub(crate) use passes::{DecoderBuffers, DecoderPass};

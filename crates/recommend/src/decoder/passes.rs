@@ -1,46 +1,111 @@
 //! The passes through a decoder's blocks, forward and backward, as ordered calls of kernels: nothing here waits for a device.
 
-use super::layout::{BlockOffsets, DecoderLayout};
+use super::layout::DecoderLayout;
 use super::masks::DropoutMasks;
 use super::shape::DecoderShape;
 use super::tokens::PackedTokens;
 use sememe::Result;
 use sememe::compute::tensor::{AttentionShape, HeadRows, Layout, Precision, Product, TensorBackend, from, whole};
 
-/// What the forward pass of a block leaves for the backward pass.
-struct BlockValues<B: TensorBackend> {
+/// What the forward pass of a block writes, and the backward pass reads.
+pub(super) struct BlockValues<B: TensorBackend> {
     /// What went in, normalised.
-    normed: B::Tensor,
+    pub(super) normed: B::Tensor,
     /// Queries, keys and values before they are normalised head by head, if they are.
-    raw: Option<B::Tensor>,
-    qkv: B::Tensor,
-    attended: B::Tensor,
-    log_sums: B::Tensor,
+    pub(super) raw: Option<B::Tensor>,
+    pub(super) qkv: B::Tensor,
+    pub(super) attended: B::Tensor,
+    pub(super) log_sums: B::Tensor,
     /// After the attention's branch.
-    middle: B::Tensor,
+    pub(super) middle: B::Tensor,
     /// The same, normalised.
-    middle_normed: B::Tensor,
-    gate_up: B::Tensor,
-    gated: B::Tensor,
+    pub(super) middle_normed: B::Tensor,
+    pub(super) gate_up: B::Tensor,
+    pub(super) gated: B::Tensor,
     /// After the feed-forward branch.
-    output: B::Tensor,
+    pub(super) output: B::Tensor,
+}
+
+impl<B: TensorBackend> BlockValues<B> {
+    /// Of `n` tokens.
+    pub(super) fn new(backend: &B, shape: &DecoderShape, n: usize) -> Result<Self> {
+        let (d, row, width, f) = (shape.dims, shape.attention_row(), shape.attention_width(), shape.feed_forward);
+        let values = |len: usize| backend.zeros("values of a decoder", n * len);
+        Ok(Self {
+            normed: values(d)?,
+            raw: shape.query_key_norm.then(|| values(row)).transpose()?,
+            qkv: values(row)?,
+            attended: values(width)?,
+            log_sums: values(shape.heads)?,
+            middle: values(d)?,
+            middle_normed: values(d)?,
+            gate_up: values(2 * f)?,
+            gated: values(f)?,
+            output: values(d)?,
+        })
+    }
+}
+
+/// Where a block's attention reads and writes: `qkv [n, attention_row]`, `out [n, attention_width]`, and room for what the backward pass
+/// of packed attention wants, `log_sums [n, heads]`.
+pub(super) struct AttentionValues<'a, B: TensorBackend> {
+    pub qkv: &'a B::Tensor,
+    pub out: &'a mut B::Tensor,
+    pub log_sums: &'a mut B::Tensor,
+}
+
+/// Which tokens a token sees: those before it in a packed sequence, or those whose keys are kept.
+pub(super) trait Attention<B: TensorBackend> {
+    /// The attention of block `layer` over the tokens of a pass.
+    ///
+    /// # Errors
+    /// Device errors.
+    fn attend(
+        &mut self,
+        backend: &B,
+        layer: usize,
+        shape: &AttentionShape,
+        values: AttentionValues<'_, B>,
+    ) -> Result<()>;
+}
+
+/// Sequences of which each token sees those before it.
+pub(super) struct PackedAttention<'a, B: TensorBackend> {
+    pub starts: &'a B::Index,
+}
+
+impl<B: TensorBackend> Attention<B> for PackedAttention<'_, B> {
+    fn attend(&mut self, backend: &B, _: usize, shape: &AttentionShape, values: AttentionValues<'_, B>) -> Result<()> {
+        backend.attention(shape, self.starts, values.qkv, values.out, values.log_sums)
+    }
+}
+
+/// What a block's forward pass is given besides its parameters.
+pub(super) struct BlockInput<'a, B: TensorBackend> {
+    /// Tokens.
+    pub n: usize,
+    /// Place of each token in its sequence.
+    pub positions: &'a B::Index,
+    pub dropout: Option<&'a DropoutMasks<'a, B>>,
+    /// What goes in, `[n, dims]`.
+    pub x: &'a B::Tensor,
 }
 
 /// Buffers of the passes, for up to some number of tokens.
 pub(crate) struct DecoderBuffers<B: TensorBackend> {
     /// What goes in, `[n, dims]`: the caller's.
     pub input: B::Tensor,
-    blocks: Vec<BlockValues<B>>,
+    pub(super) blocks: Vec<BlockValues<B>>,
     /// What comes out, `[n, dims]`.
     pub hidden: B::Tensor,
     /// The gradient of what comes out, and, after the backward pass, of what goes in.
     pub grad: B::Tensor,
-    branch: B::Tensor,
+    pub(super) branch: B::Tensor,
     /// Values of the widest layer, twice.
-    wide: B::Tensor,
-    wide_grad: B::Tensor,
+    pub(super) wide: B::Tensor,
+    pub(super) wide_grad: B::Tensor,
     /// What a norm's backward pass gives for its gain.
-    products: B::Tensor,
+    pub(super) products: B::Tensor,
 }
 
 impl<B: TensorBackend> DecoderBuffers<B> {
@@ -52,22 +117,7 @@ impl<B: TensorBackend> DecoderBuffers<B> {
         let (d, row, width, f) = (shape.dims, shape.attention_row(), shape.attention_width(), shape.feed_forward);
         let values = |len: usize| backend.zeros("values of a decoder", n * len);
         let widest = row.max(2 * f).max(width);
-        let blocks = (0..shape.layers)
-            .map(|_| {
-                Ok(BlockValues {
-                    normed: values(d)?,
-                    raw: shape.query_key_norm.then(|| values(row)).transpose()?,
-                    qkv: values(row)?,
-                    attended: values(width)?,
-                    log_sums: values(shape.heads)?,
-                    middle: values(d)?,
-                    middle_normed: values(d)?,
-                    gate_up: values(2 * f)?,
-                    gated: values(f)?,
-                    output: values(d)?,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let blocks = (0..shape.layers).map(|_| BlockValues::new(backend, shape, n)).collect::<Result<_>>()?;
         Ok(Self {
             input: values(d)?,
             blocks,
@@ -91,18 +141,18 @@ pub(crate) struct DecoderPass<'a, B: TensorBackend> {
     pub angles: (&'a B::Tensor, usize),
 }
 
-fn product(layout: Layout, m: usize, n: usize, k: usize) -> Product {
+pub(super) fn product(layout: Layout, m: usize, n: usize, k: usize) -> Product {
     Product { layout, m, n, k, alpha: 1.0, accumulate: false }
 }
 
 impl<B: TensorBackend> DecoderPass<'_, B> {
-    fn attention_shape(&self, n: usize) -> AttentionShape {
+    pub(super) fn attention_shape(&self, n: usize) -> AttentionShape {
         let DecoderShape { heads, kv_heads, head_dims, .. } = *self.shape;
         AttentionShape { tokens: n, heads, kv_heads, head_dims, scale: 1.0 / (head_dims as f32).sqrt() }
     }
 
     /// `heads` heads of the rows of queries, keys and values, from head `first` on.
-    fn heads(&self, n: usize, first: usize, heads: usize) -> HeadRows {
+    pub(super) fn heads(&self, n: usize, first: usize, heads: usize) -> HeadRows {
         let dims = self.shape.head_dims;
         HeadRows { tokens: n, heads, dims, stride: self.shape.attention_row(), offset: first * dims }
     }
@@ -120,24 +170,6 @@ impl<B: TensorBackend> DecoderPass<'_, B> {
         self.backend.matmul(&product, self.precision, whole(x), from(params, weight), y, 0)
     }
 
-    /// The gradients of [`map`](Self::map): of the weight into `grads`, and of x into `grad_x`.
-    #[allow(clippy::too_many_arguments)]
-    fn map_backward(
-        &self,
-        (n, inputs, outputs): (usize, usize, usize),
-        params: &B::Tensor,
-        weight: usize,
-        x: &B::Tensor,
-        grad_y: &B::Tensor,
-        grads: &mut B::Tensor,
-        grad_x: &mut B::Tensor,
-    ) -> Result<()> {
-        let of_weight = product(Layout::Tn, outputs, inputs, n);
-        self.backend.matmul(&of_weight, self.precision, whole(grad_y), whole(x), grads, weight)?;
-        let of_x = product(Layout::Nn, n, inputs, outputs);
-        self.backend.matmul(&of_x, self.precision, whole(grad_y), from(params, weight), grad_x, 0)
-    }
-
     /// Runs the tokens whose values are in `buffers.input` through all blocks; the result is in `buffers.hidden`.
     pub fn forward(
         &self,
@@ -147,29 +179,49 @@ impl<B: TensorBackend> DecoderPass<'_, B> {
         buffers: &mut DecoderBuffers<B>,
     ) -> Result<()> {
         let (backend, d, n) = (self.backend, self.shape.dims, tokens.count);
-        let plain = HeadRows::plain(n, d);
         let DecoderBuffers { input, blocks, hidden, branch, .. } = buffers;
         if let Some(masks) = dropout {
             backend.dropout(n * d, masks.mask(0, n, d), input)?;
         }
-        for (l, offsets) in self.layout.blocks.iter().enumerate() {
-            let (before, rest) = blocks.split_at_mut(l);
+        let mut attention = PackedAttention { starts: &tokens.starts };
+        for layer in 0..blocks.len() {
+            let (before, rest) = blocks.split_at_mut(layer);
             let x = before.last().map_or(&*input, |b| &b.output);
-            let block = &mut rest[0];
-            self.attend(params, offsets, tokens, x, block)?;
-            self.map((n, self.shape.attention_width(), d), params, offsets.attention_out, &block.attended, branch)?;
-            self.add_branch(dropout, 1 + 2 * l, n, x, branch, &mut block.middle)?;
-
-            let gain = from(params, offsets.feed_norm);
-            let (f, epsilon) = (self.shape.feed_forward, self.shape.norm_epsilon);
-            backend.rms_norm(&plain, epsilon, &block.middle, gain, &mut block.middle_normed)?;
-            self.map((n, d, 2 * f), params, offsets.feed_in, &block.middle_normed, &mut block.gate_up)?;
-            backend.gated((n, f), &block.gate_up, &mut block.gated)?;
-            self.map((n, f, d), params, offsets.feed_out, &block.gated, branch)?;
-            self.add_branch(dropout, 2 + 2 * l, n, &block.middle, branch, &mut block.output)?;
+            let given = BlockInput { n, positions: &tokens.positions, dropout, x };
+            self.block_forward(params, layer, &given, &mut attention, &mut rest[0], branch)?;
         }
-        let x = blocks.last().map_or(&*input, |b| &b.output);
-        backend.rms_norm(&plain, self.shape.norm_epsilon, x, from(params, self.layout.last_norm), hidden)
+        self.last_norm(params, n, blocks.last().map_or(&*input, |b| &b.output), hidden)
+    }
+
+    /// Runs `n` tokens through block `layer`; the result is in `block.output`, and `branch [n, dims]` is overwritten.
+    pub(super) fn block_forward(
+        &self,
+        params: &B::Tensor,
+        layer: usize,
+        given: &BlockInput<'_, B>,
+        attention: &mut impl Attention<B>,
+        block: &mut BlockValues<B>,
+        branch: &mut B::Tensor,
+    ) -> Result<()> {
+        let (backend, d, offsets) = (self.backend, self.shape.dims, &self.layout.blocks[layer]);
+        let &BlockInput { n, dropout, x, .. } = given;
+        self.attend(params, layer, given, attention, block)?;
+        self.map((n, self.shape.attention_width(), d), params, offsets.attention_out, &block.attended, branch)?;
+        self.add_branch(dropout, 1 + 2 * layer, n, x, branch, &mut block.middle)?;
+
+        let gain = from(params, offsets.feed_norm);
+        let (f, epsilon) = (self.shape.feed_forward, self.shape.norm_epsilon);
+        backend.rms_norm(&HeadRows::plain(n, d), epsilon, &block.middle, gain, &mut block.middle_normed)?;
+        self.map((n, d, 2 * f), params, offsets.feed_in, &block.middle_normed, &mut block.gate_up)?;
+        backend.gated((n, f), &block.gate_up, &mut block.gated)?;
+        self.map((n, f, d), params, offsets.feed_out, &block.gated, branch)?;
+        self.add_branch(dropout, 2 + 2 * layer, n, &block.middle, branch, &mut block.output)
+    }
+
+    /// The norm after the last block.
+    pub(super) fn last_norm(&self, params: &B::Tensor, n: usize, x: &B::Tensor, hidden: &mut B::Tensor) -> Result<()> {
+        let (rows, gain) = (HeadRows::plain(n, self.shape.dims), from(params, self.layout.last_norm));
+        self.backend.rms_norm(&rows, self.shape.norm_epsilon, x, gain, hidden)
     }
 
     /// `sum = x + branch`, the branch thinned out.
@@ -194,12 +246,13 @@ impl<B: TensorBackend> DecoderPass<'_, B> {
     fn attend(
         &self,
         params: &B::Tensor,
-        offsets: &BlockOffsets,
-        tokens: &PackedTokens<B>,
-        x: &B::Tensor,
+        layer: usize,
+        given: &BlockInput<'_, B>,
+        attention: &mut impl Attention<B>,
         block: &mut BlockValues<B>,
     ) -> Result<()> {
-        let (backend, shape, n) = (self.backend, self.shape, tokens.count);
+        let &BlockInput { n, x, .. } = given;
+        let (backend, shape, offsets) = (self.backend, self.shape, &self.layout.blocks[layer]);
         let (d, row, epsilon) = (shape.dims, shape.attention_row(), shape.norm_epsilon);
         let gain = from(params, offsets.attention_norm);
         backend.rms_norm(&HeadRows::plain(n, d), epsilon, x, gain, &mut block.normed)?;
@@ -219,113 +272,7 @@ impl<B: TensorBackend> DecoderPass<'_, B> {
             backend.rms_norm(&self.heads(n, shape.heads, shape.kv_heads), epsilon, raw, from(params, key), qkv)?;
         }
         let turned = self.heads(n, 0, shape.heads + shape.kv_heads);
-        backend.rotary(&turned, false, whole(&tokens.positions), self.angles, qkv)?;
-        backend.attention(&self.attention_shape(n), &tokens.starts, qkv, attended, log_sums)
-    }
-
-    /// Takes the gradient of `buffers.hidden`, in `buffers.grad`, back: parameter gradients are written to `grads`, and `buffers.grad`
-    /// becomes the gradient of `buffers.input`.
-    pub fn backward(
-        &self,
-        params: &B::Tensor,
-        tokens: &PackedTokens<B>,
-        dropout: Option<&DropoutMasks<'_, B>>,
-        buffers: &mut DecoderBuffers<B>,
-        grads: &mut B::Tensor,
-    ) -> Result<()> {
-        let (backend, shape, n) = (self.backend, self.shape, tokens.count);
-        let (d, f, width) = (shape.dims, shape.feed_forward, shape.attention_width());
-        let DecoderBuffers { input, blocks, grad, branch, wide, wide_grad, products, .. } = buffers;
-        let x = blocks.last().map_or(&*input, |b| &b.output);
-        self.norm_backward(params, self.layout.last_norm, n, x, grad, products, grads)?;
-        for (l, offsets) in self.layout.blocks.iter().enumerate().rev() {
-            let (before, rest) = blocks.split_at(l);
-            let (x, block) = (before.last().map_or(&*input, |b| &b.output), &rest[0]);
-
-            self.branch_gradient(dropout, 2 + 2 * l, n, grad, branch)?;
-            self.map_backward((n, f, d), params, offsets.feed_out, &block.gated, branch, grads, wide)?;
-            backend.gated_backward((n, f), &block.gate_up, wide, wide_grad)?;
-            let into = &block.middle_normed;
-            self.map_backward((n, d, 2 * f), params, offsets.feed_in, into, wide_grad, grads, branch)?;
-            self.norm_backward(params, offsets.feed_norm, n, &block.middle, branch, products, grads)?;
-            backend.combine(n * d, 1.0, whole(branch), 1.0, grad, 0)?;
-
-            self.branch_gradient(dropout, 1 + 2 * l, n, grad, branch)?;
-            self.map_backward((n, width, d), params, offsets.attention_out, &block.attended, branch, grads, wide)?;
-            let (qkv, attended, log_sums) = (&block.qkv, &block.attended, &block.log_sums);
-            let attention = self.attention_shape(n);
-            backend.attention_backward(&attention, &tokens.starts, qkv, attended, log_sums, wide, wide_grad)?;
-            self.heads_backward(params, offsets, tokens, block, wide_grad, products, grads)?;
-            let row = shape.attention_row();
-            self.map_backward((n, d, row), params, offsets.attention_in, &block.normed, wide_grad, grads, branch)?;
-            self.norm_backward(params, offsets.attention_norm, n, x, branch, products, grads)?;
-            backend.combine(n * d, 1.0, whole(branch), 1.0, grad, 0)?;
-        }
-        if let Some(masks) = dropout {
-            backend.dropout(n * d, masks.mask(0, n, d), grad)?;
-        }
-        Ok(())
-    }
-
-    /// The gradient of a branch before it was thinned out, from that of the sum.
-    fn branch_gradient(
-        &self,
-        dropout: Option<&DropoutMasks<'_, B>>,
-        mask: usize,
-        n: usize,
-        grad: &B::Tensor,
-        branch: &mut B::Tensor,
-    ) -> Result<()> {
-        let len = n * self.shape.dims;
-        self.backend.combine(len, 1.0, whole(grad), 0.0, branch, 0)?;
-        match dropout {
-            Some(masks) => self.backend.dropout(len, masks.mask(mask, n, self.shape.dims), branch),
-            None => Ok(()),
-        }
-    }
-
-    /// `grad` of a norm's result becomes that of x; the gain's goes to `grads`.
-    #[allow(clippy::too_many_arguments)]
-    fn norm_backward(
-        &self,
-        params: &B::Tensor,
-        gain: usize,
-        n: usize,
-        x: &B::Tensor,
-        grad: &mut B::Tensor,
-        products: &mut B::Tensor,
-        grads: &mut B::Tensor,
-    ) -> Result<()> {
-        let (rows, d) = (HeadRows::plain(n, self.shape.dims), self.shape.dims);
-        self.backend.rms_norm_backward(&rows, self.shape.norm_epsilon, x, from(params, gain), grad, products)?;
-        self.backend.column_total((n, d), 1.0, false, products, grads, gain)
-    }
-
-    /// From the gradient of what attention read, in `grad`, to that of what the input layer gave.
-    #[allow(clippy::too_many_arguments)]
-    fn heads_backward(
-        &self,
-        params: &B::Tensor,
-        offsets: &BlockOffsets,
-        tokens: &PackedTokens<B>,
-        block: &BlockValues<B>,
-        grad: &mut B::Tensor,
-        products: &mut B::Tensor,
-        grads: &mut B::Tensor,
-    ) -> Result<()> {
-        let (backend, shape, n) = (self.backend, self.shape, tokens.count);
-        let turned = self.heads(n, 0, shape.heads + shape.kv_heads);
-        backend.rotary(&turned, true, whole(&tokens.positions), self.angles, grad)?;
-        if let (Some(raw), Some((query, key))) = (&block.raw, offsets.query_key_norm) {
-            for (first, heads, gain) in [(0, shape.heads, query), (shape.heads, shape.kv_heads, key)] {
-                let rows = self.heads(n, first, heads);
-                backend.rms_norm_backward(&rows, shape.norm_epsilon, raw, from(params, gain), grad, products)?;
-                backend.column_total((rows.rows(), shape.head_dims), 1.0, false, products, grads, gain)?;
-            }
-        }
-        match offsets.attention_bias {
-            Some(bias) => backend.column_total((n, shape.attention_row()), 1.0, false, grad, grads, bias),
-            None => Ok(()),
-        }
+        backend.rotary(&turned, false, whole(given.positions), self.angles, qkv)?;
+        attention.attend(backend, layer, &self.attention_shape(n), AttentionValues { qkv, out: attended, log_sums })
     }
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::Recommender;
 use super::items::ItemSources;
-use super::network::NetworkLayout;
 use super::settings::RecommenderSettings;
 use super::trainer::{RecommenderTraining, TrainingProgress};
 use crate::container::{FileKind, MOST_BYTES, StoredTensor, StoredTensors, Taken, bad, read, write};
@@ -162,11 +161,5 @@ impl RecommenderTraining {
         }
         let TrainingHeader { settings, progress, fingerprint } = header;
         Ok(Self { settings, progress, fingerprint, params, moments, best })
-    }
-
-    /// Refuses parameters that are not those of these items.
-    pub(crate) fn check_sizes(&self, sources: &ItemSources) -> Result<()> {
-        let len = NetworkLayout::new(&self.settings.shape(), sources).len();
-        check_shape("parameters", len, self.params.len(), "the training that is resumed")
     }
 }

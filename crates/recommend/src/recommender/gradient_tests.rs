@@ -1,7 +1,8 @@
 //! Gradients of whole networks against central differences.
 
 use super::items::{ItemSources, scaled_vectors};
-use super::network::{Network, NetworkLayout, TrainingBatch, UpdatePart};
+use super::learner::UpdatePart;
+use super::network::{Network, NetworkLayout, TrainingBatch};
 use super::settings::RecommenderSettings;
 use crate::decoder::{
     DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DropoutMasks, Moments, PackedPlaces, PackedTokens,

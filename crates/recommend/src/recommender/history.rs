@@ -57,14 +57,19 @@ pub(crate) fn pieces(sequences: &Sequences, hold_out: usize, positions: usize) -
     out
 }
 
-/// Pieces in the order of an epoch, in batches of at most `tokens` steps: places in `pieces`.
-pub(crate) fn batches(pieces: &[&[u32]], tokens: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+/// Steps of a piece whose items are `an_item` tokens each: every token but the last asks for the one after it.
+pub(crate) fn steps_of(piece: &[u32], an_item: usize) -> usize {
+    (piece.len() * an_item).saturating_sub(1)
+}
+
+/// Pieces in the order of an epoch, in batches of at most `tokens` steps, an item being `an_item` of them: places in `pieces`.
+pub(crate) fn batches(pieces: &[&[u32]], an_item: usize, tokens: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..pieces.len()).collect();
     stream(seed, "recommend.order", epoch).shuffle(&mut order);
     let mut out: Vec<Vec<usize>> = Vec::new();
     let mut held = usize::MAX;
     for piece in order {
-        let steps = pieces[piece].len() - 1;
+        let steps = steps_of(pieces[piece], an_item);
         if held.saturating_add(steps) > tokens {
             out.push(Vec::new());
             held = 0;
@@ -123,14 +128,14 @@ mod tests {
     fn batches_hold_every_piece_once_within_the_tokens() {
         let lists: Vec<Vec<u32>> = (0..100).map(|i| (0..2 + i % 9).collect()).collect();
         let pieces: Vec<&[u32]> = lists.iter().map(Vec::as_slice).collect();
-        let made = batches(&pieces, 20, 1, 3);
+        let made = batches(&pieces, 1, 20, 1, 3);
         assert!(made.iter().all(|b| b.iter().map(|p| pieces[*p].len() - 1).sum::<usize>() <= 20));
         let mut seen: Vec<usize> = made.concat();
         assert_ne!(seen[..10], (0..10).collect::<Vec<_>>()[..]);
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<_>>());
-        assert_eq!(batches(&pieces, 20, 1, 3), batches(&pieces, 20, 1, 3));
-        assert_ne!(batches(&pieces, 20, 1, 3), batches(&pieces, 20, 1, 4));
+        assert_eq!(batches(&pieces, 1, 20, 1, 3), batches(&pieces, 1, 20, 1, 3));
+        assert_ne!(batches(&pieces, 1, 20, 1, 3), batches(&pieces, 1, 20, 1, 4));
     }
 
     #[test]

@@ -5,20 +5,25 @@ mod file;
 mod gradient_tests;
 mod history;
 mod items;
+mod learner;
 mod measure;
 mod network;
+mod options;
+mod ordered;
 mod scorer;
 mod session;
 mod settings;
+mod trained;
 mod trainer;
 
 pub use self::history::{HoldOut, NextItem, questions};
 pub use self::items::ItemSources;
+pub use self::options::{DEFAULT_BEAMS, RecommendOptions};
 pub use self::session::{RecommenderQuery, RecommenderSession};
-pub use self::settings::RecommenderSettings;
+pub use self::settings::{Prediction, RecommenderSettings};
 pub use self::trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder, training_digest};
 
-use self::network::NetworkLayout;
+use self::trained::NetworkPlan;
 use sememe::eval::RankingMeasures;
 use sememe::progress::Observer;
 use sememe::{Device, Error, Matrix, Result, Sequences, check_shape};
@@ -77,8 +82,8 @@ impl Recommender {
     pub(crate) fn check(&self) -> Result<()> {
         self.settings.validate()?;
         self.sources.validate()?;
-        let layout = NetworkLayout::new(&self.settings.shape(), &self.sources);
-        check_shape("parameters", layout.len(), self.params.len(), "recommender")?;
+        let plan = NetworkPlan::new(&self.settings, &self.sources)?;
+        check_shape("parameters", plan.len, self.params.len(), "recommender")?;
         if let Some(bad) = self.params.iter().position(|v| !v.is_finite()) {
             return Err(Error::Data(format!("parameter {bad} of {} is {}", self.params.len(), self.params[bad])));
         }
@@ -127,8 +132,7 @@ impl Recommender {
 
     /// The `count` most probable next items of each history, best first. With `hide_seen`, items of the history are left out;
     /// `allowed`, where given, says which items may come. A history is read from its end, as far as the decoder reaches. Whoever asks
-    /// more than once keeps a [`session`](Self::session).
-    /// O(histories·(positions·parameters of the decoder + items·dims)).
+    /// more than once keeps a [`session`](Self::session). Otherwise as [`recommend_with`](Self::recommend_with).
     ///
     /// # Errors
     /// [`Error::Data`] for an empty history or an unknown item; device errors.
@@ -140,15 +144,48 @@ impl Recommender {
         allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
         device: &Device,
     ) -> Result<Vec<Vec<Recommendation>>> {
-        let queries: Vec<_> = histories.iter().map(|history| RecommenderQuery { history, wish: None }).collect();
-        let tokens = histories.iter().map(|h| h.len()).sum();
-        self.session_for(device, tokens)?.recommend(&queries, count, hide_seen, allowed)
+        let options = RecommendOptions { count, hide_seen, ..RecommendOptions::default() };
+        self.recommend_with(histories, &options, allowed, device)
     }
 
-    /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it.
+    /// As [`RecommenderSession::recommend_with`], once.
     ///
     /// # Errors
-    /// [`Error::Data`] for unknown items, or if no user has an item before that one; device errors.
+    /// As for a session.
+    pub fn recommend_with(
+        &self,
+        histories: &[&[u32]],
+        options: &RecommendOptions,
+        allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
+        device: &Device,
+    ) -> Result<Vec<Vec<Recommendation>>> {
+        let queries: Vec<_> = histories.iter().map(|history| RecommenderQuery { history, wish: None }).collect();
+        let tokens = histories.iter().map(|h| h.len()).sum();
+        self.session_for(device, tokens)?.recommend_with(&queries, options, allowed)
+    }
+
+    /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it. Where
+    /// items are searched for, `beams` prefixes are followed, [`DEFAULT_BEAMS`] if it is `None`, and an item that is not found stands nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for unknown items, or if no user has an item before that one; [`Error::Config`] for beams where nothing is
+    /// searched for; device errors.
+    pub fn evaluate_with(
+        &self,
+        histories: &Sequences,
+        from_end: usize,
+        hide_seen: bool,
+        beams: Option<usize>,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<RankingMeasures> {
+        self.session_for(device, histories.events())?.evaluate_with(histories, from_end, hide_seen, beams, observer)
+    }
+
+    /// As [`evaluate_with`](Self::evaluate_with), with as many beams as there are by default.
+    ///
+    /// # Errors
+    /// As for [`evaluate_with`](Self::evaluate_with).
     pub fn evaluate(
         &self,
         histories: &Sequences,
@@ -157,6 +194,6 @@ impl Recommender {
         device: &Device,
         observer: &dyn Observer,
     ) -> Result<RankingMeasures> {
-        self.session_for(device, histories.events())?.evaluate(histories, from_end, hide_seen, observer)
+        self.evaluate_with(histories, from_end, hide_seen, None, device, observer)
     }
 }

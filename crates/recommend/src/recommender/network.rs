@@ -1,6 +1,7 @@
 //! A recommender's network on a device: parameters, one training step, and answers to histories.
 
 use super::items::{ItemLayout, ItemSources, ItemTable};
+use super::learner::UpdatePart;
 use super::settings::RecommenderSettings;
 use crate::decoder::{
     Adam, AdamStep, DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DeviceSegments, DropoutMasks, Moments,
@@ -46,18 +47,7 @@ impl NetworkLayout {
     fn runs(&self, shape: &DecoderShape) -> Vec<ParameterRun> {
         let mut matrices = self.decoder.matrices(shape);
         matrices.extend(self.items.map.map(|(at, t)| (at, self.items.dims * t)));
-        let (mut runs, mut at) = (Vec::new(), 0);
-        for (start, len) in matrices {
-            if start > at {
-                runs.push(ParameterRun { offset: at, len: start - at, decays: false });
-            }
-            runs.push(ParameterRun { offset: start, len, decays: true });
-            at = start + len;
-        }
-        if self.len() > at {
-            runs.push(ParameterRun { offset: at, len: self.len() - at, decays: false });
-        }
-        runs
+        ParameterRun::split(&matrices, self.len())
     }
 }
 
@@ -77,15 +67,6 @@ impl TrainingBatch {
         let targets = pieces.iter().flat_map(|p| &p[1..]).copied().collect();
         Self { places: PackedPlaces::of(pieces.iter().map(|p| p.len() - 1)), inputs, targets }
     }
-}
-
-/// What a batch is of the update that learns from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UpdatePart {
-    /// Tokens of all its batches together: each token counts alike.
-    pub tokens: usize,
-    pub first: bool,
-    pub last: bool,
 }
 
 /// The network on a device with all its buffers.

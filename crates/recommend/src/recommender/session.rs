@@ -4,8 +4,12 @@ use super::history::questions;
 use super::items::scaled_vector;
 use super::measure::{RankingRequest, measure};
 use super::network::Network;
+use super::options::{DEFAULT_BEAMS, RecommendOptions};
+use super::ordered::{OrderedRequest, OrderedSearcher, searcher};
 use super::scorer::{ItemScorer, ScoreQuery};
+use super::settings::Prediction;
 use super::{Recommendation, Recommender};
+use crate::decoding::log_sum;
 use sememe::compute::tensor::TensorBackend;
 use sememe::compute::{BackendTask, run_on};
 use sememe::eval::{RankingMeasures, best_items};
@@ -53,12 +57,20 @@ pub struct RecommenderQuery<'a> {
 /// # Ok::<(), sememe::Error>(())
 /// ```
 pub struct RecommenderSession {
-    scorer: Box<dyn ItemScorer>,
+    engine: SessionEngine,
     items: usize,
     /// Items of a user that training did not see.
     hold_out: usize,
     /// What is taken from vectors, and their factor then.
     scaling: Option<(Vec<f32>, f64)>,
+}
+
+/// What answers, by what is predicted.
+enum SessionEngine {
+    /// All items are scored.
+    Items(Box<dyn ItemScorer>),
+    /// IDs are searched for.
+    Ordered(Box<dyn OrderedSearcher>),
 }
 
 impl std::fmt::Debug for RecommenderSession {
@@ -79,7 +91,7 @@ impl Recommender {
     /// A session for batches of up to `tokens` items, or fewer.
     pub(super) fn session_for(&self, device: &Device, tokens: usize) -> Result<RecommenderSession> {
         Ok(RecommenderSession {
-            scorer: run_on(device, SessionTask { recommender: self, tokens })?,
+            engine: run_on(device, SessionTask { recommender: self, tokens })?,
             items: self.items(),
             hold_out: self.settings.hold_out.items(),
             scaling: self.scaling.clone(),
@@ -94,14 +106,17 @@ struct SessionTask<'a> {
 }
 
 impl BackendTask for SessionTask<'_> {
-    type Output = Result<Box<dyn ItemScorer>>;
+    type Output = Result<SessionEngine>;
 
     fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
         let Recommender { settings, sources, params, .. } = self.recommender;
+        if settings.prediction == Prediction::Ordered {
+            return Ok(SessionEngine::Ordered(searcher(backend, settings, sources, params)?));
+        }
         let most = settings.batch_tokens.min(self.tokens).max(1);
         let mut network = Network::new(backend, settings, sources, sources.vectors.as_ref(), params, most, None)?;
         network.freeze()?;
-        Ok(Box::new(network))
+        Ok(SessionEngine::Items(Box::new(network)))
     }
 }
 
@@ -113,12 +128,11 @@ impl RecommenderSession {
     }
 
     /// The `count` most probable next items of each query, best first. With `hide_seen`, items of the history are left out;
-    /// `allowed`, where given, says which items may come. A history is read from its end, as far as the decoder reaches.
-    /// O(queries·(positions·parameters of the decoder + items·dims)).
+    /// `allowed`, where given, says which items may come. A history is read from its end, as far as the decoder reaches. Otherwise as
+    /// [`recommend_with`](Self::recommend_with).
     ///
     /// # Errors
-    /// [`Error::Data`] for a query without history and wish, an unknown item, a wish that is not finite or no vector of the items' kind;
-    /// [`Error::Shape`] for a wish of another width; [`Error::Config`] for one if items have no vectors; device errors.
+    /// As for [`recommend_with`](Self::recommend_with).
     pub fn recommend(
         &mut self,
         queries: &[RecommenderQuery<'_>],
@@ -126,17 +140,50 @@ impl RecommenderSession {
         hide_seen: bool,
         allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
     ) -> Result<Vec<Vec<Recommendation>>> {
+        let options = RecommendOptions { count, hide_seen, ..RecommendOptions::default() };
+        self.recommend_with(queries, &options, allowed)
+    }
+
+    /// The most probable next items of each query, best first, the lower number on a tie. Probabilities are those among all items,
+    /// whatever is left out; items that share an ID share its probability equally in ordered prediction.
+    ///
+    /// A recommender of items scores them all: O(queries·(positions·parameters of the decoder + items·dims)). One that predicts IDs code
+    /// by code searches for them with `beams` prefixes, and a list may hold fewer than `count` items:
+    /// O(queries·(positions + beams)·levels·parameters of the decoder).
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a query without history and wish, an unknown item, a wish that is not finite or no vector of the items' kind;
+    /// [`Error::Shape`] for a wish of another width; [`Error::Config`] for one if items have no vectors or IDs are predicted, and for beams
+    /// or sampling where nothing is searched for; device errors.
+    pub fn recommend_with(
+        &mut self,
+        queries: &[RecommenderQuery<'_>],
+        options: &RecommendOptions,
+        allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
+    ) -> Result<Vec<Vec<Recommendation>>> {
+        let RecommendOptions { count, hide_seen, ref sampling, beams } = *options;
         let checked = queries
             .iter()
             .enumerate()
             .map(|(n, query)| self.checked(n, query))
             .collect::<Result<Vec<ScoreQuery<'_>>>>()?;
+        let scorer = match &mut self.engine {
+            SessionEngine::Items(scorer) => scorer,
+            SessionEngine::Ordered(searcher) => {
+                let histories: Vec<&[u32]> = queries.iter().map(|query| query.history).collect();
+                let beams = beams.unwrap_or(DEFAULT_BEAMS.max(count));
+                let request = OrderedRequest { beams, sampling: sampling.as_ref(), hide_seen };
+                return searcher.answer(&histories, count, &request, allowed);
+            }
+        };
+        refuse_search("sampling", sampling.is_some())?;
+        refuse_search("beams", beams.is_some())?;
         let forbidden: Vec<u32> = match allowed {
             Some(allowed) => (0..self.items as u32).filter(|item| !allowed(*item)).collect(),
             None => Vec::new(),
         };
         let (items, mut out, mut ranked) = (self.items, Vec::with_capacity(queries.len()), Vec::new());
-        self.scorer.score(&checked, &mut |first, scores| {
+        scorer.score(&checked, &mut |first, scores| {
             for (row, query) in scores.chunks_exact(items).zip(&queries[first..]) {
                 let mut among = row;
                 if !forbidden.is_empty() {
@@ -155,10 +202,10 @@ impl RecommenderSession {
         Ok(out)
     }
 
-    /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it.
+    /// As [`evaluate_with`](Self::evaluate_with), with as many beams as there are by default.
     ///
     /// # Errors
-    /// [`Error::Data`] for unknown items, or if no user has an item before that one; device errors.
+    /// As for [`evaluate_with`](Self::evaluate_with).
     pub fn evaluate(
         &mut self,
         histories: &Sequences,
@@ -166,9 +213,32 @@ impl RecommenderSession {
         hide_seen: bool,
         observer: &dyn Observer,
     ) -> Result<RankingMeasures> {
+        self.evaluate_with(histories, from_end, hide_seen, None, observer)
+    }
+
+    /// Where the item `from_end` places before each user's end (0 is the last) stands among all items, after what came before it. Where
+    /// items are searched for, `beams` prefixes are followed, [`DEFAULT_BEAMS`] if it is `None`, and an item that is not found stands nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for unknown items, or if no user has an item before that one; [`Error::Config`] for beams where nothing is
+    /// searched for; device errors.
+    pub fn evaluate_with(
+        &mut self,
+        histories: &Sequences,
+        from_end: usize,
+        hide_seen: bool,
+        beams: Option<usize>,
+        observer: &dyn Observer,
+    ) -> Result<RankingMeasures> {
         check_questions(histories, self.items, from_end)?;
         let asked = RankingRequest { histories, from_end, hide_seen };
-        measure(self.scorer.as_mut(), self.items, self.hold_out, &asked, observer)
+        match &mut self.engine {
+            SessionEngine::Items(scorer) => {
+                refuse_search("beams", beams.is_some())?;
+                measure(scorer.as_mut(), self.items, self.hold_out, &asked, observer)
+            }
+            SessionEngine::Ordered(searcher) => searcher.measure(&asked, beams.unwrap_or(DEFAULT_BEAMS), observer),
+        }
     }
 
     /// A query as the network reads it.
@@ -185,6 +255,10 @@ impl RecommenderSession {
     }
 
     fn scaled(&self, number: usize, wish: &[f32]) -> Result<Vec<f32>> {
+        if matches!(self.engine, SessionEngine::Ordered(_)) {
+            let problem = "the recommender predicts IDs code by code and reads no vector without an ID; one that ranks all items reads wishes";
+            return Err(Error::config("wish", problem));
+        }
         let Some((mean, factor)) = &self.scaling else {
             let problem = "the recommender was trained without vectors of its items, so it cannot read one; train it with vectors";
             return Err(Error::config("wish", problem));
@@ -205,6 +279,15 @@ impl RecommenderSession {
     }
 }
 
+fn refuse_search(field: &'static str, given: bool) -> Result<()> {
+    if given {
+        let problem =
+            "this recommender ranks all items and searches for none, so there is nothing to set; leave it out";
+        return Err(Error::config(field, problem));
+    }
+    Ok(())
+}
+
 /// Refuses histories that have nothing to ask.
 fn check_questions(histories: &Sequences, items: usize, from_end: usize) -> Result<()> {
     histories.check(items)?;
@@ -216,14 +299,4 @@ fn check_questions(histories: &Sequences, items: usize, from_end: usize) -> Resu
         )));
     }
     Ok(())
-}
-
-/// log Σ exp of a row, in f64.
-fn log_sum(row: &[f32]) -> f64 {
-    let most = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-    if !most.is_finite() {
-        return f64::NAN;
-    }
-    let most = f64::from(most);
-    most + libm::log(row.iter().map(|v| libm::exp(f64::from(*v) - most)).sum())
 }

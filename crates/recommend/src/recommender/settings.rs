@@ -6,10 +6,24 @@ use sememe::compute::tensor::Precision;
 use sememe::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// What a recommender predicts, and so how it is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prediction {
+    /// The next item among all items at once: an item is one token, and all of them are scored.
+    #[default]
+    Items,
+    /// The codes of the next item's ID, one after another, each from all before it: a code is one token, and IDs are searched for
+    /// (Rajput et al. 2023).
+    Ordered,
+}
+
 /// How a recommender is built and trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecommenderSettings {
+    /// What is predicted.
+    pub prediction: Prediction,
     /// Values a token.
     pub dims: usize,
     /// Blocks of the decoder.
@@ -22,9 +36,9 @@ pub struct RecommenderSettings {
     pub positions: usize,
     /// Share of values that training leaves out.
     pub dropout: f64,
-    /// Share of each target that is spread over all items.
+    /// Share of each target that is spread over all items; over all codes of its level in ordered prediction.
     pub smoothing: f64,
-    /// Steps of histories that are taken to the device at a time.
+    /// Steps of histories that are taken to the device at a time: items, or codes in ordered prediction.
     pub batch_tokens: usize,
     /// Batches that one update learns from: their gradients are added up, which takes less memory than one batch as large.
     pub accumulate: usize,
@@ -55,6 +69,7 @@ pub struct RecommenderSettings {
 impl Default for RecommenderSettings {
     fn default() -> Self {
         Self {
+            prediction: Prediction::Items,
             dims: 128,
             layers: 2,
             heads: 2,

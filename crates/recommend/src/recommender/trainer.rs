@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Recommender;
-use super::history::{batches, check, pieces};
+use super::history::{batches, check, pieces, steps_of};
 use super::items::{ItemSources, scaled_vectors};
-use super::measure::{RankingRequest, measure};
-use super::network::{Network, NetworkLayout, TrainingBatch, UpdatePart};
-use super::settings::RecommenderSettings;
-use crate::decoder::{Moments, mask_bits, mask_count, mask_words};
+use super::learner::UpdatePart;
+use super::measure::RankingRequest;
+use super::network::Network;
+use super::ordered::OrderedTraining;
+use super::settings::{Prediction, RecommenderSettings};
+use super::trained::{NetworkPlan, TrainedNetwork};
+use crate::decoder::{DecoderShape, Moments, mask_bits, mask_count, mask_words};
 use sememe::compute::tensor::TensorBackend;
 use sememe::compute::{BackendTask, run_on};
 use sememe::progress::{Event, Observer, check as check_interrupt};
-use sememe::{Device, Error, Matrix, Result, Sequences};
+use sememe::{Device, Error, Matrix, Result, Sequences, check_shape};
 use serde::{Deserialize, Serialize};
 
 /// A finished epoch.
@@ -138,6 +141,7 @@ impl RecommenderTraining {
         recorder: &mut dyn TrainingRecorder,
     ) -> Result<Recommender> {
         sources.validate()?;
+        let plan = NetworkPlan::new(&self.settings, sources)?;
         check(histories, sources.items, self.settings.hold_out)?;
         let fingerprint = training_digest(sources, histories);
         match &self.fingerprint {
@@ -150,13 +154,12 @@ impl RecommenderTraining {
         let scaled = sources.vectors.as_ref().map(scaled_vectors);
         let vectors = scaled.as_ref().map(|(vectors, ..)| vectors);
         if self.params.is_empty() {
-            let layout = NetworkLayout::new(&self.settings.shape(), sources);
-            self.params = layout.initialise(&self.settings);
-            self.moments = Moments::zeros(layout.len());
+            self.params = NetworkPlan::initialise(&self.settings, sources)?;
+            self.moments = Moments::zeros(plan.len);
             self.best = self.params.clone();
         }
-        self.check_sizes(sources)?;
-        let task = TrainingTask { training: self, sources, vectors, histories, observer, recorder };
+        check_shape("parameters", plan.len, self.params.len(), "the training that is resumed")?;
+        let task = TrainingTask { training: self, plan, sources, vectors, histories, observer, recorder };
         run_on(device, task)?;
         Recommender::from_params(&self.settings, sources, scaled, self.best.clone())
     }
@@ -164,33 +167,34 @@ impl RecommenderTraining {
     fn run_on<B: TensorBackend>(
         &mut self,
         backend: &Arc<B>,
-        sources: &ItemSources,
-        vectors: Option<&Matrix>,
+        network: &mut impl TrainedNetwork,
+        plan: &NetworkPlan,
         histories: &Sequences,
         observer: &dyn Observer,
         recorder: &mut dyn TrainingRecorder,
     ) -> Result<()> {
         let settings = self.settings.clone();
         let pieces = pieces(histories, settings.hold_out.items(), settings.positions);
-        let most = settings.batch_tokens;
-        let per_epoch = |epoch: usize| batches(&pieces, most, settings.seed, epoch as u64);
+        let (most, an_item) = (settings.batch_tokens, plan.tokens_an_item);
+        let per_epoch = |epoch: usize| batches(&pieces, an_item, most, settings.seed, epoch as u64);
         // Batches differ a little in number from epoch to epoch; the first stands for all in the rate's course.
         let total = (updates(&per_epoch(0), &settings) * settings.epochs) as u64;
-        let moments = &self.moments;
-        let mut network = Network::new(backend, &settings, sources, vectors, &self.params, most, Some(moments))?;
         observer.event(Event::Phase { name: "train recommender", total: Some(total), unit: "steps" });
         while self.progress.epoch < settings.epochs && !self.progress.finished {
             let (begun, mut tokens) = (Instant::now(), 0usize);
             let batches = per_epoch(self.progress.epoch);
             let mut steps = self.progress.steps;
             for group in batches.chunks(settings.accumulate) {
-                let group: Vec<TrainingBatch> = group.iter().map(|b| batch_of(&pieces, b)).collect();
-                let of_update = group.iter().map(|b| b.places.tokens()).sum();
+                let group: Vec<Vec<&[u32]>> =
+                    group.iter().map(|batch| batch.iter().map(|p| pieces[*p]).collect()).collect();
+                let lengths: Vec<usize> =
+                    group.iter().map(|batch| batch.iter().map(|piece| steps_of(piece, an_item)).sum()).collect();
+                let of_update = lengths.iter().sum();
                 let rate = settings.rate_at(steps, total);
-                for (number, batch) in group.iter().enumerate() {
+                for (number, (batch, n)) in group.iter().zip(&lengths).enumerate() {
                     check_interrupt(observer)?;
                     let draw = steps * settings.accumulate as u64 + number as u64;
-                    let masks = masks(&settings, batch.places.tokens(), draw);
+                    let masks = masks(&settings, &plan.shape, *n, draw);
                     let part = UpdatePart { tokens: of_update, first: number == 0, last: number + 1 == group.len() };
                     backend.together(|| network.step(&settings, batch, masks.as_deref(), part, (rate, steps + 1)))?;
                 }
@@ -210,14 +214,14 @@ impl RecommenderTraining {
             }
             self.progress.steps = steps;
             self.progress.epoch += 1;
-            self.end_epoch(&mut network, histories, loss, tokens_per_second, observer, recorder)?;
+            self.end_epoch(network, histories, loss, tokens_per_second, observer, recorder)?;
         }
         Ok(())
     }
 
-    fn end_epoch<B: TensorBackend>(
+    fn end_epoch(
         &mut self,
-        network: &mut Network<B>,
+        network: &mut impl TrainedNetwork,
         histories: &Sequences,
         loss: f64,
         tokens_per_second: f64,
@@ -229,11 +233,9 @@ impl RecommenderTraining {
         let mut report = RecommenderEpoch { epoch, loss, validation_ndcg_at_10: None, best: false, tokens_per_second };
         self.params = network.read_params()?;
         if last || epoch.is_multiple_of(settings.validate_every) {
-            network.compose()?;
             let from_end = settings.hold_out.items() - 1;
             let asked = RankingRequest { histories, from_end, hide_seen: false };
-            let items = network.items();
-            let reached = measure(network, items, settings.hold_out.items(), &asked, observer)?.all.ndcg_at_10;
+            let reached = network.measure(settings, &asked, observer)?.all.ndcg_at_10;
             report.validation_ndcg_at_10 = Some(reached);
             if self.progress.best.is_none_or(|(_, best)| reached > best) {
                 self.progress.best = Some((epoch, reached));
@@ -252,25 +254,21 @@ impl RecommenderTraining {
     }
 }
 
-fn batch_of(pieces: &[&[u32]], batch: &[usize]) -> TrainingBatch {
-    TrainingBatch::of(&batch.iter().map(|p| pieces[*p]).collect::<Vec<_>>())
-}
-
 /// How many updates learn from these batches.
 fn updates(batches: &[Vec<usize>], settings: &RecommenderSettings) -> usize {
     batches.len().div_ceil(settings.accumulate)
 }
 
 /// Dropout masks for `n` tokens, if there are any.
-fn masks(settings: &RecommenderSettings, n: usize, draw: u64) -> Option<Vec<u32>> {
-    let shape = settings.shape();
-    let words = mask_count(&shape) * mask_bits(n, shape.dims) / 32;
+fn masks(settings: &RecommenderSettings, shape: &DecoderShape, n: usize, draw: u64) -> Option<Vec<u32>> {
+    let words = mask_count(shape) * mask_bits(n, shape.dims) / 32;
     (settings.dropout > 0.0).then(|| mask_words(1.0 - settings.dropout, settings.seed, draw, words))
 }
 
 /// A training on whichever backend.
 struct TrainingTask<'a> {
     training: &'a mut RecommenderTraining,
+    plan: NetworkPlan,
     sources: &'a ItemSources,
     vectors: Option<&'a Matrix>,
     histories: &'a Sequences,
@@ -282,8 +280,19 @@ impl BackendTask for TrainingTask<'_> {
     type Output = Result<()>;
 
     fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Result<()> {
-        let Self { training, sources, vectors, histories, observer, recorder } = self;
-        training.run_on(backend, sources, vectors, histories, observer, recorder)
+        let Self { training, plan, sources, vectors, histories, observer, recorder } = self;
+        let (settings, params, moments) = (&training.settings, &training.params[..], &training.moments);
+        match settings.prediction {
+            Prediction::Items => {
+                let most = settings.batch_tokens;
+                let mut network = Network::new(backend, settings, sources, vectors, params, most, Some(moments))?;
+                training.run_on(backend, &mut network, &plan, histories, observer, recorder)
+            }
+            Prediction::Ordered => {
+                let mut network = OrderedTraining::new(backend, settings, sources, vectors, params, moments)?;
+                training.run_on(backend, &mut network, &plan, histories, observer, recorder)
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Recommenders as a user meets them.
 
 mod files;
+mod ordered;
 mod session;
 mod training;
 

@@ -2,7 +2,9 @@
 
 use crate::{ring, small, walks};
 use sememe::{Device, Error, Matrix, Sequences};
-use sememe_recommend::{ItemSources, Recommender, RecommenderQuery, RecommenderSettings, RecommenderTraining};
+use sememe_recommend::{
+    ItemSources, Prediction, RecommendOptions, Recommender, RecommenderQuery, RecommenderSettings, RecommenderTraining,
+};
 use std::thread;
 
 fn train(settings: RecommenderSettings, sources: &ItemSources, histories: &Sequences) -> Recommender {
@@ -165,4 +167,36 @@ fn wishes_that_cannot_be_read_are_refused_with_the_numbers() {
     let error = codes.session(&Device::cpu()).expect("a session").recommend(&[query], 3, true, None);
     let error = error.expect_err("refused");
     assert!(matches!(&error, Error::Config { .. }) && error.to_string().contains("without vectors"), "{error}");
+}
+
+#[test]
+fn a_session_predicts_ids_code_by_code_too() {
+    let settings = RecommenderSettings { prediction: Prediction::Ordered, epochs: 3, ..small() };
+    let (sources, histories) = (ItemSources { vectors: Some(turns(16)), ..ring(16) }, walks(40, 16, 7));
+    let recommender = train(settings.clone(), &sources, &histories);
+    for device in devices() {
+        let mut session = recommender.session(&device).expect("a session");
+        let options = RecommendOptions { count: 5, beams: Some(16), ..RecommendOptions::default() };
+        for history in [&[1u32, 2, 3][..], &[15], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
+            let got = session.recommend_with(&[after(history)], &options, None).expect("answers");
+            let want = recommender.recommend_with(&[history], &options, None, &device).expect("answers");
+            assert_eq!((got[0].len(), &got), (5, &want));
+        }
+        let wish = RecommenderQuery { history: &[1], wish: Some(&[3.0, 0.0, 0.0, 1.0]) };
+        let error = session.recommend(&[wish], 3, true, None).expect_err("refused").to_string();
+        assert!(error.contains("code by code"), "{error}");
+    }
+    // An update from several batches is that of their join.
+    let losses = |batch_tokens: usize, accumulate: usize| {
+        let settings = RecommenderSettings { batch_tokens, accumulate, dropout: 0.0, ..settings.clone() };
+        let mut training = RecommenderTraining::new(settings).expect("settings");
+        training.run(&sources, &histories, &Device::cpu(), &(), &mut ()).expect("trained");
+        training.epochs().iter().map(|e| e.loss).collect::<Vec<_>>()
+    };
+    // Five items of two codes, less the last.
+    let tokens = 9;
+    let (one, four) = (losses(16 * tokens, 1), losses(4 * tokens, 4));
+    for (a, b) in one.iter().zip(&four) {
+        assert!((a - b).abs() <= 1e-3 * a, "{one:?} {four:?}");
+    }
 }

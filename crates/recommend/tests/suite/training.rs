@@ -91,7 +91,7 @@ fn lists_leave_out_what_was_seen_and_what_is_not_allowed() {
 }
 
 /// Asks to stop after some events.
-struct StopAfter(AtomicU64);
+pub struct StopAfter(pub AtomicU64);
 
 impl Observer for StopAfter {
     fn event(&self, _: Event<'_>) {
@@ -104,8 +104,8 @@ impl Observer for StopAfter {
 }
 
 #[derive(Default)]
-struct Kept {
-    state: Option<Vec<u8>>,
+pub struct Kept {
+    pub state: Option<Vec<u8>>,
     epochs: Vec<RecommenderEpoch>,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use sememe::io::EventFields;
 use sememe::{Error, Result};
-use sememe_recommend::{HoldOut, Precision, RecommenderSettings};
+use sememe_recommend::{HoldOut, Precision, Prediction, RecommenderSettings};
 
 /// What becomes of events that name no item of the catalogue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Recommend {
     pub vectors: bool,
     /// Items have learned vectors of their own.
     pub identities: bool,
+    /// What is predicted: the next item among all of them, or its ID code by code.
+    pub prediction: Prediction,
     /// Values of an item inside the network.
     pub dims: usize,
     /// Blocks.
@@ -90,6 +92,7 @@ impl Default for Recommend {
             prefixes: true,
             vectors: false,
             identities: false,
+            prediction: base.prediction,
             dims: base.dims,
             layers: base.layers,
             heads: base.heads,
@@ -119,6 +122,7 @@ impl Recommend {
     #[must_use]
     pub fn settings(&self, seed: u64) -> RecommenderSettings {
         RecommenderSettings {
+            prediction: self.prediction,
             dims: self.dims,
             layers: self.layers,
             heads: self.heads,
@@ -151,6 +155,13 @@ impl Recommend {
             let problem = "items need something to be told apart by; set one of `ids`, `vectors` and `identities`";
             return Err(Error::config("ids", problem));
         }
+        if self.prediction == Prediction::Ordered && (!self.ids || self.identities) {
+            let field = if self.ids { "identities" } else { "ids" };
+            return Err(Error::config(
+                field,
+                "ordered prediction reads and writes IDs code by code, and nothing else tells items apart",
+            ));
+        }
         self.settings(0).validate()
     }
 }
@@ -174,6 +185,7 @@ mod tests {
         }
         assert_eq!(serde_json::to_value(Recommend::default().settings(0)).expect("JSON"), base);
         let other = RecommenderSettings {
+            prediction: Prediction::Ordered,
             dims: 48,
             layers: 3,
             heads: 4,

@@ -14,7 +14,8 @@ use sememe::io::{OpenOptions, open, read_if_there, write_bytes_atomic};
 use sememe::progress::Event;
 use sememe::{Device, Error, Remedy, Result, Sequences};
 use sememe_recommend::{
-    HoldOut, ItemSources, Recommender, RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder,
+    HoldOut, ItemSources, Prediction, Recommender, RecommenderEpoch, RecommenderSettings, RecommenderTraining,
+    TrainingRecorder,
 };
 
 /// The recommender.
@@ -89,7 +90,7 @@ fn sources(context: &Context<'_>, recommend: &Recommend, keys: &[String]) -> Res
         false => None,
     };
     let codes = recommend.ids.then(|| codes(context, keys)).transpose()?;
-    let prefixes = recommend.ids && recommend.prefixes;
+    let prefixes = recommend.ids && recommend.prefixes && recommend.prediction == Prediction::Items;
     Ok(ItemSources { items: keys.len(), identities: recommend.identities, codes, prefixes, vectors })
 }
 

@@ -1,6 +1,7 @@
 //! `sememe recommend eval`.
 
 use crate::device;
+use crate::failure::usage;
 use crate::flags::DeviceChoice;
 use crate::interactions::{EventItems, EventsPlan, read_interactions};
 use crate::output::{print, print_json};
@@ -11,7 +12,7 @@ use crate::verbs::recommend::{events, read_rows};
 use anyhow::Result;
 use sememe::RowSource;
 use sememe::eval::{BaselineOptions, RankMeasures, RankingMeasures, measure_baselines};
-use sememe_recommend::Recommender;
+use sememe_recommend::{DEFAULT_BEAMS, Prediction, Recommender};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -23,16 +24,21 @@ pub struct Plan {
     hide_seen: bool,
     /// Whether they are measured, and vectors for the last of them.
     baselines: Option<Option<PathBuf>>,
+    beams: Option<usize>,
     device: DeviceChoice,
 }
 
 pub fn plan(flags: EvalFlags) -> Result<Plan> {
+    if flags.beams == Some(0) {
+        return Err(usage("`--beams`: expected at least 1, got 0"));
+    }
     Ok(Plan {
         recommender: flags.recommender,
         events: events(flags.histories)?,
         before_last: flags.before_last,
         hide_seen: flags.hide_seen,
         baselines: flags.baselines.then_some(flags.vectors),
+        beams: flags.beams,
         device: flags.on.device,
     })
 }
@@ -43,7 +49,12 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let items = EventItems { count: recommender.items(), numbers: None, keys: recommender.keys() };
     let (histories, unknown) = read_interactions(&plan.events, &items, progress)?;
     let device = device::open(plan.device, recommender.items())?;
-    let measures = recommender.evaluate(&histories, plan.before_last, plan.hide_seen, &device, progress)?;
+    let (before_last, hide_seen) = (plan.before_last, plan.hide_seen);
+    let measures = recommender.evaluate_with(&histories, before_last, hide_seen, plan.beams, &device, progress)?;
+    let beams = match recommender.settings().prediction {
+        Prediction::Items => None,
+        Prediction::Ordered => Some(plan.beams.unwrap_or(DEFAULT_BEAMS)),
+    };
     let baselines = match &plan.baselines {
         Some(vectors) => {
             let rows = vectors.as_ref().map(|path| read_rows(path)).transpose()?;
@@ -65,6 +76,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
             "recommender": plan.recommender.display().to_string(),
             "before_last": plan.before_last,
             "hide_seen": plan.hide_seen,
+            "beams": beams,
             "unknown_events": unknown,
             "measures": measures,
             "baselines": baselines,
@@ -81,7 +93,8 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let all = count(recommender.items() as u64, "item");
     let among =
         if plan.hide_seen { format!("among the {all} less those taken before") } else { format!("among all {all}") };
-    let mut text = format!("{which}, {among}, in {}\n{}", time(seconds), table(&measures));
+    let by = beams.map_or_else(String::new, |beams| format!(", searched with {}", count(beams as u64, "beam")));
+    let mut text = format!("{which}, {among}{by}, in {}\n{}", time(seconds), table(&measures));
     if let Some(baselines) = &baselines {
         text.push_str("\nbeside what learns nothing, or only counts\n");
         let mut rows = vec![summary_head()];

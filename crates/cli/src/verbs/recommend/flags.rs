@@ -27,7 +27,16 @@ const TRAIN_EXAMPLES: &str = "\
 Examples:
   sememe recommend train --interactions events.jsonl.gz --ids codes.npy --vectors items.npy -o recommender.safetensors
   sememe recommend train --interactions events.csv --ids ids.parquet --vectors items.npy --keys items.jsonl -o recommender.safetensors
-  sememe recommend train --interactions events.jsonl.gz --identities -o sasrec.safetensors";
+  sememe recommend train --interactions events.jsonl.gz --identities -o sasrec.safetensors
+  sememe recommend train --interactions events.jsonl.gz --ids codes.npy --predict ordered -o tiger.safetensors";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PredictChoice {
+    /// The next item among all items at once
+    Items,
+    /// The codes of its ID one after another, as TIGER does; IDs are searched for
+    Ordered,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum HoldOutChoice {
@@ -108,6 +117,12 @@ pub struct ItemFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network and training")]
 pub struct TrainingFlags {
+    #[arg(long, value_enum, default_value = "items", value_name = "WHAT", hide_possible_values = true)]
+    #[arg(
+        help = "What is predicted: items, the next item among all at once, or ordered, the codes of its ID one after another, as TIGER \
+                  does, which --ids are needed for"
+    )]
+    pub predict: PredictChoice,
     /// Values of an item inside the network [default: 128]
     #[arg(long, value_name = "N")]
     pub dims: Option<usize>,
@@ -126,10 +141,10 @@ pub struct TrainingFlags {
     /// Share of values that training leaves out [default: 0.4]
     #[arg(long, value_name = "SHARE")]
     pub dropout: Option<f64>,
-    /// Share of each target that is spread over all items [default: 0]
+    /// Share of each target that is spread over all items, or, with --predict ordered, over all codes of its level [default: 0]
     #[arg(long, value_name = "SHARE")]
     pub smoothing: Option<f64>,
-    /// Steps of histories that are taken to the device at a time [default: 2048]
+    /// Steps of histories that are taken to the device at a time: items, or codes with --predict ordered [default: 2048]
     #[arg(long, value_name = "N")]
     pub batch_tokens: Option<usize>,
     /// Batches that one update learns from: less memory than one as large [default: 1]
@@ -196,6 +211,8 @@ pub struct QueryFlags {
     /// Show items of the history too, if they come out
     #[arg(long)]
     pub seen: bool,
+    #[command(flatten)]
+    pub search: SearchFlags,
     /// Names of the items in the order of the rows: .jsonl, .jsonl.gz or .csv
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub names: Option<PathBuf>,
@@ -230,6 +247,27 @@ pub struct WishFlags {
     pub prefix: String,
 }
 
+/// How IDs are found by a recommender that predicts them code by code.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Search, after --predict ordered")]
+pub struct SearchFlags {
+    /// Prefixes of IDs that the search follows, or IDs that are drawn; lists hold the items of so many IDs at most [default: 20, or -k if that is more]
+    #[arg(long, value_name = "N")]
+    pub beams: Option<usize>,
+    /// Draw IDs at random by their probabilities instead of searching for the best
+    #[arg(long)]
+    pub sampling: bool,
+    /// Divide log-probabilities by this before drawing: below 1 for the likely, above 1 for more variety
+    #[arg(long, value_name = "T", default_value_t = 1.0, requires = "sampling")]
+    pub temperature: f64,
+    /// Draw only from the likeliest codes that together have this share of the probability
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "sampling")]
+    pub top_p: f64,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "sampling")]
+    pub seed: u64,
+}
+
 const EVAL_EXAMPLES: &str = "\
 Examples:
   sememe recommend eval recommender.safetensors --interactions events.jsonl.gz
@@ -255,6 +293,9 @@ pub struct EvalFlags {
     /// Embeddings of the items, to measure the nearest to the mean of a history, too
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "baselines")]
     pub vectors: Option<PathBuf>,
+    /// Prefixes of IDs that the search follows, after --predict ordered [default: 20]
+    #[arg(long, value_name = "N")]
+    pub beams: Option<usize>,
     #[command(flatten)]
     pub on: OnDevice,
 }

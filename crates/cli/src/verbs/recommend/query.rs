@@ -12,7 +12,7 @@ use crate::verbs::recommend::read_rows;
 use anyhow::Result;
 use sememe::io::read_titles;
 use sememe::{Error, Matrix};
-use sememe_recommend::{Recommendation, Recommender, RecommenderQuery};
+use sememe_recommend::{RecommendOptions, Recommendation, Recommender, RecommenderQuery, Sampling};
 use sememe_text::embed::embed_texts;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -30,8 +30,7 @@ pub struct Plan {
     recommender: PathBuf,
     histories: Vec<Vec<String>>,
     wishes: Wishes,
-    k: usize,
-    seen: bool,
+    options: RecommendOptions,
     names: Option<(PathBuf, String)>,
     device: DeviceChoice,
 }
@@ -70,12 +69,21 @@ pub fn plan(flags: QueryFlags) -> Result<Plan> {
         (None, Some(path)) => Wishes::Rows(path),
         (None, None) => Wishes::None,
     };
+    let search = flags.search;
+    let (temperature, top_p, seed) = (search.temperature, search.top_p, search.seed);
+    let sampling = search.sampling.then_some(Sampling { temperature, top_p, seed });
+    if let Some(sampling) = &sampling {
+        sampling.validate()?;
+    }
+    if search.beams == Some(0) {
+        return Err(usage("`--beams`: expected at least 1, got 0"));
+    }
+    let options = RecommendOptions { count: flags.k, hide_seen: !flags.seen, beams: search.beams, sampling };
     Ok(Plan {
         recommender: flags.recommender,
         histories,
         wishes,
-        k: flags.k,
-        seen: flags.seen,
+        options,
         names: flags.names.map(|path| (path, flags.field)),
         device: flags.on.device,
     })
@@ -183,7 +191,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let device = device::open(plan.device, recommender.items())?;
     let mut session = recommender.session(&device)?;
     let begun = Instant::now();
-    let answers = session.recommend(&queries, plan.k, !plan.seen, None)?;
+    let answers = session.recommend_with(&queries, &plan.options, None)?;
     let seconds = begun.elapsed().as_secs_f64();
     progress.finish();
     let shown = Shown { plan, keys: recommender.keys(), names: names.as_deref() };

@@ -8,13 +8,16 @@ use crate::output::{output, print, print_json};
 use crate::progress::Progress;
 use crate::text::{count, size, time, whole};
 use crate::verbs::recommend::eval::table;
-use crate::verbs::recommend::flags::{HoldOutChoice, PrecisionChoice, TrainFlags, TrainingFlags};
+use crate::verbs::recommend::flags::{
+    HoldOutChoice, ItemFlags, PrecisionChoice, PredictChoice, TrainFlags, TrainingFlags,
+};
 use crate::verbs::recommend::{events, read_rows};
 use anyhow::Result;
 use sememe::io::{read_codes_file, read_if_there, read_keys, write_bytes_atomic};
 use sememe::{Codes, Error, Matrix};
 use sememe_recommend::{
-    HoldOut, ItemSources, Precision, RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder,
+    HoldOut, ItemSources, Precision, Prediction, RecommenderEpoch, RecommenderSettings, RecommenderTraining,
+    TrainingRecorder,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,9 @@ pub fn plan(flags: TrainFlags) -> Result<Plan> {
     }
     let settings = settings(&flags.training);
     settings.validate()?;
+    if settings.prediction == Prediction::Ordered {
+        of_codes(&items)?;
+    }
     let given = [items.ids.as_deref(), items.vectors.as_deref(), items.keys.as_deref()];
     let inputs: Vec<&Path> = given.into_iter().flatten().chain([flags.histories.interactions.as_path()]).collect();
     output(&flags.output, &["safetensors"], "a recommender is written as", &inputs, true)?;
@@ -54,7 +60,7 @@ pub fn plan(flags: TrainFlags) -> Result<Plan> {
     }
     Ok(Plan {
         events: events(flags.histories)?,
-        prefixes: items.ids.is_some() && !items.no_prefixes,
+        prefixes: items.ids.is_some() && !items.no_prefixes && settings.prediction == Prediction::Items,
         ids: items.ids,
         vectors: items.vectors,
         identities: items.identities,
@@ -66,10 +72,28 @@ pub fn plan(flags: TrainFlags) -> Result<Plan> {
     })
 }
 
+/// Refuses what ordered prediction has no use for, or lacks.
+fn of_codes(items: &ItemFlags) -> Result<()> {
+    if items.ids.is_none() {
+        return Err(usage("`--predict ordered` writes IDs code by code, so it needs `--ids`"));
+    }
+    let meaningless = [("--identities", items.identities), ("--no-prefixes", items.no_prefixes)];
+    match meaningless.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(usage(format!(
+            "`{flag}` has no meaning with `--predict ordered`, which reads IDs code by code; leave it out"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The settings that the flags ask for.
 pub fn settings(flags: &TrainingFlags) -> RecommenderSettings {
     let base = RecommenderSettings::default();
     RecommenderSettings {
+        prediction: match flags.predict {
+            PredictChoice::Items => Prediction::Items,
+            PredictChoice::Ordered => Prediction::Ordered,
+        },
         dims: flags.dims.unwrap_or(base.dims),
         layers: flags.layers.unwrap_or(base.layers),
         heads: flags.heads.unwrap_or(base.heads),

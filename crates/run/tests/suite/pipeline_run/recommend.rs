@@ -176,6 +176,18 @@ fn a_stopped_training_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn ids_are_predicted_code_by_code_where_it_is_asked_for() {
+    let place = place();
+    let report = place.run(&["recommend.prediction=ordered", "recommend.epochs=1", "recommend.accumulate=2"]);
+    assert_eq!(report.phases[5].facts["test"]["questions"], 60);
+    place.refused(&["recommend.prediction=ordered", "recommend.identities=true"], &["`recommend.identities`"]);
+    place.refused(
+        &["recommend.prediction=ordered", "recommend.ids=false", "recommend.vectors=true"],
+        &["`recommend.ids`"],
+    );
+}
+
+#[test]
 fn a_dry_run_trains_a_small_one() {
     let place = place();
     let loaded = load(place.path("sememe.toml"), &Overrides::default()).expect("settings");

@@ -8,7 +8,8 @@ use sememe::digest::PartDigest;
 use sememe::io::{read_if_there, remove, write_bytes_atomic};
 use sememe::{Device, Sequences};
 use sememe_recommend::{
-    ComparedRun, RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder, training_digest,
+    ComparedRun, Prediction, RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder,
+    training_digest,
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -38,7 +39,9 @@ pub struct Cell<'a> {
 
 impl<'a> Cell<'a> {
     pub fn new(plan: &Plan, entry: &'a Entry, histories: &Sequences, device: &Device, seed: u64) -> Result<Self> {
-        let settings = RecommenderSettings { seed, ..plan.settings.clone() };
+        // Items without IDs are ranked, whatever is predicted of the others.
+        let prediction = if entry.sources.codes.is_some() { plan.settings.prediction } else { Prediction::Items };
+        let settings = RecommenderSettings { seed, prediction, ..plan.settings.clone() };
         let mut digest = PartDigest::new();
         digest.part(env!("CARGO_PKG_VERSION").as_bytes());
         digest.part(training_digest(&entry.sources, histories).as_bytes());

@@ -7,7 +7,7 @@ use crate::verbs::recommend::events;
 use crate::verbs::recommend::flags::CompareFlags;
 use crate::verbs::recommend::train::settings;
 use anyhow::Result;
-use sememe_recommend::{HoldOut, RecommenderSettings};
+use sememe_recommend::{HoldOut, Prediction, RecommenderSettings};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -38,6 +38,13 @@ pub fn plan(flags: CompareFlags) -> Result<Plan> {
         return Err(usage("`--seeds`: one of them is named twice"));
     }
     let items = flags.items;
+    let ordered = settings.prediction == Prediction::Ordered;
+    let meaningless = [("--identities", items.identities), ("--no-prefixes", items.no_prefixes)];
+    if let Some((flag, _)) = meaningless.iter().find(|(_, given)| ordered && *given) {
+        return Err(usage(format!(
+            "`{flag}` has no meaning with `--predict ordered`, which reads IDs code by code; leave it out"
+        )));
+    }
     let seeds = match flags.training.seed {
         Some(seed) => vec![seed],
         None => flags.seeds,
@@ -45,7 +52,7 @@ pub fn plan(flags: CompareFlags) -> Result<Plan> {
     Ok(Plan {
         events: events(flags.histories)?,
         ids: items.ids,
-        prefixes: !items.no_prefixes,
+        prefixes: !items.no_prefixes && !ordered,
         vectors: items.vectors,
         identities: items.identities,
         sasrec: items.sasrec,
