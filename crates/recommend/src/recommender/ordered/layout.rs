@@ -33,7 +33,7 @@ impl OrderedLayout {
     /// # Errors
     /// [`Error::Config`] for sources that cannot be read code by code, or sizes that do not fit.
     pub fn new(settings: &RecommenderSettings, sources: &ItemSources) -> Result<Self> {
-        let (shape, tokens) = (shape(settings, sources)?, ItemTokens::new(codes(sources)?));
+        let (shape, tokens) = (shape(settings, sources)?, ItemTokens::new(codes(sources)?)?);
         let decoder = DecoderLayout::new(&shape, 0);
         let mut next = decoder.end;
         let mut take = |len: usize| {
