@@ -10,6 +10,7 @@ mod measure;
 mod network;
 mod options;
 mod ordered;
+mod plan;
 mod settings;
 mod trained;
 mod trainer;
@@ -23,7 +24,7 @@ pub use self::trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder}
 use self::measure::{RankingRequest, measure};
 use self::network::Network;
 use self::ordered::{AnswerTask, OrderedMeasureTask, OrderedParts, OrderedRequest};
-use self::trained::NetworkPlan;
+use self::plan::NetworkPlan;
 use crate::decoding::log_sum;
 use sememe::compute::tensor::TensorBackend;
 use sememe::compute::{BackendTask, run_on};

@@ -1,10 +1,10 @@
 //! Decoding with a cache against a full pass over the same tokens, on every backend.
 
-use super::cached::CachedDecoder;
-use super::layout::DecoderLayout;
-use super::passes::{DecoderBuffers, DecoderPass};
-use super::shape::DecoderShape;
-use super::tokens::{PackedPlaces, PackedTokens};
+use crate::decoder::cached::CachedDecoder;
+use crate::decoder::layout::DecoderLayout;
+use crate::decoder::passes::{DecoderBuffers, DecoderPass};
+use crate::decoder::shape::DecoderShape;
+use crate::decoder::tokens::{PackedPlaces, PackedTokens};
 use sememe::Device;
 use sememe::compute::tensor::{Precision, TensorBackend};
 use sememe::compute::{BackendTask, run_on};
