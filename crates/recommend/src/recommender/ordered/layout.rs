@@ -75,7 +75,7 @@ impl OrderedLayout {
 /// As for [`OrderedLayout::new`].
 pub(crate) fn shape(settings: &RecommenderSettings, sources: &ItemSources) -> Result<DecoderShape> {
     let levels = codes(sources)?.levels();
-    let positions = (settings.positions + 1).saturating_mul(levels);
+    let positions = settings.positions.saturating_add(1).saturating_mul(levels);
     let shape = DecoderShape { positions, ..settings.shape() };
     shape.validate()?;
     if settings.batch_tokens < positions {
