@@ -11,6 +11,8 @@ use sememe::{Error, Result};
 pub(crate) struct KeyCache<B: TensorBackend> {
     /// `[slots, cached]` of each block.
     layers: Vec<B::Tensor>,
+    /// Values of a slot.
+    cached: usize,
     /// Slots that nobody uses; the next one is the last.
     free: Vec<u32>,
     /// Users of each slot.
@@ -18,15 +20,32 @@ pub(crate) struct KeyCache<B: TensorBackend> {
 }
 
 impl<B: TensorBackend> KeyCache<B> {
-    /// Room for the keys of `slots` tokens. `2·slots·layers·kv_heads·head_dims` values.
+    /// Room for the keys of `slots` tokens, which grows as it is needed. `2·slots·layers·kv_heads·head_dims` values.
     ///
     /// # Errors
     /// Device errors.
     pub fn new(backend: &B, shape: &DecoderShape, slots: usize) -> Result<Self> {
         let cached = 2 * shape.kv_heads * shape.head_dims;
-        let layers =
-            (0..shape.layers).map(|_| backend.zeros("keys and values", slots * cached)).collect::<Result<_>>()?;
-        Ok(Self { layers, free: (0..slots as u32).rev().collect(), users: vec![0; slots] })
+        let room = |_| backend.zeros("keys and values", slots * cached);
+        let layers = (0..shape.layers).map(room).collect::<Result<_>>()?;
+        Ok(Self { layers, cached, free: (0..slots as u32).rev().collect(), users: vec![0; slots] })
+    }
+
+    /// Makes room for at least `more` slots, twice as many as there are if that is more.
+    fn grow(&mut self, backend: &B, more: usize) -> Result<()> {
+        let before = self.users.len();
+        let slots = before + more.max(before);
+        if u32::try_from(slots).is_err() {
+            return Err(Error::Data(format!("the keys of {slots} tokens are more than can be counted")));
+        }
+        for layer in &mut self.layers {
+            let mut room = backend.zeros("keys and values", slots * self.cached)?;
+            backend.combine(before * self.cached, 1.0, whole(layer), 0.0, &mut room, 0)?;
+            *layer = room;
+        }
+        self.users.resize(slots, 0);
+        self.free.splice(0..0, (before as u32..slots as u32).rev());
+        Ok(())
     }
 
     /// Slots that nobody uses.
@@ -38,15 +57,12 @@ impl<B: TensorBackend> KeyCache<B> {
     /// Takes `count` slots, each with one user.
     ///
     /// # Errors
-    /// [`Error::Data`] if fewer are free.
-    pub fn take(&mut self, count: usize) -> Result<Vec<u32>> {
-        let Some(left) = self.free.len().checked_sub(count) else {
-            let (free, all) = (self.free.len(), self.users.len());
-            return Err(Error::Data(format!(
-                "{count} tokens need as many slots of the cache, and {free} of {all} are free"
-            )));
-        };
-        let mut taken = self.free.split_off(left);
+    /// Device errors.
+    pub fn take(&mut self, backend: &B, count: usize) -> Result<Vec<u32>> {
+        if count > self.free.len() {
+            self.grow(backend, count - self.free.len())?;
+        }
+        let mut taken = self.free.split_off(self.free.len() - count);
         taken.reverse();
         self.share(&taken);
         Ok(taken)
@@ -143,7 +159,7 @@ pub(crate) struct CachedDecoder<B: TensorBackend> {
 }
 
 impl<B: TensorBackend> CachedDecoder<B> {
-    /// Room for `most` tokens in a call, and for the keys of `slots` tokens.
+    /// Room for `most` tokens in a call, and for the keys of `slots` tokens, which grows as it is needed.
     ///
     /// # Errors
     /// Device errors.
@@ -178,7 +194,7 @@ impl<B: TensorBackend> CachedDecoder<B> {
         }
         self.check(pass, &places.positions)?;
         self.forget();
-        let all = self.cache.take(places.tokens())?;
+        let all = self.cache.take(backend, places.tokens())?;
         let mut rest = &all[..];
         for (query, length) in lengths.iter().enumerate() {
             let (own, after) = rest.split_at(*length);
@@ -214,14 +230,14 @@ impl<B: TensorBackend> CachedDecoder<B> {
         let length = |trail: &Trail| (self.prompts[trail.query].len() + trail.slots.len()) as u32;
         let positions: Vec<u32> = from.iter().map(|beam| length(&self.beams[*beam])).collect();
         self.check(pass, &positions)?;
-        let new = self.go_on(from)?;
+        let backend = pass.backend;
+        let new = self.go_on(backend, from)?;
         let (mut seen, mut bounds) = (Vec::new(), vec![0u32]);
         for trail in &self.beams {
             seen.extend_from_slice(&self.prompts[trail.query]);
             seen.extend_from_slice(&trail.slots);
             bounds.push(seen.len() as u32);
         }
-        let backend = pass.backend;
         if seen.len() > self.seen.1 {
             let room = seen.len().next_power_of_two();
             self.seen = (backend.index("slots that are seen", room)?, room);
@@ -236,8 +252,8 @@ impl<B: TensorBackend> CachedDecoder<B> {
     }
 
     /// Beams go on with a slot more each; returns those. What no beam stands on any more is free.
-    fn go_on(&mut self, from: &[usize]) -> Result<Vec<u32>> {
-        let new = self.cache.take(from.len())?;
+    fn go_on(&mut self, backend: &B, from: &[usize]) -> Result<Vec<u32>> {
+        let new = self.cache.take(backend, from.len())?;
         let mut next = Vec::with_capacity(from.len());
         for (beam, slot) in from.iter().zip(&new) {
             let mut trail = self.beams[*beam].clone();

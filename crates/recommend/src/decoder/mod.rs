@@ -3,22 +3,22 @@
 mod adam;
 mod backward;
 mod cached;
-#[cfg(test)]
-mod cached_tests;
 mod layout;
 mod masks;
 mod passes;
 mod segments;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 pub(crate) use adam::{Adam, AdamStep, Moments, ParameterRun};
 pub(crate) use cached::CachedDecoder;
-#[cfg(test)]
-pub(crate) use cached_tests::devices as testing_devices;
 pub(crate) use layout::DecoderLayout;
 pub(crate) use masks::{DropoutMasks, mask_bits, mask_count, mask_words};
 pub(crate) use passes::{DecoderBuffers, DecoderPass};
 pub(crate) use segments::DeviceSegments;
 pub use shape::DecoderShape;
+#[cfg(test)]
+pub(crate) use tests::devices as testing_devices;
 pub(crate) use tokens::{PackedPlaces, PackedTokens};

@@ -41,7 +41,7 @@ impl DecoderShape {
             heads,
             kv_heads: heads,
             head_dims: dims / heads.max(1),
-            feed_forward: 3 * dims,
+            feed_forward: dims.saturating_mul(3),
             positions,
             rope_theta: 10_000.0,
             norm_epsilon: 1e-6,

@@ -10,6 +10,7 @@ mod measure;
 mod network;
 mod options;
 mod ordered;
+mod plan;
 mod scorer;
 mod session;
 mod settings;
@@ -23,7 +24,7 @@ pub use self::session::{RecommenderQuery, RecommenderSession};
 pub use self::settings::{Prediction, RecommenderSettings};
 pub use self::trainer::{RecommenderEpoch, RecommenderTraining, TrainingRecorder, training_digest};
 
-use self::trained::NetworkPlan;
+use self::plan::NetworkPlan;
 use sememe::eval::RankingMeasures;
 use sememe::progress::Observer;
 use sememe::{Device, Error, Matrix, Result, Sequences, check_shape};

@@ -172,6 +172,8 @@ mod tests {
         RecommenderSettings::default().validate().expect("the defaults");
         assert!(refused(|s| s.heads = 3).contains("`dims` (128), got 3"));
         assert!(refused(|s| s.heads = 0).contains("got 0"));
+        assert!(refused(|s| s.dims = usize::MAX - 1).contains("dims"));
+        assert!(refused(|s| s.positions = usize::MAX).contains("positions"));
         assert!(refused(|s| s.batch_tokens = 49).contains("got 49"));
         assert!(refused(|s| s.accumulate = 0).contains("accumulate"));
         assert!(refused(|s| s.dropout = 1.0).contains("share in [0, 1), got 1"));

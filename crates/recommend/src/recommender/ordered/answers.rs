@@ -60,10 +60,9 @@ impl<B: TensorBackend> OrderedAnswers<B> {
         let few = (most / beams).min(LOGITS / widest.saturating_mul(beams));
         let queries = few.min(histories.len()).max(1);
         let at_once = most.max(queries * beams);
-        // A step takes its slots before those of beams that died are free.
-        let slots = most + queries * beams * (layout.levels + 1);
         Ok(Self {
-            decoder: CachedDecoder::new(backend, &model.shape, at_once, slots)?,
+            // Many IDs stand alone after a code or two; the cache grows where they do not.
+            decoder: CachedDecoder::new(backend, &model.shape, at_once, most + queries * beams)?,
             reader: TokenReader::new(backend, layout, at_once)?,
             logits: backend.zeros("logits", queries * beams * widest)?,
             asked: AskedLogits::new(backend)?,

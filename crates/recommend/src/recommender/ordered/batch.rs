@@ -86,6 +86,7 @@ mod tests {
     #[test]
     fn every_code_asks_for_the_next_and_vectors_enter_with_the_last() {
         let codes = ItemTokens::new(&Codes::from_vec(3, 2, vec![1, 0, 0, 4, 1, 3]).expect("codes"));
+        let codes = codes.expect("tokens");
         let batch = OrderedBatch::of(&codes, &[&[1, 2], &[0, 1, 2]]);
         assert_eq!(batch.inputs.tokens, [0, 6, 1, 1, 2, 0, 6, 1]);
         assert_eq!(batch.inputs.levels, [0, 1, 0, 0, 1, 0, 1, 0]);

@@ -33,7 +33,7 @@ impl OrderedLayout {
     /// # Errors
     /// [`Error::Config`] for sources that cannot be read code by code, or sizes that do not fit.
     pub fn new(settings: &RecommenderSettings, sources: &ItemSources) -> Result<Self> {
-        let (shape, tokens) = (shape(settings, sources)?, ItemTokens::new(codes(sources)?));
+        let (shape, tokens) = (shape(settings, sources)?, ItemTokens::new(codes(sources)?)?);
         let decoder = DecoderLayout::new(&shape, 0);
         let mut next = decoder.end;
         let mut take = |len: usize| {
@@ -75,7 +75,7 @@ impl OrderedLayout {
 /// As for [`OrderedLayout::new`].
 pub(crate) fn shape(settings: &RecommenderSettings, sources: &ItemSources) -> Result<DecoderShape> {
     let levels = codes(sources)?.levels();
-    let positions = (settings.positions + 1).saturating_mul(levels);
+    let positions = settings.positions.saturating_add(1).saturating_mul(levels);
     let shape = DecoderShape { positions, ..settings.shape() };
     shape.validate()?;
     if settings.batch_tokens < positions {

@@ -38,8 +38,8 @@ impl<B: TensorBackend> OrderedModel<B> {
         longest: usize,
     ) -> Result<Self> {
         let (shape, layout) = (shape(settings, sources)?, OrderedLayout::new(settings, sources)?);
-        let codes = sources.codes.as_ref().map(ItemTokens::new);
-        let codes = codes.ok_or_else(|| Error::config("codes", "ordered prediction needs codes"))?;
+        let codes = sources.codes.as_ref().ok_or_else(|| Error::config("codes", "ordered prediction needs codes"))?;
+        let codes = ItemTokens::new(codes)?;
         let mut held = backend.zeros("parameters", layout.len())?;
         backend.write_tensor(&mut held, 0, params)?;
         let positions = shape.positions.min(longest);

@@ -74,7 +74,7 @@ fn exhaustive<B: TensorBackend>(
 }
 
 fn network_codes(sources: &ItemSources) -> super::codes::ItemTokens {
-    super::codes::ItemTokens::new(sources.codes.as_ref().expect("codes"))
+    super::codes::ItemTokens::new(sources.codes.as_ref().expect("codes")).expect("tokens")
 }
 
 struct Exhaustive;
