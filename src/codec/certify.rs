@@ -96,7 +96,10 @@ impl NormBounds {
             if !proven {
                 return false;
             }
-            delta = a.residual_error(delta, norm + codeword);
+            // Levels with columns of their own do not see what another left: each is off by no more than the whole row.
+            if !quantizer.product {
+                delta = a.residual_error(delta, norm + codeword);
+            }
         }
         true
     }

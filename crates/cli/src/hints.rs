@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 const RUN: &str = "run";
 
 /// Parts of settings whose names go before a field, as in `refine.rounds`; their flags do without.
-const SECTIONS: [&str; 6] = ["preprocess.", "refine.", "balance.", "co_interaction.", "next_item.", "source."];
+const SECTIONS: [&str; 7] = ["rotation.", "preprocess.", "refine.", "balance.", "co_interaction.", "next_item.", "source."];
 
 /// Fields whose flags have other names: verb, or any if empty; field; flag.
-const RENAMED: [(&str, &str, &str); 25] = [
+const RENAMED: [(&str, &str, &str); 27] = [
     ("", "event_fields", "event-user"),
     ("", "event_fields.user", "event-user"),
     ("", "event_fields.item", "event-item"),
@@ -36,6 +36,8 @@ const RENAMED: [(&str, &str, &str); 25] = [
     ("embed", "name", "model"),
     ("embed", "folder", "model-folder"),
     ("train", "folder", "run"),
+    ("train", "rotation.rounds", "rotations"),
+    ("train", "rotation.iterations", "rotation-iterations"),
     ("dialogues", "tasks", "task"),
     ("dialogues", "examples_per_item", "examples"),
     ("dialogues", "html", "keep-html"),

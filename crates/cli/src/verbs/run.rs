@@ -97,7 +97,7 @@ fn phases(choices: &[PhaseChoice]) -> Vec<Phase> {
 
 /// Goes through the phases and says of each what it did.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
-    let levels = plan.loaded.config.train.rq_kmeans(0).map_or(0, |config| config.codebook_sizes.len());
+    let levels = plan.loaded.config.train.codebook_sizes().map_or(0, |sizes| sizes.len());
     let mut skipped = 0;
     let report = run_phases(&plan.loaded, &plan.options, progress, &mut |event| match event {
         RunEvent::Skipped(phase) => {

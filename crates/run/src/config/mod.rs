@@ -151,6 +151,7 @@ impl Config {
         let own = self.train.rqvae(self.seed).map_or(epochs, |own| own.epochs);
         config.train.epochs = Some(own.min(epochs));
         config.train.rq_kmeans.iterations = config.train.rq_kmeans.iterations.min(5);
+        config.train.product.iterations = config.train.product.iterations.min(5);
         // IDs that are tried out must not get into a store that others use.
         config.assign.store = None;
         config
