@@ -201,13 +201,13 @@ fn validate_product(quantizer: &ResidualQuantizer, manifest: &Manifest) -> Resul
     let networks = quantizer.encoder.is_some() || quantizer.decoder.is_some();
     let others = [
         (networks, "networks"),
-        (manifest.shared_codebook, "a shared codebook"),
-        (quantizer.normalize_residuals, "residuals to normalise"),
-        (manifest.beam > 1, "a beam"),
-        (quantizer.metric == Metric::Cosine, "cosine; its rows are normalised instead"),
+        (manifest.shared_codebook, "shared codebook"),
+        (quantizer.normalize_residuals, "normalised residuals"),
+        (manifest.beam > 1, "beam"),
+        (quantizer.metric == Metric::Cosine, "cosine between blocks"),
     ];
     match others.iter().find(|(there, _)| *there) {
-        Some((_, what)) => Err(damaged(format!("a product quantiser has no {what}"))),
+        Some((_, what)) => Err(damaged(format!("a product quantiser takes no {what}"))),
         None => Ok(()),
     }
 }

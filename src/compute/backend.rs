@@ -1,5 +1,6 @@
 //! The traits that a device implements: [`Backend`], and the groups of kernels that it is made of.
 
+use super::sizes;
 use super::{AssignmentScores, BeamCodes, DeviceInfo, HostPartition, LevelCodes, Metric, PreprocessSteps, SoftLoads};
 use crate::data::{MatrixView, RowSource as _};
 use crate::error::Result;
@@ -225,7 +226,8 @@ pub trait Backend: AssignmentKernels + CentroidKernels + RowKernels + SeedingKer
     ///
     /// The provided form calls the kernels above one after the other; a backend may fuse them.
     fn assign_columns(&self, rows: &Self::Rows, codebooks: &[Self::Codebook]) -> Result<LevelCodes> {
-        let (n, levels) = (self.shape(rows).0, codebooks.len());
+        let ((n, d), levels) = (self.shape(rows), codebooks.len());
+        sizes::side_by_side(d, codebooks.iter().map(|b| self.codebook_shape(b).1))?;
         let mut out = LevelCodes::zeros(n, levels);
         let mut first = 0;
         for (level, codebook) in codebooks.iter().enumerate() {

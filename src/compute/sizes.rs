@@ -55,7 +55,11 @@ pub(crate) fn columns(d: usize, first: usize, count: usize) -> Result<()> {
 /// Refuses codebooks of `widths` that do not lie side by side in rows of `d` values, and none.
 pub(crate) fn side_by_side(d: usize, widths: impl Iterator<Item = usize>) -> Result<()> {
     let all = widths.fold(0usize, usize::saturating_add);
-    if d == 0 { Err(Error::Data("expected rows of at least 1 value, got 0".into())) } else { check_shape("d", d, all, "codebooks side by side") }
+    if d == 0 {
+        Err(Error::Data("expected rows of at least 1 value, got 0".into()))
+    } else {
+        check_shape("d", d, all, "codebooks side by side")
+    }
 }
 
 #[cfg(test)]

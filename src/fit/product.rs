@@ -68,7 +68,8 @@ pub struct ProductQuantization {
 
 impl Default for ProductQuantization {
     fn default() -> Self {
-        let RqKMeans { iterations, tolerance, starts, seed, init, empty, exchange, preprocess, .. } = RqKMeans::default();
+        let RqKMeans { iterations, tolerance, starts, seed, init, empty, exchange, preprocess, .. } =
+            RqKMeans::default();
         Self {
             codebook_sizes: vec![256; 8],
             rotation: None,
@@ -134,7 +135,8 @@ impl ProductQuantization {
         if levels <= dims {
             return Ok(());
         }
-        let problem = format!("{levels} levels need a dimension each, and there are {dims}; use {dims} levels or fewer");
+        let problem =
+            format!("{levels} levels need a dimension each, and there are {dims}; use {dims} levels or fewer");
         Err(Error::config("codebook_sizes", problem))
     }
 

@@ -133,7 +133,8 @@ pub(super) fn learn<B: Backend>(
 /// The orthogonal R that makes `tr(R·Mᵀ)` largest, and with it `Σ‖R·y − ŷ‖²` smallest for `M = Σ ŷ·yᵀ`: UVᵀ of M's singular value
 /// decomposition (Schönemann 1966).
 fn nearest_rotation(meetings: &Mat<f64>) -> Result<Mat<f64>> {
-    let failed = |e| Error::Data(format!("the rotation of {} dimensions has no decomposition: {e:?}", meetings.nrows()));
+    let failed =
+        |e| Error::Data(format!("the rotation of {} dimensions has no decomposition: {e:?}", meetings.nrows()));
     let found = meetings.svd().map_err(failed)?;
     Ok(found.U() * found.V().transpose())
 }

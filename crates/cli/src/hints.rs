@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 const RUN: &str = "run";
 
 /// Parts of settings whose names go before a field, as in `refine.rounds`; their flags do without.
-const SECTIONS: [&str; 7] = ["rotation.", "preprocess.", "refine.", "balance.", "co_interaction.", "next_item.", "source."];
+const SECTIONS: [&str; 7] =
+    ["rotation.", "preprocess.", "refine.", "balance.", "co_interaction.", "next_item.", "source."];
 
 /// Fields whose flags have other names: verb, or any if empty; field; flag.
 const RENAMED: [(&str, &str, &str); 27] = [

@@ -104,7 +104,7 @@ fn embeddings(seeds: &Seeds) -> Done {
 }
 
 fn codecs(seeds: &Seeds) -> Done {
-    for version in 1..=3 {
+    for version in 1..=4 {
         let name = format!("codec-v{version}.safetensors");
         seeds.tensors("codec", &name, &fs::read(seeds.fixtures.join(&name))?)?;
     }

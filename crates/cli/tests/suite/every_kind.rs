@@ -151,7 +151,9 @@ const KINDS: [Kind; 15] = [
         relocate: Ok(Cost::Inner),
         train: "--method pq --metric cosine --balance sinkhorn --iterations 10 --pca-dims 8",
         sweep: Err("--method"),
-        run: Ok("method = \"pq\"\n[train.product]\npreprocess = { normalize = true }\nbalance = { loads = \"even\" }\n"),
+        run: Ok(
+            "method = \"pq\"\n[train.product]\npreprocess = { normalize = true }\nbalance = { loads = \"even\" }\n",
+        ),
     },
     Kind {
         name: "OPQ",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use sememe::fit::{ProductQuantization, RqKMeans};
 use sememe::fit::rqvae::RqVae;
+use sememe::fit::{ProductQuantization, RqKMeans};
 use sememe::{Error, Remedy, Result};
 
 /// What is trained.

@@ -188,7 +188,14 @@ fn keep_assigned(path: &Path, codes: &Codes, codec: &Codec, input: &Input) -> Re
 }
 
 /// Trains k-means or product quantisation on rows in memory, from a codec if there is one to start from.
-fn fit(plan: &Plan, config: &RqKMeans, start: Option<&Codec>, input: &Input, device: &Device, progress: &Progress) -> Result<Codec> {
+fn fit(
+    plan: &Plan,
+    config: &RqKMeans,
+    start: Option<&Codec>,
+    input: &Input,
+    device: &Device,
+    progress: &Progress,
+) -> Result<Codec> {
     let product = plan.product.as_ref().map(|product| product.settings(config));
     if let Some(start) = start {
         return Ok(match &product {
