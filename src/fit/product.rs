@@ -256,12 +256,17 @@ fn fit_on<B: Backend>(
         kept_variance: learned.kept_variance,
         ..TrainingSummary::default()
     };
+    let mut begin: Vec<Option<Vec<f32>>> = match start {
+        Some((quantizer, _)) => quantizer.codebooks.iter().map(|book| Some(book.as_slice().to_vec())).collect(),
+        None => vec![None; levels],
+    };
     // One level has all columns, and k-means does not care how they lie.
     if let (Some(settings), None, 2..) = (product.rotation, start, levels) {
         let found = rotation::learn(backend, &rows, &widths, &config, settings, observer)?;
         rows = backend.project(&rows, &[], &found.rows(), &[])?;
         learned.components = found.after(&learned.components);
-        summary.rotated_r2 = found.r2;
+        // The rotation suits the codewords that it was fitted to more than any others.
+        (summary.rotated_r2, begin) = (found.r2, found.books);
     }
     let mut books: Vec<Matrix> = Vec::with_capacity(levels);
     let mut prices: Vec<Vec<f32>> = Vec::with_capacity(levels);
@@ -272,8 +277,7 @@ fn fit_on<B: Backend>(
         let mut own = backend.columns(&rows, first, width)?;
         first += width;
         let before = backend.sum_squares(&own)?;
-        let begin = start.map(|(quantizer, _)| quantizer.codebooks[level].as_slice().to_vec());
-        let fitted = config.fit_level(backend, &own, level, begin, observer)?;
+        let fitted = config.fit_level(backend, &own, level, begin[level].take(), observer)?;
         let outcome = &fitted.outcome;
         if keep {
             let labels = backend.read_partition(&outcome.partition)?.labels;

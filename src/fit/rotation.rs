@@ -48,6 +48,8 @@ impl Rotation {
 /// A rotation R, `[p, p]`, and R² before each round.
 pub(super) struct FittedRotation {
     pub matrix: Mat<f64>,
+    /// Codewords `[k, w]` of each level, which the rotation was fitted to; none before the first round.
+    pub books: Vec<Option<Vec<f32>>>,
     pub r2: Vec<f64>,
 }
 
@@ -94,8 +96,8 @@ pub(super) fn learn<B: Backend>(
     let (variances, vectors) = principal(&backend.scatter(rows, &mean)?, p)?;
     let order = deal(&variances, widths);
     let matrix = Mat::from_fn(p, p, |i, c| f64::from(vectors[order[i] * p + c]));
-    let mut fitted = FittedRotation { matrix, r2: Vec::with_capacity(rotation.rounds) };
-    let mut books: Vec<Option<Vec<f32>>> = vec![None; widths.len()];
+    let (books, r2) = (vec![None; widths.len()], Vec::with_capacity(rotation.rounds));
+    let mut fitted = FittedRotation { matrix, books, r2 };
     observer.event(Event::Phase { name: "rotate", total: Some(rotation.rounds as u64), unit: "rounds" });
     for round in 1..=rotation.rounds {
         check(observer)?;
@@ -109,18 +111,17 @@ pub(super) fn learn<B: Backend>(
                 tolerance: 0.0,
                 metric: Metric::SquaredL2,
                 exchange: false,
-                ..config.level(level, books[level].take())
+                ..config.level(level, fitted.books[level].take())
             };
             let constant = kmeans::constant(backend, &own, settings.metric)?;
-            // The start after those of the training that follows.
-            let mut found = kmeans::one(backend, &own, &settings, constant, config.starts, &StopOnly(observer))?;
+            let mut found = kmeans::one(backend, &own, &settings, constant, 0, &StopOnly(observer))?;
             error += found.objective;
             let sums = backend.centroid_sums(rows, &mut found.partition, settings.k)?;
             let book = backend.read_codebook(&found.codebook)?;
             let codewords = Mat::from_fn(width, settings.k, |c, j| f64::from(book[j * width + c]));
             let met = codewords * Mat::from_fn(settings.k, p, |j, c| sums[j * p + c]);
             meetings.get_mut(first..first + width, ..).copy_from(&met);
-            books[level] = Some(book);
+            fitted.books[level] = Some(book);
             first += width;
         }
         fitted.r2.push(if moments.deviation > 0.0 { 1.0 - error / moments.deviation } else { 0.0 });
