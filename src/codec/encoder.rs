@@ -196,7 +196,7 @@ impl<B: TensorBackend> EncoderEngine for ResidentEncoder<B> {
             out.copy_from_slice(&greedy.codes);
             Box::new(|i| {
                 let delta = self.delta(parts, rows.row(i), greedy.entry_norm.get(i).copied(), greedy.norm[i * levels]);
-                limits.greedy(quantizer, a, delta, &greedy, i)
+                limits.greedy(quantizer, a, rows.row(i), delta, &greedy, i)
             })
         };
         let decide = |first: usize, block: &mut [u32]| {

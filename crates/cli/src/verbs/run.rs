@@ -76,8 +76,11 @@ pub fn plan(flags: &Flags) -> Result<Plan> {
     if flags.dry_run {
         (loaded.config, loaded.written) = (loaded.config.dry(), loaded.written.dry());
     }
-    let options =
-        RunOptions { phases: phases(&flags.phase), rebuild: phases(&flags.rebuild), advice_text: hints::advice_of_run };
+    let options = RunOptions {
+        phases: phases(&flags.phase),
+        rebuild: phases(&flags.rebuild),
+        advice_text: hints::advice_of_run(loaded.config.train.method),
+    };
     Ok(Plan { loaded, options, dry_run: flags.dry_run })
 }
 

@@ -74,8 +74,9 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     };
     progress.finish();
     let notes = measured.as_ref().map(advice).unwrap_or_default();
+    let say = hints::advice_about(Some(&codec));
     if progress.json {
-        notes.iter().for_each(|note| progress.note(&hints::advice(note)));
+        notes.iter().for_each(|note| progress.note(&say(note)));
         return print_json(&summary(plan, &codec, &input, &device, measured.as_ref(), seconds, progress));
     }
     if progress.quiet {
@@ -103,7 +104,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         ));
     }
     print(&text)?;
-    notes.iter().for_each(|note| progress.note(&hints::advice(note)));
+    notes.iter().for_each(|note| progress.note(&say(note)));
     Ok(())
 }
 
