@@ -249,6 +249,7 @@ fn states(seeds: &Seeds) -> Done {
     let kinds = [
         ("identities", Prediction::Items, alone),
         ("all", Prediction::Items, all),
+        ("levels", Prediction::Levels, by_code.clone()),
         ("ordered", Prediction::Ordered, by_code),
     ];
     for (name, prediction, sources) in kinds {

@@ -5,7 +5,8 @@
 //! recommended. The score of an item is a sum over its codes, so all items are ranked exactly, without a search.
 //!
 //! Or the ID of the next item is predicted code by code ([`Prediction::Ordered`]), as generative recommenders do it: histories are read as
-//! codes, and IDs are found by a beam search that only ever stands on prefixes of IDs that exist.
+//! codes, and IDs are found by a beam search that only ever stands on prefixes of IDs that exist. Or all its codes are predicted at once
+//! ([`Prediction::Levels`]), one head a level, for long IDs whose codes have no order; all items are ranked then, too.
 //!
 //! ```
 //! use sememe::{Codes, Device, Sequences};

@@ -511,7 +511,7 @@ fn recommend(b: &Bench) {
     let walk = |user: usize| (0..6).map(|t| ((user * 7 + t * 11) % ROWS).to_string()).collect::<Vec<_>>().join(",");
     let walks: String = (0..40).map(|user| format!("{{\"items\":[{}]}}\n", walk(user))).collect();
     b.desk.file("walks.jsonl", walks.as_bytes());
-    for predict in ["items", "ordered"] {
+    for predict in ["items", "ordered", "levels"] {
         let losses: Vec<f64> = b
             .devices
             .iter()

@@ -172,7 +172,7 @@ fn gradients_of_the_loss_over_all_items() {
         item_deviation: 0.5,
         ..RecommenderSettings::default()
     };
-    let layout = NetworkLayout::new(&settings.shape(), &sources);
+    let layout = NetworkLayout::new(&settings, &sources).expect("layout");
     let mut params = layout.initialise(&settings);
     let (scaled, ..) = scaled_vectors(sources.vectors.as_ref().expect("vectors"));
     let pieces: [&[u32]; 3] = [&[0, 3, 3, 12], &[7, 1], &[2, 4, 6, 8, 10, 12]];

@@ -6,6 +6,9 @@ mod gradient_tests;
 mod history;
 mod items;
 mod learner;
+mod levels;
+#[cfg(test)]
+mod levels_tests;
 mod measure;
 mod network;
 mod options;
@@ -149,7 +152,8 @@ impl Recommender {
     /// The most probable next items of each history, best first, the lower number on a tie. Probabilities are those among all items,
     /// whatever is left out; items that share an ID share its probability equally in ordered prediction.
     ///
-    /// A recommender of items scores them all: O(histories·(positions·parameters of the decoder + items·dims)). One that predicts IDs code
+    /// A recommender of items scores them all: O(histories·(positions·parameters of the decoder + items·dims)); so does one of levels, by
+    /// the sums of their codes' log-probabilities, whose share among all items an item's probability is. One that predicts IDs code
     /// by code searches for them with `beams` prefixes, and a list may hold fewer than `count` items:
     /// O(histories·(positions + beams)·levels·parameters of the decoder).
     ///
@@ -174,7 +178,7 @@ impl Recommender {
             }
         }
         match self.settings.prediction {
-            Prediction::Items => {
+            Prediction::Items | Prediction::Levels => {
                 self.refuse_search("sampling", sampling.is_some())?;
                 self.refuse_search("beams", options.beams.is_some())?;
                 self.rank_all(histories, count, hide_seen, allowed, device)
@@ -254,7 +258,7 @@ impl Recommender {
         }
         let asked = &RankingRequest { histories, from_end, hide_seen };
         match self.settings.prediction {
-            Prediction::Items => {
+            Prediction::Items | Prediction::Levels => {
                 self.refuse_search("beams", beams.is_some())?;
                 run_on(device, MeasureTask { recommender: self, asked, observer })
             }

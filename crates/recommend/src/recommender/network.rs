@@ -1,7 +1,8 @@
 //! A recommender's network on a device: parameters, one training step, and answers to histories.
 
 use super::items::{ItemLayout, ItemSources, ItemTable};
-use super::settings::RecommenderSettings;
+use super::levels::{self, HeadGradients, HeadLayout, HeadStep, LevelHeads};
+use super::settings::{Prediction, RecommenderSettings};
 use crate::decoder::{
     Adam, AdamStep, DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DeviceSegments, DropoutMasks, Moments,
     PackedPlaces, PackedTokens, ParameterRun, mask_bits, mask_count,
@@ -13,23 +14,33 @@ use sememe::{Matrix, Result};
 /// Values of logits that are held at a time: scores of all items are never written for a whole batch.
 const LOGITS: usize = 1 << 22;
 
-/// Places of all parameters in one tensor: the decoder's, then the items'.
+/// Places of all parameters in one tensor: the decoder's, then the items', then those of output heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkLayout {
     pub decoder: DecoderLayout,
     pub items: ItemLayout,
+    /// With one head a level.
+    pub heads: Option<HeadLayout>,
 }
 
 impl NetworkLayout {
-    pub fn new(shape: &DecoderShape, sources: &ItemSources) -> Self {
-        let decoder = DecoderLayout::new(shape, 0);
-        let items = ItemLayout::new(sources, shape.dims, decoder.end);
-        Self { decoder, items }
+    /// Of items with these sources.
+    ///
+    /// # Errors
+    /// [`sememe::Error::Config`] for sources that the prediction lacks.
+    pub fn new(settings: &RecommenderSettings, sources: &ItemSources) -> Result<Self> {
+        let decoder = DecoderLayout::new(&settings.shape(), 0);
+        let items = ItemLayout::new(sources, settings.dims, decoder.end);
+        let heads = match settings.prediction {
+            Prediction::Levels => Some(HeadLayout::new(&items, levels::codes(sources)?.levels())),
+            Prediction::Items | Prediction::Ordered => None,
+        };
+        Ok(Self { decoder, items, heads })
     }
 
     /// How many parameters there are.
     pub fn len(&self) -> usize {
-        self.items.end
+        self.heads.as_ref().map_or(self.items.end, |heads| heads.end)
     }
 
     /// Parameters at the start of a training.
@@ -37,6 +48,7 @@ impl NetworkLayout {
         let mut params = vec![0.0; self.len()];
         let mut random = stream(settings.seed, "recommend.init", 0);
         self.decoder.initialise(&settings.shape(), &mut random, &mut params);
+        // Heads begin at 0, where they change nothing.
         self.items.initialise(settings.item_deviation, &mut random, &mut params);
         params
     }
@@ -45,6 +57,7 @@ impl NetworkLayout {
     fn runs(&self, shape: &DecoderShape) -> Vec<ParameterRun> {
         let mut matrices = self.decoder.matrices(shape);
         matrices.extend(self.items.map.map(|(at, t)| (at, self.items.dims * t)));
+        matrices.extend(self.heads.as_ref().map(|heads| (heads.maps, heads.len())));
         ParameterRun::split(&matrices, self.len())
     }
 }
@@ -76,6 +89,7 @@ pub(crate) struct Network<'a, B: TensorBackend> {
     precision: Precision,
     pub params: B::Tensor,
     pub table: ItemTable<B>,
+    heads: Option<LevelHeads<B>>,
     angles: B::Tensor,
     /// How many positions they are of: the most items of a history that are read.
     positions: usize,
@@ -84,9 +98,10 @@ pub(crate) struct Network<'a, B: TensorBackend> {
     buffers: DecoderBuffers<B>,
     tokens: PackedTokens<B>,
     inputs: B::Index,
-    /// Room for `logits_rows` rows of scores of all items.
+    /// Room for `logits_rows` rows of scores of all items, and so many values.
     logits: B::Tensor,
     logits_rows: usize,
+    logits_len: usize,
     training: Option<TrainingBuffers<B>>,
 }
 
@@ -117,14 +132,24 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         train: Option<&Moments>,
     ) -> Result<Self> {
         let shape = settings.shape();
-        let layout = NetworkLayout::new(&shape, sources);
+        let layout = NetworkLayout::new(settings, sources)?;
         let mut held = backend.zeros("parameters", layout.len())?;
         backend.write_tensor(&mut held, 0, params)?;
         // No sequence is longer than a batch.
         let positions = shape.positions.min(most);
         let mut angles = backend.zeros("angles", positions * shape.head_dims)?;
         backend.write_tensor(&mut angles, 0, &shape.angles(positions))?;
-        let logits_rows = (LOGITS / sources.items.max(1)).clamp(1, most);
+        let widest = layout.heads.as_ref().map_or(1, HeadLayout::widest);
+        let row = layout.heads.as_ref().map_or(0, |heads| heads.levels() * widest).max(sources.items);
+        let logits_rows = (LOGITS / row.max(1)).clamp(1, most);
+        let logits_len = (logits_rows * sources.items).max(widest);
+        let heads = match (&layout.heads, &sources.codes) {
+            (Some(heads), Some(codes)) => {
+                let tokens = if train.is_some() { most } else { 0 };
+                Some(LevelHeads::new(backend, codes, heads.clone(), tokens, logits_rows)?)
+            }
+            _ => None,
+        };
         let training = match train {
             Some(moments) => Some(TrainingBuffers {
                 grads: backend.zeros("gradients", layout.len())?,
@@ -143,14 +168,16 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             precision: settings.precision,
             params: held,
             table: ItemTable::new(backend, sources, vectors, layout.items.clone())?,
+            heads,
             angles,
             positions,
             most,
             buffers: DecoderBuffers::new(backend, &shape, most)?,
             tokens: PackedTokens::new(backend, most)?,
             inputs: backend.index("items of histories", most)?,
-            logits: backend.zeros("scores", logits_rows * sources.items)?,
+            logits: backend.zeros("scores", logits_len)?,
             logits_rows,
+            logits_len,
             training,
             shape,
             layout,
@@ -221,7 +248,11 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             training.segments.sort(backend, &batch.inputs, items)?;
         }
         self.forward(&batch.places, &batch.inputs, keep)?;
-        self.output_gradients(settings, n)?;
+        if self.heads.is_some() {
+            self.head_gradients(settings, &batch.targets)?;
+        } else {
+            self.output_gradients(settings, n)?;
+        }
         let Some(training) = &mut self.training else { return Ok(()) };
         let masks = keep.map(|keep| Self::masks(&training.masks, keep));
         let pass = DecoderPass {
@@ -234,7 +265,34 @@ impl<'a, B: TensorBackend> Network<'a, B> {
         pass.backward(&self.params, &self.tokens, masks.as_ref(), &mut self.buffers, &mut training.grads)?;
         let (d, grad) = (self.shape.dims, &self.buffers.grad);
         backend.scatter_rows((n, d, items), 1.0, &training.segments.get(), grad, &mut self.table.grad, 0)?;
-        self.table.decompose(backend, self.precision, &mut training.grads)
+        self.table.decompose(backend, self.precision, &mut training.grads)?;
+        match &self.heads {
+            Some(heads) => heads.add_vectors(backend, &mut training.grads),
+            None => Ok(()),
+        }
+    }
+
+    /// Cross-entropy of every level's codes; the items' table is only read then.
+    fn head_gradients(&mut self, settings: &RecommenderSettings, targets: &[u32]) -> Result<()> {
+        let (backend, n, len) = (self.backend, targets.len(), self.layout.items.items * self.shape.dims);
+        let (Some(training), Some(heads)) = (&mut self.training, &mut self.heads) else { return Ok(()) };
+        backend.clear(&mut self.table.grad, 0, len)?;
+        let step = HeadStep {
+            backend,
+            precision: self.precision,
+            smoothing: settings.smoothing as f32,
+            params: &self.params,
+            hidden: (&self.buffers.hidden, n),
+            targets,
+        };
+        let mut into = HeadGradients {
+            logits: (&mut self.logits, self.logits_len),
+            hidden: &mut self.buffers.grad,
+            params: &mut training.grads,
+            loss: &mut training.loss,
+            sum: &mut training.sum,
+        };
+        heads.gradients(&step, &mut into)
     }
 
     /// Cross-entropy over all items, some rows at a time: the gradient of the hidden values goes to `buffers.grad`, that of the table to
@@ -312,6 +370,9 @@ impl<'a, B: TensorBackend> Network<'a, B> {
     pub fn score(&mut self, histories: &[&[u32]], sink: &mut dyn FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
         let (backend, d, items) = (self.backend, self.shape.dims, self.layout.items.items);
         let (positions, most) = (self.positions, self.most);
+        if let Some(heads) = &mut self.heads {
+            heads.prepare(backend, &self.params)?;
+        }
         let latest = |h: &&[u32]| -> usize { h.len().min(positions) };
         let mut first = 0;
         while first < histories.len() {
@@ -334,10 +395,14 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             let (count, n) = (last.len(), places.tokens());
             let (hidden, rows) = (whole(&self.buffers.hidden), whole(&self.inputs));
             backend.gather((count, d, n), hidden, rows, false, &mut self.buffers.grad, 0)?;
-            let product = Product { layout: Layout::Nt, m: count, n: items, k: d, alpha: 1.0, accumulate: false };
-            // As exact as it gets: nothing is gained by rounding what is ranked.
-            let (hidden, table) = (whole(&self.buffers.grad), whole(&self.table.table));
-            backend.matmul(&product, Precision::F32, hidden, table, &mut self.logits, 0)?;
+            if let Some(heads) = &mut self.heads {
+                heads.score(backend, &self.params, &self.buffers.grad, count, &mut self.logits)?;
+            } else {
+                let product = Product { layout: Layout::Nt, m: count, n: items, k: d, alpha: 1.0, accumulate: false };
+                // As exact as it gets: nothing is gained by rounding what is ranked.
+                let (hidden, table) = (whole(&self.buffers.grad), whole(&self.table.table));
+                backend.matmul(&product, Precision::F32, hidden, table, &mut self.logits, 0)?;
+            }
             let mut scores = vec![0.0f32; count * items];
             backend.read_tensor(&self.logits, 0, &mut scores)?;
             sink(first, &scores)?;

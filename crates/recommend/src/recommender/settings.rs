@@ -16,6 +16,9 @@ pub enum Prediction {
     /// The codes of the next item's ID, one after another, each from all before it: a code is one token, and IDs are searched for
     /// (Rajput et al. 2023).
     Ordered,
+    /// All codes of the next item's ID at once, one head a level: an item is one token, and all items are scored by the sum of their codes'
+    /// log-probabilities (Hou et al. 2025). For long IDs whose codes have no order.
+    Levels,
 }
 
 /// How a recommender is built and trained.
@@ -36,7 +39,7 @@ pub struct RecommenderSettings {
     pub positions: usize,
     /// Share of values that training leaves out.
     pub dropout: f64,
-    /// Share of each target that is spread over all items; over all codes of its level in ordered prediction.
+    /// Share of each target that is spread over all items; over all codes of its level where codes are predicted.
     pub smoothing: f64,
     /// Steps of histories that one update learns from: items, or codes in ordered prediction.
     pub batch_tokens: usize,

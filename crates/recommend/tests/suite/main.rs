@@ -1,6 +1,7 @@
 //! Recommenders as a user meets them.
 
 mod files;
+mod levels;
 mod ordered;
 mod training;
 

@@ -33,6 +33,8 @@ pub enum PredictChoice {
     Items,
     /// The codes of its ID one after another, as TIGER does; IDs are searched for
     Ordered,
+    /// All codes of its ID at once, one head a level, as RPG does; all items are ranked
+    Levels,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,8 +118,8 @@ pub struct ItemFlags {
 pub struct TrainingFlags {
     #[arg(long, value_enum, default_value = "items", value_name = "WHAT", hide_possible_values = true)]
     #[arg(
-        help = "What is predicted: items, the next item among all at once, or ordered, the codes of its ID one after another, as TIGER \
-                  does, which --ids are needed for"
+        help = "What is predicted: items, the next item among all at once; ordered, the codes of its ID one after another, as TIGER \
+                  does; or levels, all codes of its ID at once, as RPG does. --ids are needed for the last two"
     )]
     pub predict: PredictChoice,
     /// Values of an item inside the network [default: 128]
@@ -138,7 +140,7 @@ pub struct TrainingFlags {
     /// Share of values that training leaves out [default: 0.4]
     #[arg(long, value_name = "SHARE")]
     pub dropout: Option<f64>,
-    /// Share of each target that is spread over all items, or, with --predict ordered, over all codes of its level [default: 0]
+    /// Share of each target that is spread over all items, or, with --predict ordered or levels, over all codes of its level [default: 0]
     #[arg(long, value_name = "SHARE")]
     pub smoothing: Option<f64>,
     /// Steps of histories that one update learns from: items, or codes with --predict ordered [default: 2048]

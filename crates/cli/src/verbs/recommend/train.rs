@@ -46,8 +46,10 @@ pub fn plan(flags: TrainFlags) -> Result<Plan> {
     }
     let settings = settings(&flags.training);
     settings.validate()?;
-    if settings.prediction == Prediction::Ordered {
-        of_codes(&items)?;
+    match settings.prediction {
+        Prediction::Items => {}
+        Prediction::Ordered => of_codes(&items)?,
+        Prediction::Levels => of_levels(&items)?,
     }
     let given = [items.ids.as_deref(), items.vectors.as_deref(), items.keys.as_deref()];
     let inputs: Vec<&Path> = given.into_iter().flatten().chain([flags.histories.interactions.as_path()]).collect();
@@ -86,12 +88,26 @@ fn of_codes(items: &ItemFlags) -> Result<()> {
     }
 }
 
+/// Refuses what predicting all codes at once has no use for, or lacks.
+fn of_levels(items: &ItemFlags) -> Result<()> {
+    if items.ids.is_none() {
+        return Err(usage("`--predict levels` predicts the codes of IDs, so it needs `--ids`"));
+    }
+    if items.no_prefixes {
+        let problem =
+            "`--no-prefixes` has no meaning with `--predict levels`, whose IDs have no prefixes; leave it out";
+        return Err(usage(problem));
+    }
+    Ok(())
+}
+
 fn settings(flags: &TrainingFlags) -> RecommenderSettings {
     let base = RecommenderSettings::default();
     RecommenderSettings {
         prediction: match flags.predict {
             PredictChoice::Items => Prediction::Items,
             PredictChoice::Ordered => Prediction::Ordered,
+            PredictChoice::Levels => Prediction::Levels,
         },
         dims: flags.dims.unwrap_or(base.dims),
         layers: flags.layers.unwrap_or(base.layers),
