@@ -140,9 +140,11 @@ pub(super) fn validate(
     agree("levels", manifest.codebook_sizes.len(), quantizer.codebooks.len(), "manifest")?;
     validate_networks(quantizer, manifest, probes)?;
     validate_product(quantizer, manifest)?;
+    let e = quantizer.code_dims();
     for (level, (book, size)) in quantizer.codebooks.iter().zip(&manifest.codebook_sizes).enumerate() {
         agree("codewords", *size, book.rows(), &format!("codebook.{level}"))?;
-        agree("d", quantizer.columns(level).len(), book.dims(), &format!("codebook.{level}"))?;
+        let width = if quantizer.product { book.dims() } else { e };
+        agree("d", width, book.dims(), &format!("codebook.{level}"))?;
         if book.rows() == 0 {
             return Err(damaged(format!("`codebook.{level}` is empty")));
         }

@@ -68,10 +68,7 @@ impl ResidualQuantizer {
     /// The columns that a level looks at: those of its own of a product quantiser, else all e.
     #[must_use]
     pub fn columns(&self, level: usize) -> Range<usize> {
-        if !self.product {
-            return 0..self.code_dims();
-        }
-        let start = self.codebooks[..level].iter().map(Matrix::dims).sum();
+        let start = if self.product { self.codebooks[..level].iter().map(Matrix::dims).sum() } else { 0 };
         start..start + self.codebooks[level].dims()
     }
 
