@@ -4,8 +4,8 @@ use super::items::{ItemSources, scaled_vectors};
 use super::network::{Network, NetworkLayout, TrainingBatch};
 use super::settings::RecommenderSettings;
 use crate::decoder::{
-    DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DropoutMasks, Moments, PackedPlaces, PackedTokens,
-    mask_bits, mask_count, mask_words,
+    DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DropoutMasks, LearnedParts, Moments, PackedPlaces,
+    PackedTokens, mask_bits, mask_count, mask_words,
 };
 use sememe::compute::cpu::Cpu;
 use sememe::compute::tensor::{Precision, Tensors};
@@ -81,7 +81,8 @@ impl DecoderCase {
             // What is in the buffer before must not matter.
             let mut held = tensor(&vec![7.0; self.params.len()]);
             backend.write_tensor(&mut buffers.grad, 0, &self.weights).expect("write");
-            pass.backward(&params, &tokens, masks, &mut buffers, &mut held).expect("backward");
+            let mut learned = LearnedParts::All { grads: &mut held, accumulate: false };
+            pass.backward(&params, &tokens, masks, &mut buffers, &mut learned).expect("backward");
             backend.read_tensor(&held, 0, &mut grads).expect("read");
             backend.read_tensor(&buffers.grad, 0, &mut grad_input).expect("read");
         }

@@ -4,8 +4,8 @@ use super::items::{ItemLayout, ItemSources, ItemTable};
 use super::levels::{self, HeadGradients, HeadLayout, HeadStep, LevelHeads};
 use super::settings::{Prediction, RecommenderSettings};
 use crate::decoder::{
-    Adam, AdamStep, DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DeviceSegments, DropoutMasks, Moments,
-    PackedPlaces, PackedTokens, ParameterRun, mask_bits, mask_count,
+    Adam, AdamStep, DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DeviceSegments, DropoutMasks,
+    LearnedParts, Moments, PackedPlaces, PackedTokens, ParameterRun, mask_bits, mask_count,
 };
 use sememe::compute::tensor::{Layout, Precision, Product, TensorBackend, from, whole};
 use sememe::rng::stream;
@@ -55,7 +55,7 @@ impl NetworkLayout {
 
     /// Runs of parameters, ascending, without gaps, and whether they are matrices, which decay.
     fn runs(&self, shape: &DecoderShape) -> Vec<ParameterRun> {
-        let mut matrices = self.decoder.matrices(shape);
+        let mut matrices = self.decoder.decaying(shape);
         matrices.extend(self.items.map.map(|(at, t)| (at, self.items.dims * t)));
         matrices.extend(self.heads.as_ref().map(|heads| (heads.maps, heads.len())));
         ParameterRun::split(&matrices, self.len())
@@ -262,7 +262,8 @@ impl<'a, B: TensorBackend> Network<'a, B> {
             precision: self.precision,
             angles: (&self.angles, self.positions),
         };
-        pass.backward(&self.params, &self.tokens, masks.as_ref(), &mut self.buffers, &mut training.grads)?;
+        let mut learned = LearnedParts::All { grads: &mut training.grads, accumulate: false };
+        pass.backward(&self.params, &self.tokens, masks.as_ref(), &mut self.buffers, &mut learned)?;
         let (d, grad) = (self.shape.dims, &self.buffers.grad);
         backend.scatter_rows((n, d, items), 1.0, &training.segments.get(), grad, &mut self.table.grad, 0)?;
         self.table.decompose(backend, self.precision, &mut training.grads)?;
