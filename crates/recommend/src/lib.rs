@@ -29,10 +29,12 @@
 mod container;
 mod decoder;
 mod decoding;
+mod language;
 mod recommender;
 
 pub use decoder::DecoderShape;
 pub use decoding::Sampling;
+pub use language::LanguageShape;
 pub use recommender::{
     DEFAULT_BEAMS, HoldOut, ItemSources, NextItem, Prediction, RecommendOptions, Recommendation, Recommender,
     RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder, questions,
