@@ -34,7 +34,9 @@ mod recommender;
 
 pub use decoder::DecoderShape;
 pub use decoding::Sampling;
-pub use language::LanguageShape;
+pub use language::{
+    ChatTokens, LanguageShape, LanguageTuning, Learn, TuningLook, TuningRecorder, TuningSettings, TuningUpdate,
+};
 pub use recommender::{
     DEFAULT_BEAMS, HoldOut, ItemSources, NextItem, Prediction, RecommendOptions, Recommendation, Recommender,
     RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder, questions,

@@ -13,7 +13,7 @@ mod shape;
 mod tests;
 mod tokens;
 
-pub(crate) use adam::{Adam, AdamStep, Moments, ParameterRun};
+pub(crate) use adam::{Adam, AdamStep, Moments, ParameterRun, warmed_cosine};
 pub(crate) use cached::CachedDecoder;
 pub(crate) use layout::DecoderLayout;
 pub(crate) use learned::{Adapter, Adapters, LearnedParts};

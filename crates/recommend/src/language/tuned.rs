@@ -4,7 +4,6 @@ use super::network::TuningStart;
 use super::shape::{LanguageLayout, LanguageShape};
 use crate::decoder::{
     Adam, AdamStep, Adapter, Adapters, DecoderShape, DeviceSegments, LearnedParts, Moments, ParameterRun,
-    parameter_runs,
 };
 use sememe::Result;
 use sememe::compute::tensor::{Layout, Part, Precision, Product, TensorBackend, from, whole};
@@ -120,7 +119,7 @@ impl<B: TensorBackend> TunedParts<B> {
         };
         let runs = match scope.kind {
             TuneKind::Full => decaying(&shape.decoder, &layout),
-            _ => parameter_runs(places.end, []),
+            _ => ParameterRun::split(&[], places.end),
         };
         let mut made = Self {
             shape: shape.clone(),
@@ -293,6 +292,7 @@ impl<B: TensorBackend> ScopedParts<B> {
 
 /// Runs of all parameters of a model: the decoder's matrices and the tokens' tables decay.
 fn decaying(shape: &DecoderShape, layout: &LanguageLayout) -> Vec<ParameterRun> {
-    let matrices = layout.decoder.matrices(shape).into_iter().map(|(at, outputs, inputs)| (at, outputs * inputs));
-    parameter_runs(layout.end, matrices.chain([(layout.embedding, layout.end - layout.embedding)]))
+    let mut matrices = layout.decoder.decaying(shape);
+    matrices.push((layout.embedding, layout.end - layout.embedding));
+    ParameterRun::split(&matrices, layout.end)
 }

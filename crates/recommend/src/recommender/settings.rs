@@ -1,7 +1,7 @@
 //! Settings of a recommender's training.
 
 use super::history::HoldOut;
-use crate::decoder::DecoderShape;
+use crate::decoder::{DecoderShape, warmed_cosine};
 use sememe::compute::tensor::Precision;
 use sememe::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -148,12 +148,7 @@ impl RecommenderSettings {
     /// Learning rate of step `step` (from 0) of `total`.
     #[must_use]
     pub fn rate_at(&self, step: u64, total: u64) -> f64 {
-        let (at, warmup) = (step as f64 + 1.0, (self.warmup * total as f64).max(1.0));
-        if at <= warmup {
-            return self.rate * at / warmup;
-        }
-        let fallen = ((at - warmup) / (total as f64 - warmup).max(1.0)).min(1.0);
-        self.rate * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * fallen))
+        warmed_cosine(self.rate, self.warmup, step, total)
     }
 }
 
