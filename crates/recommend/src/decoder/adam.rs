@@ -123,6 +123,16 @@ impl<B: TensorBackend> Adam<B> {
         Ok(())
     }
 
+    /// The squared L2 norm of the last step's gradient. Waits for the device.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn squared_norm(&self, backend: &B) -> Result<f64> {
+        let mut out = [0.0f32];
+        backend.read_tensor(&self.norm, 0, &mut out)?;
+        Ok(f64::from(out[0]))
+    }
+
     /// The memory as it is now. Waits for the device.
     ///
     /// # Errors
