@@ -32,7 +32,7 @@ mod decoding;
 mod language;
 mod recommender;
 
-pub use decoder::DecoderShape;
+pub use decoder::{DecoderShape, RopeScaling};
 pub use decoding::Sampling;
 pub use language::{
     ChatTokens, LanguageShape, LanguageTuning, Learn, TuningLook, TuningRecorder, TuningSettings, TuningUpdate,

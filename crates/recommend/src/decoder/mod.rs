@@ -7,6 +7,7 @@ mod layout;
 mod learned;
 mod masks;
 mod passes;
+mod rope;
 mod segments;
 mod shape;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub(crate) use learned::{Adapter, Adapters, LearnedParts};
 pub(crate) use masks::{DropoutMasks, mask_bits, mask_count, mask_words};
 pub(crate) use passes::{DecoderBuffers, DecoderPass};
 pub(crate) use segments::DeviceSegments;
+pub use rope::RopeScaling;
 pub use shape::DecoderShape;
 #[cfg(test)]
 pub(crate) use tests::devices as testing_devices;
