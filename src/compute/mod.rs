@@ -28,6 +28,7 @@ pub use backend::{AssignmentKernels, Backend, CentroidKernels, RowKernels, Seedi
 pub(crate) use device::on_device;
 pub use device::{AUTO_GPU_ROWS, BackendTask, Device, DeviceChoice, run_on};
 pub use info::{DeviceInfo, DeviceKind};
+pub use moments::mean_row;
 pub use sizes::MAX_CODEWORDS;
 
 /// How rows are compared with codewords.

@@ -29,16 +29,22 @@
 mod container;
 mod decoder;
 mod decoding;
+#[cfg(feature = "language")]
 mod language;
 mod recommender;
 
 pub use decoder::{DecoderShape, RopeScaling};
 pub use decoding::Sampling;
+#[cfg(feature = "language")]
 pub use language::{
-    ChatTokens, LanguageShape, LanguageTuning, Learn, TuningLook, TuningRecorder, TuningSettings, TuningUpdate,
+    ChatOptions, ChatTemplate, ChatTokens, LanguageFamily, LanguageModel, LanguageShape, LanguageTokenizer,
+    LanguageTuning, Learn, NewTokenRows, SaveOptions, TuningLook, TuningRecorder, TuningSettings, TuningUpdate,
+    WeightType,
 };
 pub use recommender::{
     DEFAULT_BEAMS, HoldOut, ItemSources, NextItem, Prediction, RecommendOptions, Recommendation, Recommender,
     RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder, questions,
 };
 pub use sememe::compute::tensor::Precision;
+#[cfg(feature = "language")]
+pub use sememe_text::dialogues::ChatMessage;

@@ -20,8 +20,8 @@ pub(crate) use layout::DecoderLayout;
 pub(crate) use learned::{Adapter, Adapters, LearnedParts};
 pub(crate) use masks::{DropoutMasks, mask_bits, mask_count, mask_words};
 pub(crate) use passes::{DecoderBuffers, DecoderPass};
-pub(crate) use segments::DeviceSegments;
 pub use rope::RopeScaling;
+pub(crate) use segments::DeviceSegments;
 pub use shape::DecoderShape;
 #[cfg(test)]
 pub(crate) use tests::devices as testing_devices;

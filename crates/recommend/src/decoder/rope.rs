@@ -4,6 +4,14 @@ use sememe::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// How a decoder's rotary positions reach further than it was first trained for.
+///
+/// ```
+/// use sememe_recommend::{DecoderShape, RopeScaling};
+/// let plain = DecoderShape::small(64, 2, 4, 50);
+/// let scaled = DecoderShape { rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }), ..plain.clone() };
+/// assert_eq!(scaled.angles(3)[2 * 16..], plain.angles(2)[16..]);
+/// assert!(RopeScaling::Linear { factor: 0.0 }.validate().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RopeScaling {

@@ -1,10 +1,9 @@
 //! Chats as the tokens that a model reads, and which of them it should say.
 
-use super::chat::ChatMessage;
 use super::model::LanguageModel;
 use super::tuning::ChatTokens;
 use sememe::{Error, Result};
-use sememe_text::dialogues::Chat;
+use sememe_text::dialogues::{Chat, ChatMessage};
 use std::ops::Range;
 
 impl LanguageModel {

@@ -3,6 +3,7 @@
 mod files;
 mod levels;
 mod ordered;
+mod language;
 mod training;
 
 use sememe::{Codes, Sequences};

@@ -8,6 +8,11 @@ use sememe::io::{each_json_line, json_bad};
 use sememe::{Error, Result};
 
 /// What one side says.
+///
+/// ```
+/// use sememe_text::dialogues::ChatMessage;
+/// assert!(ChatMessage::new("assistant", "<a_1><b_2>").is_answer());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
     /// `system`, `user` or `assistant`; a chat template may know others.
@@ -19,7 +24,7 @@ pub struct ChatMessage {
 impl ChatMessage {
     /// A message.
     #[must_use]
-    pub fn new(role: &str, content: &str) -> Self {
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
 
