@@ -6,6 +6,7 @@ use super::gpu::Gpu;
 use super::info::DeviceInfo;
 use super::tensor::TensorBackend;
 use crate::error::Result;
+use std::sync::Arc;
 
 /// Below so many rows [`DeviceChoice::Auto`] means the CPU: starting a GPU takes longer than the work.
 pub const AUTO_GPU_ROWS: usize = 50_000;
@@ -51,7 +52,7 @@ pub enum Device {
     Cpu(Cpu),
     /// The WGSL backend.
     #[cfg(feature = "gpu")]
-    Gpu(std::sync::Arc<Gpu>),
+    Gpu(Arc<Gpu>),
 }
 
 impl Device {
@@ -67,7 +68,7 @@ impl Device {
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]
         match Gpu::find(super::gpu::Options::default()) {
-            Ok(Some(gpu)) => return Device::Gpu(std::sync::Arc::new(gpu)),
+            Ok(Some(gpu)) => return Device::Gpu(Arc::new(gpu)),
             Ok(None) => tracing::debug!("no hardware GPU; the CPU is used"),
             Err(error) => tracing::warn!("the GPU cannot be used, the CPU is used instead: {error}"),
         }
@@ -80,7 +81,7 @@ impl Device {
     /// If there is no adapter at all, or the crate was built without the feature `gpu`.
     pub fn gpu() -> Result<Self> {
         #[cfg(feature = "gpu")]
-        return Ok(Device::Gpu(std::sync::Arc::new(Gpu::open(true)?)));
+        return Ok(Device::Gpu(Arc::new(Gpu::open(true)?)));
         #[cfg(not(feature = "gpu"))]
         Err(crate::error::Error::Device("this build has no GPU backend".into())
             .mend([crate::Remedy::build("gpu"), crate::Remedy::set("device", "cpu").to("go on")]))
@@ -124,11 +125,15 @@ pub trait BackendTask {
     /// What comes of it.
     type Output;
 
-    /// Does the work.
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output;
+    /// Does the work. What is to stay on the device keeps a handle of the backend.
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output;
 }
 
 /// Does some work on the backend that a device is.
 pub fn run_on<T: BackendTask>(device: &Device, task: T) -> T::Output {
-    on_device!(device, backend => task.on(backend))
+    match device {
+        Device::Cpu(cpu) => task.on(&Arc::new(cpu.clone())),
+        #[cfg(feature = "gpu")]
+        Device::Gpu(gpu) => task.on(gpu),
+    }
 }

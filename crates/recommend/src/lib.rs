@@ -37,9 +37,9 @@ pub use decoder::{DecoderShape, RopeScaling};
 pub use decoding::Sampling;
 #[cfg(feature = "language")]
 pub use language::{
-    ChatOptions, ChatTemplate, ChatTokens, LanguageFamily, LanguageModel, LanguageShape, LanguageTokenizer,
-    LanguageTuning, Learn, NewTokenRows, SaveOptions, TuningLook, TuningRecorder, TuningSettings, TuningUpdate,
-    WeightType,
+    ChatOptions, ChatTemplate, ChatTokens, LanguageFamily, LanguageModel, LanguageRecommender, LanguageSession,
+    LanguageShape, LanguageTokenizer, LanguageTuning, Learn, NewTokenRows, SaveOptions, SpokenItem, SpokenOptions,
+    TuningLook, TuningRecorder, TuningSettings, TuningUpdate, WeightType,
 };
 pub use recommender::{
     DEFAULT_BEAMS, HoldOut, ItemSources, NextItem, Prediction, RecommendOptions, Recommendation, Recommender,
@@ -47,4 +47,4 @@ pub use recommender::{
 };
 pub use sememe::compute::tensor::Precision;
 #[cfg(feature = "language")]
-pub use sememe_text::dialogues::ChatMessage;
+pub use sememe_text::dialogues::{Chat, ChatMessage, read_chats};

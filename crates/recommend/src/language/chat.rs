@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, ErrorKind};
-use serde::{Deserialize, Serialize};
+use sememe_text::dialogues::ChatMessage;
 
 use super::clock::ClockTime;
 use super::python_json::tojson;

@@ -135,12 +135,13 @@ impl SmallFiles {
         })
     }
 
-    /// Starts the folder that a model is written to, with all of its small files in it.
+    /// Starts the folder that a model is written to, with all of its small files in it; the caller writes those `beside` it.
     pub fn write(
         &self,
         folder: &Path,
         tokenizer: &LanguageTokenizer,
         template: Option<&ChatTemplate>,
+        beside: &[&str],
     ) -> Result<AtomicFolder> {
         let mut owned: BTreeSet<String> =
             KEPT.into_iter().chain([CONFIG, TOKENIZER, OLD_TOKENS, WHOLE, INDEX]).map(str::to_owned).collect();
@@ -151,7 +152,7 @@ impl SmallFiles {
                 owned.insert(name);
             }
         }
-        let owned: Vec<&str> = owned.iter().map(String::as_str).collect();
+        let owned: Vec<&str> = owned.iter().map(String::as_str).chain(beside.iter().copied()).collect();
         let out = AtomicFolder::create(folder, &owned)?;
         for (name, bytes) in &self.kept {
             write_bytes_atomic(out.file(name), bytes)?;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::chat::{ChatOptions, ChatTemplate};
 use super::config::{LanguageConfig, LanguageFamily};
@@ -147,8 +148,17 @@ impl LanguageModel {
     /// # Errors
     /// Weights that are not finite; a folder that cannot be written.
     pub fn save_with(&self, folder: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+        self.save_beside(folder.as_ref(), options, &[])
+    }
+
+    /// As [`save_with`](Self::save_with), with further files in the folder.
+    pub(crate) fn save_beside(&self, folder: &Path, options: &SaveOptions, beside: &[(&str, &[u8])]) -> Result<()> {
         let shape = &self.config.shape;
-        let out = self.files.write(folder.as_ref(), &self.tokenizer, self.template.as_ref())?;
+        let names: Vec<&str> = beside.iter().map(|(name, _)| *name).collect();
+        let out = self.files.write(folder, &self.tokenizer, self.template.as_ref(), &names)?;
+        for (name, bytes) in beside {
+            write_bytes_atomic(out.file(name), bytes)?;
+        }
         write_bytes_atomic(out.file(CONFIG), &self.config.to_bytes(shape.vocabulary, options.weights)?)?;
         write_weights(&out, shape, &self.params, options.weights, options.shard_bytes)?;
         out.commit()
@@ -336,7 +346,8 @@ struct LogitsTask<'a> {
 impl BackendTask for LogitsTask<'_> {
     type Output = Result<Vec<Matrix>>;
 
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
+        let backend = &**backend;
         let (shape, sequences) = (self.model.shape(), self.sequences);
         let longest = sequences.iter().map(|s| s.len()).max().unwrap_or(0);
         let all = sequences.iter().map(|s| s.len()).sum::<usize>();

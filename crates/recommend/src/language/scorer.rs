@@ -75,6 +75,10 @@ impl<B: TensorBackend> LanguageScorer<B> {
         })
     }
 
+    pub fn backend(&self) -> &Arc<B> {
+        &self.backend
+    }
+
     /// Writes the vectors of tokens to the decoder's input.
     fn read(&mut self, tokens: &[u32]) -> Result<()> {
         if tokens.len() > self.most {
@@ -136,7 +140,7 @@ fn pass<'a, B: TensorBackend>(
 }
 
 /// The tokens of a trie's IDs and the one that ends them, ascending.
-fn known_tokens(trie: &Trie, vocabulary: usize) -> Result<Vec<u32>> {
+pub(super) fn known_tokens(trie: &Trie, vocabulary: usize) -> Result<Vec<u32>> {
     let mut known = vec![trie.end()];
     trie.for_each(|id, _| {
         known.extend_from_slice(id);

@@ -1,7 +1,9 @@
 //! Fine-tuning: updates, looks at the validation chats, early stopping, and a state that can be saved after any update.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::model::LanguageModel;
 use super::network::{LanguageNetwork, TokenBatch, TuningStart};
 use super::shape::LanguageShape;
 use super::tuned::initial;
@@ -16,6 +18,17 @@ use sememe::{Device, Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A chat as tokens.
+///
+/// ```
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/llama");
+/// use sememe_recommend::{Chat, LanguageModel};
+/// let model = LanguageModel::load(folder)?;
+/// let chat = Chat::Completion { prompt: "red fruit".into(), completion: "apple".into() };
+/// let tokens = model.chat_tokens(&chat)?;
+/// assert_eq!(tokens.tokens.last(), model.end_tokens().first());
+/// assert!(tokens.learned.len() < tokens.tokens.len());
+/// # Ok::<(), sememe::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChatTokens {
     /// Its tokens.
@@ -184,9 +197,33 @@ impl LanguageTuning {
         self.progress.finished
     }
 
-    /// Learns until the end, or until the observer asks to stop: then [`Error::Interrupted`], after a last checkpoint. Returns the
-    /// model's parameters at the best look, or the last ones without validation chats.
-    pub(crate) fn run(
+    /// Learns until the end, or until the observer asks to stop: then [`Error::Interrupted`], after a last checkpoint. Tokens from
+    /// `first_new` on are new ones, as [`LanguageModel::add_tokens`] gave them. Returns the model of the best look, or the last one
+    /// without validation chats. O(tokens·parameters) an epoch.
+    ///
+    /// # Errors
+    /// Chats that do not fit the model or the settings; another model or other chats than a resumed fine-tuning began with; a loss that
+    /// is not finite; device errors.
+    #[allow(clippy::too_many_arguments)]
+    pub fn run(
+        &mut self,
+        mut model: LanguageModel,
+        first_new: u32,
+        training: &[ChatTokens],
+        validation: &[ChatTokens],
+        device: &Device,
+        observer: &dyn Observer,
+        recorder: &mut dyn TuningRecorder,
+    ) -> Result<LanguageModel> {
+        let (shape, params, first_new) = (model.shape(), model.params(), first_new as usize);
+        let input = TuningInput { shape, params, first_new, training, validation };
+        let learned = self.learn(&input, device, observer, recorder)?;
+        model.set_params(learned)?;
+        Ok(model)
+    }
+
+    /// Learns until the end, and returns the model's parameters.
+    pub(crate) fn learn(
         &mut self,
         input: &TuningInput<'_>,
         device: &Device,
@@ -446,7 +483,8 @@ struct TuningTask<'a> {
 impl BackendTask for TuningTask<'_> {
     type Output = Result<Vec<f32>>;
 
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
+        let backend = &**backend;
         self.tuning.run_on(backend, self.input, self.observer, self.recorder)
     }
 }

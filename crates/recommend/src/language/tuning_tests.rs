@@ -95,7 +95,7 @@ fn run(tuning: &mut LanguageTuning, observer: &dyn Observer, kept: &mut Kept) ->
         training: &training,
         validation: &validation,
     };
-    tuning.run(&input, &Device::cpu(), observer, kept)
+    tuning.learn(&input, &Device::cpu(), observer, kept)
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn what_cannot_be_learned_from_is_refused_with_the_numbers() {
         change(&mut chats[1]);
         let input = TuningInput { shape: &shape, params: &params, first_new, training: &chats, validation: &[] };
         let mut tuning = LanguageTuning::new(settings).expect("settings");
-        tuning.run(&input, &Device::cpu(), &(), &mut ()).expect_err("refused").to_string()
+        tuning.learn(&input, &Device::cpu(), &(), &mut ()).expect_err("refused").to_string()
     };
     let small = settings(Learn::Full);
     assert!(
@@ -167,7 +167,7 @@ fn a_loss_that_is_no_number_ends_it_before_the_state_is_kept() {
     let input = TuningInput { shape: &shape, params: &params, first_new: FIRST_NEW, training: &chats, validation: &[] };
     let mut kept = Kept { every: true, ..Kept::default() };
     let mut tuning = LanguageTuning::new(settings(Learn::Full)).expect("settings");
-    let message = tuning.run(&input, &Device::cpu(), &(), &mut kept).expect_err("diverged").to_string();
+    let message = tuning.learn(&input, &Device::cpu(), &(), &mut kept).expect_err("diverged").to_string();
     assert!(message.contains("diverged") && message.contains("update 1"), "{message}");
     assert!(kept.bytes.is_empty());
 }
@@ -180,7 +180,7 @@ fn other_chats_and_damaged_states_are_refused() {
     let (shape, params, other) = (shape(), params(), chats(61));
     let input = TuningInput { shape: &shape, params: &params, first_new: 12, training: &other, validation: &[] };
     let mut again = LanguageTuning::from_bytes(&kept.bytes).expect("state");
-    let message = again.run(&input, &Device::cpu(), &(), &mut ()).expect_err("refused").to_string();
+    let message = again.learn(&input, &Device::cpu(), &(), &mut ()).expect_err("refused").to_string();
     assert!(message.contains("other chats"), "{message}");
     for cut in [0, 9, kept.bytes.len() / 2, kept.bytes.len() - 1] {
         assert!(LanguageTuning::from_bytes(&kept.bytes[..cut]).is_err());

@@ -34,6 +34,7 @@ use sememe::compute::{BackendTask, run_on};
 use sememe::eval::{RankingMeasures, best_items};
 use sememe::progress::Observer;
 use sememe::{Device, Error, Matrix, Result, Sequences, check_shape};
+use std::sync::Arc;
 
 /// An item with its score: the logarithm of its probability among all items.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -311,7 +312,8 @@ struct MeasureTask<'a> {
 impl BackendTask for MeasureTask<'_> {
     type Output = Result<RankingMeasures>;
 
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
+        let backend = &**backend;
         let tokens = self.asked.histories.events();
         let mut network = self.recommender.network(backend, tokens)?;
         measure(&mut network, &self.recommender.settings, self.asked, self.observer)
@@ -328,7 +330,8 @@ struct ScoreTask<'a> {
 impl BackendTask for ScoreTask<'_> {
     type Output = Result<()>;
 
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
+        let backend = &**backend;
         let tokens = self.histories.iter().map(|h| h.len()).sum();
         self.recommender.network(backend, tokens)?.score(self.histories, self.sink)
     }

@@ -1,5 +1,6 @@
 //! Training: epochs, looks at the validation items, early stopping, and a state that can be saved at any time.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Recommender;
@@ -262,7 +263,8 @@ struct TrainingTask<'a> {
 impl BackendTask for TrainingTask<'_> {
     type Output = Result<()>;
 
-    fn on<B: TensorBackend>(self, backend: &B) -> Result<()> {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Result<()> {
+        let backend = &**backend;
         let Self { training, plan, sources, vectors, histories, observer, recorder } = self;
         let (settings, params, moments) = (&training.settings, &training.params[..], &training.moments);
         match settings.prediction {

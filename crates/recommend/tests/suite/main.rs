@@ -1,9 +1,9 @@
 //! Recommenders as a user meets them.
 
 mod files;
+mod language;
 mod levels;
 mod ordered;
-mod language;
 mod training;
 
 use sememe::{Codes, Sequences};

@@ -9,6 +9,7 @@ use sememe::Device;
 use sememe::compute::tensor::{Precision, TensorBackend};
 use sememe::compute::{BackendTask, run_on};
 use sememe::rng::stream;
+use std::sync::Arc;
 
 fn drawn(name: &str, len: usize) -> Vec<f32> {
     let mut random = stream(17, name, 0);
@@ -45,7 +46,8 @@ impl CacheCase {
 impl BackendTask for CacheCase {
     type Output = ();
 
-    fn on<B: TensorBackend>(self, backend: &B) {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) {
+        let backend = &**backend;
         let (shape, d, layout) = (&self.shape, self.shape.dims, DecoderLayout::new(&self.shape, 0));
         let tensor = |values: &[f32]| {
             let mut made = backend.zeros("test", values.len()).expect("zeros");
@@ -133,7 +135,8 @@ struct Refusals;
 impl BackendTask for Refusals {
     type Output = ();
 
-    fn on<B: TensorBackend>(self, backend: &B) {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) {
+        let backend = &**backend;
         let shape = DecoderShape::small(4, 1, 1, 4);
         let layout = DecoderLayout::new(&shape, 0);
         let params = backend.zeros("test", layout.end).expect("zeros");

@@ -18,6 +18,7 @@ use sememe::compute::BackendTask;
 use sememe::compute::tensor::TensorBackend;
 use sememe::eval::{RankingMeasures, RankingTally};
 use sememe::progress::{Observer, check as check_interrupt};
+use std::sync::Arc;
 
 /// Scores of all items that are held at a time.
 const SCORES: usize = 1 << 22;
@@ -128,7 +129,8 @@ pub(crate) struct AnswerTask<'a> {
 impl BackendTask for AnswerTask<'_> {
     type Output = Result<Vec<Vec<Recommendation>>>;
 
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
+        let backend = &**backend;
         let longest = self.histories.iter().map(|h| h.len()).max().unwrap_or(0);
         let model = self.of.model(backend, longest)?;
         let trie = model.codes.trie()?;
@@ -154,7 +156,8 @@ pub(crate) struct OrderedMeasureTask<'a> {
 impl BackendTask for OrderedMeasureTask<'_> {
     type Output = Result<RankingMeasures>;
 
-    fn on<B: TensorBackend>(self, backend: &B) -> Self::Output {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
+        let backend = &**backend;
         let longest = self.asked.histories.iter().map(<[u32]>::len).max().unwrap_or(0);
         let model = self.of.model(backend, longest)?;
         measure(&model, self.of.settings, self.asked, self.beams, self.observer)

@@ -14,6 +14,7 @@ use sememe::compute::tensor::{TensorBackend, Tensors};
 use sememe::compute::{BackendTask, run_on};
 use sememe::rng::stream;
 use sememe::{Codes, Matrix};
+use std::sync::Arc;
 
 fn settings() -> RecommenderSettings {
     RecommenderSettings {
@@ -80,7 +81,8 @@ struct Exhaustive;
 impl BackendTask for Exhaustive {
     type Output = ();
 
-    fn on<B: TensorBackend>(self, backend: &B) {
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) {
+        let backend = &**backend;
         for (seed, items, levels) in [(1, 30, 3), (2, 9, 2), (3, 4, 1), (4, 1, 3), (5, 25, 5)] {
             let (settings, sources) = (settings(), sources(seed, items, levels));
             let params = OrderedLayout::new(&settings, &sources)
