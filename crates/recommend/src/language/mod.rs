@@ -7,6 +7,7 @@ mod config;
 mod folder;
 #[cfg(test)]
 mod gradient_tests;
+mod id_tokens;
 mod model;
 mod network;
 mod places;

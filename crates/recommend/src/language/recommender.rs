@@ -29,6 +29,8 @@ pub struct LanguageRecommender {
     model: LanguageModel,
     trie: Trie,
     keys: Vec<String>,
+    /// The items' IDs as text.
+    ids: Vec<String>,
     /// `index.json` as it was read.
     index: Vec<u8>,
 }
@@ -82,10 +84,10 @@ impl LanguageRecommender {
         trie.verify()?;
         super::scorer::known_tokens(&trie, model.shape().vocabulary)
             .map_err(|e| Error::format(&trie_path, e.to_string()))?;
-        let keys = item_keys(&model, &trie, &path)?;
+        let (keys, ids) = item_keys(&model, &trie, &path)?;
         check_shape("items", trie.item_count(), keys.len(), &path.display().to_string())?;
         let index = read_bytes_capped(&path, MOST_BYTES)?;
-        Ok(Self { model, trie, keys, index })
+        Ok(Self { model, trie, keys, ids, index })
     }
 
     /// Reads a folder that [`save`](Self::save) wrote.
@@ -128,6 +130,22 @@ impl LanguageRecommender {
         &self.keys
     }
 
+    /// The ID of an item as text.
+    #[must_use]
+    pub fn id(&self, item: u32) -> String {
+        self.ids.get(item as usize).cloned().unwrap_or_default()
+    }
+
+    /// The items of an ID that is written as text, with or without what begins and ends it; none for any other text.
+    ///
+    /// # Errors
+    /// A tokenizer that fails.
+    pub fn items(&self, text: &str) -> Result<Vec<u32>> {
+        let tokens = self.model.tokenizer().encode(text.trim(), false)?;
+        let ended = tokens.strip_suffix(&[self.trie.end()]).unwrap_or(&tokens);
+        Ok(self.trie.items(ended))
+    }
+
     /// The tokens of a question, up to where the ID begins.
     ///
     /// # Errors
@@ -150,9 +168,9 @@ impl LanguageRecommender {
     }
 }
 
-/// The keys of the items in the order of their rows, each with an ID that the trie knows it by.
-fn item_keys(model: &LanguageModel, trie: &Trie, path: &Path) -> Result<Vec<String>> {
-    let (mut keys, mut begin) = (Vec::new(), Vec::new());
+/// The keys of the items in the order of their rows, and their IDs as text, by which the trie has to know them.
+fn item_keys(model: &LanguageModel, trie: &Trie, path: &Path) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut keys, mut ids, mut begin) = (Vec::new(), Vec::new(), Vec::new());
     trie.next_into(Trie::ROOT, &mut begin);
     read_index(path, &mut |key, tokens| {
         let number = |token: &String| {
@@ -168,10 +186,11 @@ fn item_keys(model: &LanguageModel, trie: &Trie, path: &Path) -> Result<Vec<Stri
             return Err(Error::Data(problem));
         }
         keys.push(key.to_owned());
+        ids.push(tokens.concat());
         Ok(())
     })?;
     check_keys(&keys)?;
-    Ok(keys)
+    Ok((keys, ids))
 }
 
 /// A language model on a device that answers questions with items.

@@ -18,6 +18,12 @@ pub enum Action {
     Query(QueryFlags),
     /// Measure how high a recommender ranks the item that came next
     Eval(EvalFlags),
+    /// Teach a language model the IDs: fine-tune it on chats
+    #[cfg(feature = "language")]
+    Tune(Box<crate::verbs::recommend::tune_flags::TuneFlags>),
+    /// Measure how often a language model names the item that a chat asks for
+    #[cfg(feature = "language")]
+    EvalChats(crate::verbs::recommend::eval_chats::ChatEvalFlags),
 }
 
 const TRAIN_EXAMPLES: &str = "\

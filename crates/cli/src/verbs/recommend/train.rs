@@ -129,16 +129,21 @@ fn settings(flags: &TrainingFlags) -> RecommenderSettings {
         weight_decay: flags.weight_decay.unwrap_or(base.weight_decay),
         clip_norm: flags.clip_norm.or(base.clip_norm),
         item_deviation: base.item_deviation,
-        precision: match flags.precision {
-            PrecisionChoice::F32 => Precision::F32,
-            PrecisionChoice::F16 => Precision::F16,
-            PrecisionChoice::Bf16 => Precision::Bf16,
-        },
+        precision: precision(flags.precision),
         hold_out: match flags.hold_out {
             HoldOutChoice::Test => HoldOut::Test,
             HoldOutChoice::Validation => HoldOut::Validation,
         },
         seed: flags.seed.unwrap_or(base.seed),
+    }
+}
+
+/// The arithmetic of products.
+pub fn precision(choice: PrecisionChoice) -> Precision {
+    match choice {
+        PrecisionChoice::F32 => Precision::F32,
+        PrecisionChoice::F16 => Precision::F16,
+        PrecisionChoice::Bf16 => Precision::Bf16,
     }
 }
 
