@@ -35,7 +35,10 @@ impl LanguageModel {
         let bad = |problem: String| Error::format(&path, problem);
         let Some((first, _)) = tokens.first().copied() else { return Err(bad("holds no token".into())) };
         if let Some(at) = (0..tokens.len()).find(|at| tokens[*at].0 as usize != first as usize + at) {
-            return Err(bad(format!("its tokens are not numbered without gaps: after {at} of them comes {}", tokens[at].0)));
+            return Err(bad(format!(
+                "its tokens are not numbered without gaps: after {at} of them comes {}",
+                tokens[at].0
+            )));
         }
         if tokens.iter().all(|(number, token)| self.tokenizer().id(token) == Some(*number)) {
             return Ok(first);

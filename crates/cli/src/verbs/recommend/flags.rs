@@ -197,8 +197,11 @@ pub struct QueryFlags {
     #[arg(value_name = "RECOMMENDER", value_hint = ValueHint::FilePath)]
     pub recommender: PathBuf,
     /// Keys of the items taken so far, oldest first, or their row numbers if the recommender knows no keys; several times for several users
-    #[arg(long, value_name = "ITEM,ITEM", required = true)]
+    #[arg(long, value_name = "ITEM,ITEM", required_unless_present = "text")]
     pub history: Vec<String>,
+    /// What somebody wishes for, in words, read after the history; several times for several queries
+    #[arg(long, value_name = "TEXT")]
+    pub text: Vec<String>,
     /// Items to show
     #[arg(long, short, value_name = "N", default_value_t = 10)]
     pub k: usize,
@@ -214,7 +217,24 @@ pub struct QueryFlags {
     #[arg(long, value_name = "NAME", default_value = "title", requires = "names")]
     pub field: String,
     #[command(flatten)]
+    pub spoken: SpokenFlags,
+    #[command(flatten)]
     pub on: OnDevice,
+}
+
+/// How a language model is asked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Language models")]
+pub struct SpokenFlags {
+    /// How a question is put, as the chats put it that the model learned from, with {text} or {history} where words or IDs go [default: {text}]
+    #[arg(long, value_name = "TEXT")]
+    pub ask: Option<String>,
+    /// What is said first, as system
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    #[arg(long, value_enum, default_value = "f32", hide_possible_values = true)]
+    #[arg(help = "Arithmetic of products: f32, f16 (GPUs that have it) or bf16 (processors that have it)")]
+    pub precision: PrecisionChoice,
 }
 
 /// How IDs are found by a recommender that predicts them code by code.

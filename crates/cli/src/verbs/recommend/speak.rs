@@ -46,9 +46,11 @@ pub fn plan(flags: QueryFlags) -> Result<Plan> {
     }
     if !(histories.is_empty() || flags.text.is_empty() || histories.len() == flags.text.len()) {
         let (histories, texts) = (histories.len(), flags.text.len());
-        return Err(usage(format!("{histories} of `--history` and {texts} of `--text`: give one of each for every question")));
+        return Err(usage(format!(
+            "{histories} of `--history` and {texts} of `--text`: give one of each for every question"
+        )));
     }
-    match &flags.ask {
+    match &flags.spoken.ask {
         None if !histories.is_empty() => {
             return Err(usage(
                 "a language model is asked in words: say with `--ask` how histories are put, as the chats that it learned from put them: \
@@ -77,12 +79,12 @@ pub fn plan(flags: QueryFlags) -> Result<Plan> {
         folder: flags.recommender,
         texts: flags.text,
         histories,
-        ask: flags.ask,
-        system: flags.system,
+        ask: flags.spoken.ask,
+        system: flags.spoken.system,
         options: SpokenOptions { count: flags.k, beams, sampling },
         seen: flags.seen,
         names: flags.names.map(|path| (path, flags.field)),
-        precision: precision(flags.precision),
+        precision: precision(flags.spoken.precision),
         device: flags.on.device,
     })
 }
@@ -166,7 +168,12 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         for item in list {
             let name = names.as_ref().map_or_else(String::new, |names| names[item.item as usize].clone());
             let probability = format!("{:.5}", item.log_probability.exp());
-            rows.push(vec![recommender.keys()[item.item as usize].clone(), recommender.id(item.item), probability, name]);
+            rows.push(vec![
+                recommender.keys()[item.item as usize].clone(),
+                recommender.id(item.item),
+                probability,
+                name,
+            ]);
         }
         text.push_str(&columns(&rows, &[0, 1, 3]));
     }

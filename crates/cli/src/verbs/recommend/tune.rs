@@ -208,17 +208,16 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     };
     let device = device::open(plan.device, usize::MAX)?;
     let mut tuning = started(plan, progress)?;
-    let mut recorder =
-        Recorder { progress, checkpoint: plan.checkpoint.as_ref(), last: Instant::now(), latest: None };
-    let tuned = tuning
-        .run(model, first_new, &training, &validation, &device, progress, &mut recorder)
-        .map_err(|e| match e {
+    let mut recorder = Recorder { progress, checkpoint: plan.checkpoint.as_ref(), last: Instant::now(), latest: None };
+    let tuned = tuning.run(model, first_new, &training, &validation, &device, progress, &mut recorder).map_err(
+        |e| match e {
             Error::Interrupted(_) if plan.checkpoint.is_some() => {
                 let done = count(tuning.updates(), "update");
                 Error::Interrupted(format!("stopped after {done}; the same command goes on from there"))
             }
             other => other,
-        })?;
+        },
+    )?;
     let options = SaveOptions { weights: plan.weights, ..SaveOptions::default() };
     let parameters = tuned.shape().parameters();
     match &plan.bundle {

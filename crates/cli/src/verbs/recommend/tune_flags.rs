@@ -65,7 +65,9 @@ pub struct TuneFlags {
 #[command(next_help_heading = "Fine-tuning")]
 pub struct TuningFlags {
     #[arg(long, value_enum, default_value = "full", hide_possible_values = true)]
-    #[arg(help = "What is changed: full (everything), low-rank (LoRA, and the vectors of new tokens) or new-tokens (their vectors alone)")]
+    #[arg(
+        help = "What is changed: full (everything), low-rank (LoRA, and the vectors of new tokens) or new-tokens (their vectors alone)"
+    )]
     pub learn: LearnChoice,
     /// Rank of the changes of low-rank [default: 16]
     #[arg(long, value_name = "N")]
