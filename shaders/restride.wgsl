@@ -1,6 +1,7 @@
-// restride: between rows, whose lines are padded, and dense tensors.
-// Formula:    `pack`: dense[at + i*d + c] = rows[first + i, c];  `unpack`: lines[i, c] = source[at + i*d + c], 0 for c >= d
-// Inputs:     `pack`: rows [_, stride];  `unpack`: source [rows, d] from `at` on
+// restride: between rows, whose lines are padded, and dense tensors; and some columns of rows.
+// Formula:    `pack`: dense[at + i*d + c] = rows[first + i, c];
+//             `unpack`: lines[i, c] = source[at + i*d + c], 0 for c >= columns
+// Inputs:     `pack`: rows [_, stride];  `unpack`: source [rows, d] from `at` on, a tensor or padded lines
 // Outputs:    `pack`: dense [rows, d] from `at` on;  `unpack`: lines [rows, stride]
 // Ties:       none
 // Non-finite: passes through
@@ -12,7 +13,7 @@ struct Params {
     stride: u32,
     first: u32,
     at: u32,
-    unused0: u32,
+    columns: u32,
     unused1: u32,
     unused2: u32,
 }
@@ -39,7 +40,7 @@ fn unpack(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     if (i < params.rows * params.stride) {
         let c = i % params.stride;
         var value = 0.0;
-        if (c < params.d) {
+        if (c < params.columns) {
             value = source[params.at + i / params.stride * params.d + c];
         }
         lines[i] = value;

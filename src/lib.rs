@@ -2,7 +2,7 @@
 //!
 //! Items that mean similar things share a prefix of their IDs. A [`Codec`] is a fitted model: it encodes rows to codes and
 //! decodes codes to rows. It comes from [`RqKMeans`] (residual k-means over rows in memory) or from
-//! [`fit::MiniBatchTrainer`] (rows that stream), and is kept as one `.safetensors` file.
+//! [`fit::MiniBatchTrainer`] (rows that stream), or from [`fit::ProductQuantization`], and is kept as one `.safetensors` file.
 //!
 //! ```
 //! use sememe::{Codec, Device, Matrix, RqKMeans};
@@ -40,7 +40,7 @@
 //! |---|---|
 //! | [`io`] | readers and writers of embeddings and codes; files are written whole or not at all |
 //! | [`data`] | [`Matrix`], [`Codes`], and [`RowSource`] for rows that are read as they are needed |
-//! | [`fit`] | algorithms: preprocessing, RQ-KMeans, refinement, mini-batches |
+//! | [`fit`] | algorithms: preprocessing, RQ-KMeans, refinement, mini-batches, product quantisation |
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
 //! | [`digest`] | SHA-256 of content, and hexadecimal |
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |

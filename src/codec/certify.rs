@@ -13,6 +13,8 @@ pub struct NormBounds {
     prices: Vec<f64>,
     /// Frobenius norm of S·P (`√Σ scale²` without components); 0 where nothing is projected.
     frobenius: f64,
+    /// The same of each level's rows of S·P, of a product quantiser.
+    columns: Vec<f64>,
     /// Bound on the spectral norm of S·P: the components are orthonormal, so the largest scale.
     spectral: f64,
     mean_norm: f64,
@@ -21,6 +23,15 @@ pub struct NormBounds {
 
 fn norm(values: impl Iterator<Item = f32>) -> f64 {
     values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt() * (1.0 + 1e-12)
+}
+
+/// A bound on the norm of a row after centring, if there is any preprocessing but `normalize_rows`.
+fn centred_norm(quantizer: &ResidualQuantizer, a: &Arithmetic, x: &[f32]) -> f64 {
+    if quantizer.mean.is_empty() {
+        norm(x.iter().copied())
+    } else {
+        norm(x.iter().zip(&quantizer.mean).map(|(v, m)| v - m)) * (1.0 + 4.0 * a.unit)
+    }
 }
 
 impl NormBounds {
@@ -35,13 +46,20 @@ impl NormBounds {
         let highest = |level| quantizer.prices(level).iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
         let prices = (0..quantizer.codebooks.len()).map(highest).collect();
         let scale = |c: usize| quantizer.scales.get(c).copied().unwrap_or(1.0);
-        let scaled = quantizer.components.iter().enumerate().map(|(i, v)| v * scale(i / quantizer.dims.max(1)));
+        let d = quantizer.dims.max(1);
+        let scaled = |rows: std::ops::Range<usize>| {
+            let values = quantizer.components.get(rows.start * d..rows.end * d).unwrap_or_default();
+            norm(values.iter().enumerate().map(|(i, v)| v * scale(rows.start + i / d)))
+        };
+        let columns =
+            (0..quantizer.codebooks.len()).filter(|_| quantizer.product).map(|l| scaled(quantizer.columns(l)));
         let largest = quantizer.scales.iter().fold(0.0f64, |m, s| m.max(f64::from(s.abs())));
         let spectral = if quantizer.scales.is_empty() { 1.0 } else { largest };
         Self {
             codewords,
             prices,
-            frobenius: if quantizer.components.is_empty() { 0.0 } else { norm(scaled) },
+            frobenius: if quantizer.components.is_empty() { 0.0 } else { scaled(0..quantizer.inner_dims()) },
+            columns: columns.collect(),
             // Stored components are orthonormal up to f32 rounding.
             spectral: spectral * 1.001,
             mean_norm: norm(quantizer.mean.iter().copied()),
@@ -52,40 +70,48 @@ impl NormBounds {
     /// δ of a row after preprocessing: proven. With an encoder, `measure` says what it becomes.
     #[must_use]
     pub fn entry(&self, quantizer: &ResidualQuantizer, a: &Arithmetic, x: &[f32], entry_norm: Option<f32>) -> f64 {
-        let mut delta = 0.0;
-        if !(quantizer.mean.is_empty() && quantizer.components.is_empty() && quantizer.scales.is_empty()) {
-            let centred = if quantizer.mean.is_empty() {
-                norm(x.iter().copied())
-            } else {
-                norm(x.iter().zip(&quantizer.mean).map(|(v, m)| v - m)) * (1.0 + 4.0 * a.unit)
-            };
-            // fl(x − mean): one rounding of each value, of the difference's size.
-            let centring = if quantizer.mean.is_empty() { 0.0 } else { a.unit * centred };
-            delta = a.projection_error(centred, centring, self.frobenius, self.spectral)
-                + 2.0 * a.unit * centred * self.spectral
-                // A device may take subnormal values of row, mean and difference for 0, and a scale makes that larger.
-                + 4.0 * f64::from(f32::MIN_POSITIVE) * (quantizer.dims as f64).sqrt() * self.spectral;
-        }
+        let delta = self.prepared_error(quantizer, a, centred_norm(quantizer, a, x), self.frobenius);
         match entry_norm {
             Some(norm) => a.normalized_error(delta, f64::from(norm)),
             None => delta,
         }
     }
 
-    /// Whether row `i`'s greedy codes are proven, given the δ with which it entered the first level.
+    /// δ before `normalize_rows` of a row with this [`centred_norm`], in columns whose rows of S·P have this Frobenius norm.
+    fn prepared_error(&self, quantizer: &ResidualQuantizer, a: &Arithmetic, centred: f64, frobenius: f64) -> f64 {
+        let mut delta = 0.0;
+        if !(quantizer.mean.is_empty() && quantizer.components.is_empty() && quantizer.scales.is_empty()) {
+            // fl(x − mean): one rounding of each value, of the difference's size.
+            let centring = if quantizer.mean.is_empty() { 0.0 } else { a.unit * centred };
+            delta = a.projection_error(centred, centring, frobenius, self.spectral)
+                + 2.0 * a.unit * centred * self.spectral
+                // A device may take subnormal values of row, mean and difference for 0, and a scale makes that larger.
+                + 4.0 * f64::from(f32::MIN_POSITIVE) * (quantizer.dims as f64).sqrt() * self.spectral;
+        }
+        delta
+    }
+
+    /// Whether the codes of row `i`, which is `x`, are proven greedily, given the δ with which it entered the first level.
     #[must_use]
     pub fn greedy(
         &self,
         quantizer: &ResidualQuantizer,
         a: &Arithmetic,
+        x: &[f32],
         mut delta: f64,
         found: &LevelCodes,
         i: usize,
     ) -> bool {
         let levels = self.codewords.len();
+        // Fewer columns are off by less.
+        let by_columns = quantizer.product && !quantizer.normalize_rows;
+        let centred = if by_columns { centred_norm(quantizer, a, x) } else { 0.0 };
         for (level, (codeword, price)) in self.codewords.iter().zip(&self.prices).enumerate() {
             let at = i * levels + level;
             let mut norm = f64::from(found.norm[at]);
+            if by_columns {
+                delta = self.prepared_error(quantizer, a, centred, self.columns[level]);
+            }
             if quantizer.normalize_residuals {
                 delta = a.normalized_error(delta, norm);
                 norm = 1.0;
@@ -96,7 +122,10 @@ impl NormBounds {
             if !proven {
                 return false;
             }
-            delta = a.residual_error(delta, norm + codeword);
+            // Levels with columns of their own do not see what another left: each is off by no more than the whole row.
+            if !quantizer.product {
+                delta = a.residual_error(delta, norm + codeword);
+            }
         }
         true
     }

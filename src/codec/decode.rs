@@ -50,7 +50,7 @@ pub fn decode(codec: &CodecParts, codes: &Codes) -> Result<Matrix> {
             // From the finest level up: what a level was divided by multiplies all that came after it.
             for (level, code) in codes.iter().enumerate().rev() {
                 let codeword = quantizer.codebooks[level].row(*code as usize);
-                row.iter_mut().zip(codeword).for_each(|(v, c)| *v += c);
+                row[quantizer.columns(level)].iter_mut().zip(codeword).for_each(|(v, c)| *v += c);
                 if let Some(norm) = codec.residual_norms.get(level) {
                     row.iter_mut().for_each(|v| *v *= norm);
                 }

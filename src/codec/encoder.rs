@@ -8,7 +8,7 @@ use crate::compute::mlp::ResidentMlp;
 use crate::compute::reference::{ResidualQuantizer, Scratch};
 use crate::compute::tensor::TensorBackend;
 use crate::compute::{Device, DeviceKind, LevelCodes, PreprocessSteps};
-use crate::data::{Codes, MatrixView, RowSource, first_non_finite};
+use crate::data::{Codes, Matrix, MatrixView, RowSource, first_non_finite};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, check};
 use rayon::prelude::*;
@@ -69,6 +69,7 @@ fn steps(quantizer: &ResidualQuantizer) -> PreprocessSteps<'_> {
         scales: &quantizer.scales,
         normalize_rows: quantizer.normalize_rows,
         normalize_residuals: quantizer.normalize_residuals,
+        product: quantizer.product,
     }
 }
 
@@ -93,7 +94,8 @@ impl<B: TensorBackend> ResidentEncoder<B> {
             Vec::new()
         };
         let arithmetic = Arithmetic {
-            dot: backend.dot_error(quantizer.code_dims()),
+            // Of the widest level; a dot product of fewer terms is no further off.
+            dot: backend.dot_error(quantizer.codebooks.iter().map(Matrix::dims).max().unwrap_or(0)),
             projection: backend.projection_error(quantizer.dims),
             unit: backend.unit_roundoff(),
             dims: quantizer.dims.max(quantizer.inner_dims()).max(quantizer.code_dims()),
@@ -194,7 +196,7 @@ impl<B: TensorBackend> EncoderEngine for ResidentEncoder<B> {
             out.copy_from_slice(&greedy.codes);
             Box::new(|i| {
                 let delta = self.delta(parts, rows.row(i), greedy.entry_norm.get(i).copied(), greedy.norm[i * levels]);
-                limits.greedy(quantizer, a, delta, &greedy, i)
+                limits.greedy(quantizer, a, rows.row(i), delta, &greedy, i)
             })
         };
         let decide = |first: usize, block: &mut [u32]| {

@@ -1,6 +1,6 @@
 //! The codec's file: one `.safetensors`, tensors plus a JSON manifest under the metadata key `sememe`.
 //!
-//! Tensors: `codebook.{level}` `[k, e]`, or `codebook.shared` where all levels have one; and where used `preprocess.mean` `[d]`,
+//! Tensors: `codebook.{level}` `[k, e]` (of a product quantiser `[k, w]`, with widths that add up to e), or `codebook.shared` where all levels have one; and where used `preprocess.mean` `[d]`,
 //! `prices.{level}` `[k]` for each of the manifest's priced levels, `preprocess.components` `[p, d]`, `preprocess.scales` `[p]`, `residual_norms` `[levels]`; `encoder.{i}.weight` `[o, i]`, `.bias`,
 //! `.norm.gain`, `.norm.bias` `[o]`, the same under `decoder`, and `probe.rows` `[m, d]`; all f32, little endian. Loading parses and
 //! checks; it never runs anything.
@@ -8,6 +8,7 @@
 use super::parts::CodecParts;
 use super::tensors::{StoredTensor, Tensors, damaged, finite};
 use super::{Codec, FORMAT_VERSION, Manifest, network_tensors};
+use crate::compute::Metric;
 use crate::compute::mlp::Mlp;
 use crate::compute::reference::ResidualQuantizer;
 use crate::data::Matrix;
@@ -26,6 +27,7 @@ const MAX_SHARED_BYTES: u64 = 1 << 30;
 /// What the reference keeps of a codeword: its weight and its bias.
 const CONSTANT_BYTES: u64 = 16;
 const MAX_SHARED_LEVELS: usize = 64;
+const MAX_PRODUCT_LEVELS: usize = 64;
 /// Rows to measure on; more would only make encoders slow to start.
 const MAX_PROBES: usize = 64;
 
@@ -137,10 +139,12 @@ pub(super) fn validate(
     agree("inner_dims", manifest.inner_dims, p, "manifest")?;
     agree("levels", manifest.codebook_sizes.len(), quantizer.codebooks.len(), "manifest")?;
     validate_networks(quantizer, manifest, probes)?;
+    validate_product(quantizer, manifest)?;
     let e = quantizer.code_dims();
     for (level, (book, size)) in quantizer.codebooks.iter().zip(&manifest.codebook_sizes).enumerate() {
         agree("codewords", *size, book.rows(), &format!("codebook.{level}"))?;
-        agree("d", e, book.dims(), &format!("codebook.{level}"))?;
+        let width = if quantizer.product { book.dims() } else { e };
+        agree("d", width, book.dims(), &format!("codebook.{level}"))?;
         if book.rows() == 0 {
             return Err(damaged(format!("`codebook.{level}` is empty")));
         }
@@ -175,6 +179,39 @@ pub(super) fn validate(
         return Err(damaged(format!("a mean norm of {norm} is below 0")));
     }
     finite("mean_norm".into(), &[manifest.mean_norm])
+}
+
+fn validate_product(quantizer: &ResidualQuantizer, manifest: &Manifest) -> Result<()> {
+    if quantizer.product != manifest.product {
+        return Err(damaged("quantiser and manifest disagree about whether levels have columns of their own"));
+    }
+    if !quantizer.product {
+        return Ok(());
+    }
+    if manifest.format_version < 4 {
+        return Err(damaged(format!("format version {} has no product quantisers", manifest.format_version)));
+    }
+    let levels = quantizer.codebooks.len();
+    if levels > MAX_PRODUCT_LEVELS {
+        return Err(damaged(format!("expected 1 to {MAX_PRODUCT_LEVELS} levels of a product quantiser, got {levels}")));
+    }
+    if let Some(level) = quantizer.codebooks.iter().position(|book| book.dims() == 0) {
+        return Err(damaged(format!("`codebook.{level}` has no columns")));
+    }
+    let widths = quantizer.codebooks.iter().fold(0usize, |sum, book| sum.saturating_add(book.dims()));
+    agree("d", quantizer.code_dims(), widths, "all codebooks side by side")?;
+    let networks = quantizer.encoder.is_some() || quantizer.decoder.is_some();
+    let others = [
+        (networks, "networks"),
+        (manifest.shared_codebook, "shared codebook"),
+        (quantizer.normalize_residuals, "normalised residuals"),
+        (manifest.beam > 1, "beam"),
+        (quantizer.metric == Metric::Cosine, "cosine between blocks"),
+    ];
+    match others.iter().find(|(there, _)| *there) {
+        Some((_, what)) => Err(damaged(format!("a product quantiser takes no {what}"))),
+        None => Ok(()),
+    }
 }
 
 fn validate_prices(quantizer: &ResidualQuantizer, manifest: &Manifest) -> Result<()> {
@@ -360,6 +397,7 @@ impl Codec {
             prices,
             metric: manifest.metric,
             normalize_residuals: manifest.normalize_residuals,
+            product: manifest.product,
         };
         let residual_norms = vector("residual_norms", 1)?;
         if let Some(name) = found.keys().next() {

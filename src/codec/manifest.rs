@@ -6,8 +6,9 @@ use crate::fit::{Fitted, TrainingSummary};
 use serde::{Deserialize, Serialize};
 
 /// Newest version of the file format that this release reads; it reads all before too. A codec is written in the oldest version
-/// that can hold it, for the sake of older releases: 1, or 2 with a network or a shared codebook, or 3 with prices.
-pub const FORMAT_VERSION: u32 = 3;
+/// that can hold it, for the sake of older releases: 1, or 2 with a network or a shared codebook, or 3 with prices, or 4 of a product
+/// quantiser.
+pub const FORMAT_VERSION: u32 = 4;
 
 /// The JSON document in a codec file's metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub struct Manifest {
     pub format_version: u32,
     /// Release that wrote the file.
     pub sememe_version: String,
-    /// `rq-kmeans`, `minibatch-rq-kmeans`, `rq-vae`.
+    /// `rq-kmeans`, `minibatch-rq-kmeans`, `rq-vae`, `rq-kmeans-plus`, `pq`, `opq`.
     pub method: String,
     /// Dimensions of a row.
     pub dims: usize,
@@ -56,6 +57,9 @@ pub struct Manifest {
     /// Levels whose codewords have prices, ascending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub priced_levels: Vec<usize>,
+    /// Whether each level has columns of its own, side by side (product quantisation), instead of what the levels before it left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub product: bool,
     /// SHA-256 of everything else in the file.
     pub content_hash: String,
 }
@@ -71,7 +75,11 @@ impl Manifest {
         let levels = 0..fitted.quantizer.codebooks.len();
         let priced_levels: Vec<usize> = levels.filter(|level| !fitted.quantizer.prices(*level).is_empty()).collect();
         Self {
-            format_version: if !priced_levels.is_empty() { 3 } else { 1 + u32::from(!plain) },
+            format_version: match (fitted.quantizer.product, priced_levels.is_empty()) {
+                (true, _) => 4,
+                (false, false) => 3,
+                (false, true) => 1 + u32::from(!plain),
+            },
             sememe_version: env!("CARGO_PKG_VERSION").into(),
             method: method.into(),
             dims: fitted.quantizer.dims,
@@ -90,6 +98,7 @@ impl Manifest {
             shared_codebook: fitted.shared_codebook,
             aligned_to: None,
             priced_levels,
+            product: fitted.quantizer.product,
             content_hash: String::new(),
         }
     }

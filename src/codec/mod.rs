@@ -21,7 +21,7 @@ use crate::compute::Metric;
 use crate::compute::reference::{ResidualQuantizer, Scratch};
 use crate::data::{Codes, Matrix, MatrixView, RowSource};
 use crate::error::Result;
-use crate::fit::{Fitted, RqKMeans};
+use crate::fit::{Fitted, ProductQuantization, RqKMeans};
 use crate::progress::Observer;
 use crate::{Device, Error};
 use parts::CodecParts;
@@ -58,6 +58,14 @@ impl std::fmt::Debug for Codec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Codec").field("manifest", &self.parts().manifest).finish_non_exhaustive()
     }
+}
+
+/// Refuses to assign rows that do not train.
+fn refuse_sample(most: Option<usize>, source: &dyn RowSource) -> Result<()> {
+    let Some(most) = most.filter(|most| *most < source.rows()) else { return Ok(()) };
+    let problem =
+        format!("{most} of {} rows train, the others are not assigned; encode the rows instead", source.rows());
+    Err(Error::config("max_training_rows", problem))
 }
 
 impl Codec {
@@ -108,13 +116,63 @@ impl Codec {
             let problem = "refinement changes codes after they were assigned; encode the rows instead";
             return Err(Error::config("refine", problem));
         }
-        if let Some(most) = config.max_training_rows.filter(|most| *most < source.rows()) {
-            let problem =
-                format!("{most} of {} rows train, the others are not assigned; encode the rows instead", source.rows());
-            return Err(Error::config("max_training_rows", problem));
-        }
+        refuse_sample(config.max_training_rows, source)?;
         let (fitted, codes) = config.fit_assigned(source, device, observer)?;
         Ok((Self::from_fitted(fitted, TrainedBy::RqKMeans(config))?, codes))
+    }
+
+    /// Fits product quantisation to a source's rows; see [`ProductQuantization::fit`] for time, memory and errors.
+    ///
+    /// # Errors
+    /// As [`ProductQuantization::fit`].
+    pub fn train_product(
+        source: &dyn RowSource,
+        config: &ProductQuantization,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        Self::from_fitted(config.fit(source, device, observer)?, TrainedBy::Product(config))
+    }
+
+    /// Trains product quantisation on from another codec of it, as [`train_from`](Self::train_from) does RQ-KMeans: preprocessing and
+    /// rotation are those of `start`; see [`ProductQuantization::fit_from`].
+    ///
+    /// # Errors
+    /// As [`ProductQuantization::fit_from`].
+    pub fn train_product_from(
+        start: &Self,
+        source: &dyn RowSource,
+        config: &ProductQuantization,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let fitted = config.fit_from(start.quantizer(), start.manifest().mean_norm, source, device, observer)?;
+        // Steps and rotation as they were taken, not those that `config` would have.
+        let taken = |key: &str| start.manifest().config.get(key).filter(|value| !value.is_null());
+        let rotation = taken("rotation").and_then(|value| serde_json::from_value(value.clone()).ok());
+        let config = ProductQuantization { rotation, ..config.clone() };
+        let by = TrainedBy::Product(&config);
+        let mut settings = by.settings()?;
+        if let Some(steps) = taken("preprocess") {
+            settings["preprocess"] = steps.clone();
+        }
+        Self::described(fitted, by, settings)
+    }
+
+    /// As [`train_product`](Self::train_product), with the codes `[n, levels]` that training gave the source's rows, as
+    /// [`train_assigned`](Self::train_assigned) returns them.
+    ///
+    /// # Errors
+    /// As [`ProductQuantization::fit`]; [`Error::Config`] for a sample of the rows.
+    pub fn train_product_assigned(
+        source: &dyn RowSource,
+        config: &ProductQuantization,
+        device: &Device,
+        observer: &dyn Observer,
+    ) -> Result<(Self, Codes)> {
+        refuse_sample(config.max_training_rows, source)?;
+        let (fitted, codes) = config.fit_assigned(source, device, observer)?;
+        Ok((Self::from_fitted(fitted, TrainedBy::Product(config))?, codes))
     }
 
     /// Trains an RQ-VAE on a source's rows; see [`RqVaeTrainer`](crate::fit::rqvae::RqVaeTrainer) for checkpoints, going on and what
@@ -206,7 +264,8 @@ impl Codec {
         self.parts().quantizer.metric
     }
 
-    /// One level's codewords, `[k, e]`, in the space after preprocessing and encoder.
+    /// One level's codewords, `[k, e]`, in the space after preprocessing and encoder; under product quantisation `[k, w]`, of the level's
+    /// own columns.
     #[must_use]
     pub fn codebook(&self, level: usize) -> &Matrix {
         &self.parts().quantizer.codebooks[level]

@@ -92,6 +92,12 @@ impl CodecParts {
                 format!("a beam of {beam} needs squared L2 without residual normalisation; use 1 for this codec");
             return Err(Error::config("beam", problem));
         }
+        if beam > 1 && self.quantizer.product {
+            let problem = format!(
+                "the levels of a product quantiser do not depend on each other, so a beam of {beam} finds what 1 does; use 1 for this codec"
+            );
+            return Err(Error::config("beam", problem));
+        }
         let sizes = self.quantizer.codebook_sizes();
         let (products, codewords) = (products(&sizes), sizes.iter().map(|k| *k as u64).sum::<u64>());
         if beam > 1 && (products > MAX_PRODUCTS || codewords > MAX_BEAM_CODEWORDS) {

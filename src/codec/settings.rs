@@ -3,7 +3,7 @@
 use super::tensors::damaged;
 use crate::error::Result;
 use crate::fit::rqvae::RqVae;
-use crate::fit::{MiniBatchRqKMeans, RqKMeans};
+use crate::fit::{MiniBatchRqKMeans, ProductQuantization, RqKMeans};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,6 +14,8 @@ pub enum TrainedBy<'a> {
     RqKMeans(&'a RqKMeans),
     /// `minibatch-rq-kmeans`.
     MiniBatch(&'a MiniBatchRqKMeans),
+    /// `pq`, or `opq` with a rotation.
+    Product(&'a ProductQuantization),
     /// `rq-vae`.
     RqVae(&'a RqVae),
     /// `rq-kmeans-plus`: an RQ-VAE that began from a codec.
@@ -27,6 +29,8 @@ impl TrainedBy<'_> {
         match self {
             Self::RqKMeans(_) => "rq-kmeans",
             Self::MiniBatch(_) => "minibatch-rq-kmeans",
+            Self::Product(settings) if settings.rotation.is_some() => "opq",
+            Self::Product(_) => "pq",
             Self::RqVae(_) => "rq-vae",
             Self::RqKMeansPlus(_) => "rq-kmeans-plus",
         }
@@ -38,6 +42,7 @@ impl TrainedBy<'_> {
         match self {
             Self::RqKMeans(settings) => settings.seed,
             Self::MiniBatch(settings) => settings.seed,
+            Self::Product(settings) => settings.seed,
             Self::RqVae(settings) | Self::RqKMeansPlus(settings) => settings.seed,
         }
     }
@@ -50,6 +55,7 @@ impl TrainedBy<'_> {
         match self {
             Self::RqKMeans(settings) => of(settings),
             Self::MiniBatch(settings) => of(settings),
+            Self::Product(settings) => of(settings),
             Self::RqVae(settings) | Self::RqKMeansPlus(settings) => of(settings),
         }
     }

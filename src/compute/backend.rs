@@ -1,5 +1,6 @@
 //! The traits that a device implements: [`Backend`], and the groups of kernels that it is made of.
 
+use super::sizes;
 use super::{AssignmentScores, BeamCodes, DeviceInfo, HostPartition, LevelCodes, Metric, PreprocessSteps, SoftLoads};
 use crate::data::{MatrixView, RowSource as _};
 use crate::error::Result;
@@ -42,6 +43,9 @@ pub trait Storage: Send + Sync {
 
     /// Uploads `[k, d]` codewords and derives `w` and `b` for `metric`.
     fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Self::Codebook>;
+
+    /// `(k, d)` of a codebook.
+    fn codebook_shape(&self, codebook: &Self::Codebook) -> (usize, usize);
 
     /// Reads the codewords back, `[k, d]`.
     fn read_codebook(&self, codebook: &Self::Codebook) -> Result<Vec<f32>>;
@@ -135,6 +139,9 @@ pub trait RowKernels: Storage {
     /// `[d, d]` sums of products of centred rows, `Σ (x − mean)(x − mean)ᵀ`. Kernel `covariance`. O(n·d²).
     fn scatter(&self, rows: &Self::Rows, mean: &[f32]) -> Result<Vec<f64>>;
 
+    /// New rows `[n, count]`: columns `first..first + count`. Kernel `restride`. O(n·count).
+    fn columns(&self, rows: &Self::Rows, first: usize, count: usize) -> Result<Self::Rows>;
+
     /// New rows `[n, p]` = `(x − mean) · componentsᵀ`, each output scaled: `components` is `[p, d]`, `scales` is `[p]`. An
     /// empty `components` means the identity (`p = d`). Kernel `project`. O(n·p·d).
     fn project(&self, rows: &Self::Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Self::Rows>;
@@ -192,12 +199,7 @@ pub trait Backend: AssignmentKernels + CentroidKernels + RowKernels + SeedingKer
         normalize: bool,
     ) -> Result<LevelCodes> {
         let (n, levels) = (self.shape(rows).0, codebooks.len());
-        let mut out = LevelCodes {
-            codes: vec![0; n * levels],
-            margin: vec![0.0; n * levels],
-            norm: vec![0.0; n * levels],
-            entry_norm: Vec::new(),
-        };
+        let mut out = LevelCodes::zeros(n, levels);
         let mut partition = self.partition(n)?;
         for (level, codebook) in codebooks.iter().enumerate() {
             let norms = if normalize {
@@ -219,6 +221,28 @@ pub trait Backend: AssignmentKernels + CentroidKernels + RowKernels + SeedingKer
         Ok(out)
     }
 
+    /// Codes of all levels, each of which looks at columns of its own: as many as its codewords have values, side by side in the order of
+    /// the levels.
+    ///
+    /// The provided form calls the kernels above one after the other; a backend may fuse them.
+    fn assign_columns(&self, rows: &Self::Rows, codebooks: &[Self::Codebook]) -> Result<LevelCodes> {
+        let ((n, d), levels) = (self.shape(rows), codebooks.len());
+        sizes::side_by_side(d, codebooks.iter().map(|b| self.codebook_shape(b).1))?;
+        let mut out = LevelCodes::zeros(n, levels);
+        let mut first = 0;
+        for (level, codebook) in codebooks.iter().enumerate() {
+            let (_, width) = self.codebook_shape(codebook);
+            let mut own = self.columns(rows, first, width)?;
+            first += width;
+            let found = self.assign_levels(&mut own, std::slice::from_ref(codebook), false)?;
+            for i in 0..n {
+                let at = i * levels + level;
+                (out.codes[at], out.margin[at], out.norm[at]) = (found.codes[i], found.margin[i], found.norm[i]);
+            }
+        }
+        Ok(out)
+    }
+
     /// Uploads host rows and preprocesses them; also returns the norms before `normalize_rows` (empty without it).
     fn prepare(&self, rows: MatrixView<'_>, steps: &PreprocessSteps<'_>) -> Result<(Self::Rows, Vec<f32>)> {
         let mut resident = self.upload_rows(rows.rows(), rows.dims(), &mut |start, out| rows.read_rows(start, out))?;
@@ -229,7 +253,7 @@ pub trait Backend: AssignmentKernels + CentroidKernels + RowKernels + SeedingKer
         Ok((resident, norms))
     }
 
-    /// Greedy codes of host rows: upload, preprocess, all levels. A backend may fuse the steps.
+    /// Codes of host rows, greedily: upload, preprocess, all levels. A backend may fuse the steps.
     fn encode_rows(
         &self,
         rows: MatrixView<'_>,
@@ -237,6 +261,9 @@ pub trait Backend: AssignmentKernels + CentroidKernels + RowKernels + SeedingKer
         codebooks: &[Self::Codebook],
     ) -> Result<LevelCodes> {
         let (mut resident, entry_norm) = self.prepare(rows, steps)?;
+        if steps.product {
+            return Ok(LevelCodes { entry_norm, ..self.assign_columns(&resident, codebooks)? });
+        }
         Ok(LevelCodes { entry_norm, ..self.assign_levels(&mut resident, codebooks, steps.normalize_residuals)? })
     }
 

@@ -28,6 +28,7 @@ pub use backend::{AssignmentKernels, Backend, CentroidKernels, RowKernels, Seedi
 pub(crate) use device::on_device;
 pub use device::{AUTO_GPU_ROWS, BackendTask, Device, DeviceChoice, run_on};
 pub use info::{DeviceInfo, DeviceKind};
+pub use moments::mean_row;
 pub use sizes::MAX_CODEWORDS;
 
 /// How rows are compared with codewords.
@@ -76,10 +77,22 @@ pub struct LevelCodes {
     pub codes: Vec<u32>,
     /// `[n, levels]` second-best score less best score.
     pub margin: Vec<f32>,
-    /// `[n, levels]` L2 norm of the residual that entered the level (before its own normalisation, if any).
+    /// `[n, levels]` L2 norm of what entered the level: the residual (before its own normalisation, if any), or its columns.
     pub norm: Vec<f32>,
     /// `[n]` L2 norm of the preprocessed row before `normalize_rows`; empty without it.
     pub entry_norm: Vec<f32>,
+}
+
+impl LevelCodes {
+    /// Codes that are still to be found, of `n` rows without `normalize_rows`.
+    pub(crate) fn zeros(n: usize, levels: usize) -> Self {
+        Self {
+            codes: vec![0; n * levels],
+            margin: vec![0.0; n * levels],
+            norm: vec![0.0; n * levels],
+            entry_norm: Vec::new(),
+        }
+    }
 }
 
 /// The steps applied to rows before the first level and between levels; see [`reference::ResidualQuantizer`].
@@ -95,6 +108,8 @@ pub struct PreprocessSteps<'a> {
     pub normalize_rows: bool,
     /// Divide every level's input by its norm.
     pub normalize_residuals: bool,
+    /// Each level looks at columns of its own, as many as its codewords have values.
+    pub product: bool,
 }
 
 impl PreprocessSteps<'_> {

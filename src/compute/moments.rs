@@ -17,6 +17,16 @@ pub struct Moments {
     pub deviation: f64,
 }
 
+/// The mean of rows of `dims` values on the host, `[dims]`, summed in f64 row by row; zeros for no rows. O(n·d).
+#[must_use]
+pub fn mean_row(rows: &[f32], dims: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; dims];
+    let rows = rows.chunks_exact(dims.max(1));
+    let count = rows.len().max(1) as f64;
+    rows.for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value)));
+    sums.into_iter().map(|sum| (sum / count) as f32).collect()
+}
+
 impl Moments {
     /// Of resident rows: in one pass, or in two and with a copy of the rows where they lie close together and far from the origin.
     /// O(n·d).

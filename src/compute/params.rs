@@ -100,5 +100,5 @@ params! {
     /// What `table_scores.wgsl` reads.
     TableScores { n, items, levels, width, item_groups }
     /// What `restride.wgsl` reads.
-    Restride { rows, d, stride, first, at, unused0, unused1, unused2 }
+    Restride { rows, d, stride, first, at, columns, unused1, unused2 }
 }

@@ -11,15 +11,19 @@ use super::cpu::isa::multiversion;
 use super::mlp::{Layer, Mlp};
 use super::tensor::Activation;
 use crate::data::Matrix;
+use std::ops::Range;
 
 /// Interleaved partial sums of a reference dot product.
 pub const LANES: usize = 32;
 
-/// A fitted residual quantiser: preprocessing, an optional encoder network, and one codebook per level.
+/// A fitted residual or product quantiser: preprocessing, an optional encoder network, and one codebook per level.
 ///
 /// A row x `[d]` becomes `y = S·P·(x − mean)` `[p]`, divided by its norm if `normalize_rows`; then level by level
 /// the best codeword is taken (see the score in [`compute`](super)) and subtracted. With an encoder, the levels work on
 /// `z = encoder(y)` `[e]` instead of y; without, `z = y` and `e = p`. Decoding adds the codewords up, runs the decoder and inverts the preprocessing.
+///
+/// A product quantiser gives each level columns of its own: level by level, the best codeword for those columns of y is taken, and decoding
+/// sets the codewords side by side.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResidualQuantizer {
     /// Dimensions of an input row.
@@ -36,7 +40,7 @@ pub struct ResidualQuantizer {
     pub encoder: Option<Mlp>,
     /// From a sum of codewords `[e]` back to `[p]`.
     pub decoder: Option<Mlp>,
-    /// One `[k, e]` codebook a level.
+    /// One `[k, e]` codebook a level; of a product quantiser one `[k, w]`, whose widths add up to e.
     pub codebooks: Vec<Matrix>,
     /// Added to the score of each codeword, `[k]` per level. A level without prices has an empty list; the outer list is empty if no level has any.
     pub prices: Vec<Vec<f32>>,
@@ -44,6 +48,8 @@ pub struct ResidualQuantizer {
     pub metric: Metric,
     /// Divide every level's input by its norm (GRID's `normalize_residuals`).
     pub normalize_residuals: bool,
+    /// Each level has its own columns, side by side in the order of the levels, and none sees what another left.
+    pub product: bool,
 }
 
 impl ResidualQuantizer {
@@ -57,6 +63,13 @@ impl ResidualQuantizer {
     #[must_use]
     pub fn code_dims(&self) -> usize {
         self.encoder.as_ref().map_or_else(|| self.inner_dims(), Mlp::outputs)
+    }
+
+    /// The columns that a level looks at: those of its own of a product quantiser, else all e.
+    #[must_use]
+    pub fn columns(&self, level: usize) -> Range<usize> {
+        let start = if self.product { self.codebooks[..level].iter().map(Matrix::dims).sum() } else { 0 };
+        start..start + self.codebooks[level].dims()
     }
 
     /// Whether a row passes to the first level unchanged.
@@ -272,8 +285,10 @@ impl Reference {
 
     /// Scores of codewords `which` of a level for a row that has reached it, in f64. O(which·e).
     pub fn scores(&self, quantizer: &ResidualQuantizer, level: usize, row: &[f64], which: &[u32], out: &mut [f64]) {
+        let columns = quantizer.columns(level);
         for (slot, j) in out.iter_mut().zip(which.iter().map(|j| *j as usize)) {
-            *slot = self.biases[level][j] - self.weights[level][j] * dot(row, quantizer.codebooks[level].row(j));
+            let dot = dot(&row[columns.clone()], quantizer.codebooks[level].row(j));
+            *slot = self.biases[level][j] - self.weights[level][j] * dot;
         }
     }
 
@@ -321,8 +336,9 @@ impl Reference {
     /// Writes the codes of `x` `[d]` into `codes` `[levels]`. O(p·d + parameters of the encoder + Σk·e).
     pub fn encode(&self, quantizer: &ResidualQuantizer, x: &[f32], scratch: &mut Scratch, codes: &mut [u32]) {
         let mut scores = std::mem::take(&mut scratch.scores);
-        let row = self.enter(quantizer, x, scratch);
+        let entered = self.enter(quantizer, x, scratch);
         for (level, book) in quantizer.codebooks.iter().enumerate() {
+            let row = &mut entered[quantizer.columns(level)];
             if quantizer.normalize_residuals {
                 unit(row);
             }

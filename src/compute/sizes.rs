@@ -44,6 +44,24 @@ pub(crate) fn codebook(k: usize, d: usize, len: usize) -> Result<()> {
     check_shape("values", values(&format!("{k} codewords of {d} f32"), k, d)?, len, "codebook")
 }
 
+/// Refuses columns that rows of `d` values do not have, and none.
+pub(crate) fn columns(d: usize, first: usize, count: usize) -> Result<()> {
+    if count == 0 || first.checked_add(count).is_none_or(|end| end > d) {
+        return Err(Error::Data(format!("{count} columns from {first} on of {d}")));
+    }
+    Ok(())
+}
+
+/// Refuses codebooks of `widths` that do not lie side by side in rows of `d` values, and none.
+pub(crate) fn side_by_side(d: usize, widths: impl Iterator<Item = usize>) -> Result<()> {
+    let all = widths.fold(0usize, usize::saturating_add);
+    if d == 0 {
+        Err(Error::Data("expected rows of at least 1 value, got 0".into()))
+    } else {
+        check_shape("d", d, all, "codebooks side by side")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

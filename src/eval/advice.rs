@@ -219,7 +219,15 @@ impl Advice {
     /// The finding with its remedies, each in the words of `spell`.
     #[must_use]
     pub fn text(&self, spell: &dyn Fn(&Remedy) -> String) -> String {
-        let remedies: Vec<String> = self.remedies().iter().map(spell).collect();
+        self.text_without(&[], spell)
+    }
+
+    /// As [`text`](Self::text), without remedies that change one of these fields, which the method that trained the codec lacks.
+    #[must_use]
+    pub fn text_without(&self, fields: &[&str], spell: &dyn Fn(&Remedy) -> String) -> String {
+        let all = self.remedies();
+        let remedies: Vec<String> =
+            all.iter().filter(|remedy| !fields.contains(&remedy.field.as_ref())).map(spell).collect();
         if remedies.is_empty() { self.finding() } else { format!("{} {}", self.finding(), Remedy::join(&remedies)) }
     }
 

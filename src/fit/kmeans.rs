@@ -30,7 +30,7 @@ pub struct LevelSettings {
     pub level: usize,
     pub metric: Metric,
     pub init: Init,
-    /// `[k, d]` codewords to begin with, in place of what `init` would choose.
+    /// `[k, d]` codewords for the first start to begin with, in place of what `init` would choose.
     pub first: Option<Vec<f32>>,
     pub empty: EmptyPolicy,
     pub exchange: bool,
@@ -150,8 +150,8 @@ pub fn one<B: Backend>(
     let ones = vec![1.0f32; settings.k];
     let mut random = stream(settings.seed, "kmeans.start", (settings.level as u64) << 32 | start as u64);
     let first = match &settings.first {
-        Some(first) => first.clone(),
-        None => {
+        Some(first) if start == 0 => first.clone(),
+        _ => {
             let first = init(backend, rows, settings.k, settings.init, &mut random, observer)?;
             if settings.k >= TOLD {
                 // The start was a phase of its own.

@@ -1,8 +1,8 @@
 //! RQ-KMeans: k-means on the rows, then on what is left of them, level by level.
 
-use super::balance::{self, Balance};
+use super::balance::Balance;
 use super::init::{Init, sample_size};
-use super::kmeans::{self, EmptyPolicy, LevelSettings};
+use super::kmeans::EmptyPolicy;
 use super::preprocess::{self, FittedSteps, Preprocess, RawRows};
 use super::range;
 use super::refine::{self, Refine};
@@ -15,7 +15,6 @@ use crate::error::{Error, Result, check_shape};
 use crate::progress::{Event, LevelSummary, Observer};
 use crate::remedy::Remedy;
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
 
 /// Settings of RQ-KMeans.
 ///
@@ -98,6 +97,9 @@ pub struct TrainingSummary {
     pub levels: Vec<LevelSummary>,
     /// R² on the training rows after each refinement round; the first entry is before any.
     pub refined_r2: Vec<f64>,
+    /// Of optimised product quantisation: R² on the training rows by round, before the rotation is fitted again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rotated_r2: Vec<f64>,
     /// Of networks: how long they trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkSummary>,
@@ -229,6 +231,10 @@ impl RqKMeans {
         if start.encoder.is_some() || start.decoder.is_some() {
             return Err(Error::Codec("a start for RQ-KMeans is a codec without networks".into()));
         }
+        if start.product {
+            let problem = "a start for RQ-KMeans is a codec of RQ-KMeans, this one is of product quantisation";
+            return Err(Error::Codec(problem.into()));
+        }
         check_shape("d", start.dims, source.dims(), source.name())?;
         let differs = |field: &str, want: String, got: String| {
             Err(Error::config(field, format!("expected {want} as in the codec to start from, got {got}")))
@@ -258,6 +264,19 @@ impl RqKMeans {
         device: &Device,
         observer: &dyn Observer,
     ) -> Result<(Fitted, Codes)> {
+        let rows = self.choose_rows(source, start.is_none(), observer)?;
+        on_device!(device, backend => fit_on(backend, self, &rows, start, keep, observer))
+    }
+}
+
+impl RqKMeans {
+    /// The rows to train on; `chosen` says whether k-means chooses its first codewords among them.
+    pub(super) fn choose_rows<'a>(
+        &self,
+        source: &'a dyn RowSource,
+        chosen: bool,
+        observer: &dyn Observer,
+    ) -> Result<TrainingRows<'a>> {
         let most = self.codebook_sizes.iter().copied().max().unwrap_or(0);
         let rows = TrainingRows::choose(source, most, self.max_training_rows, self.seed, observer)?;
         let used = rows.len();
@@ -266,13 +285,13 @@ impl RqKMeans {
             let mut levels = self.codebook_sizes.iter().enumerate().filter(|(level, _)| balance.applies(*level));
             levels.try_for_each(|(_, k)| balance.bounds(used, *k).map(|_| ()))?;
         }
-        if start.is_none() && self.init == Init::KMeansPlusPlus && sample_size(used, most) < used {
+        if chosen && self.init == Init::KMeansPlusPlus && sample_size(used, most) < used {
             observer.event(Event::Note(&format!(
                 "k-means++ chooses the first codewords from {} of the {used} training rows; all rows train",
                 sample_size(used, most)
             )));
         }
-        on_device!(device, backend => fit_on(backend, self, &rows, start, keep, observer))
+        Ok(rows)
     }
 }
 
@@ -320,59 +339,26 @@ fn fit_on<B: Backend>(
     // Under residual normalisation: what each row's residual was divided by so far, to report errors in the rows' own unit.
     let mut scale: Vec<f64> = Vec::new();
     for (level, k) in config.codebook_sizes.iter().copied().enumerate() {
-        let begun = Instant::now();
         if config.normalize_residuals {
             let norms = backend.normalize(&mut rows)?;
             residual_norms.push((norms.iter().map(|v| f64::from(*v)).sum::<f64>() / n as f64) as f32);
             scale.resize(n, 1.0);
             scale.iter_mut().zip(&norms).for_each(|(s, v)| *s *= f64::from(*v));
         }
-        let settings = LevelSettings {
-            k,
-            iterations: config.iterations,
-            tolerance: config.tolerance,
-            starts: config.starts,
-            seed: config.seed,
-            level,
-            metric: config.metric,
-            init: config.init,
-            first: start.map(|(quantizer, _)| quantizer.codebooks[level].as_slice().to_vec()),
-            empty: config.empty,
-            exchange: config.exchange,
-        };
-        settings.announce(observer);
-        let applies = config.balance.as_ref().filter(|balance| balance.applies(level) && k > 1);
-        let (outcome, level_prices, report) = match applies {
-            Some(balance) => {
-                let found = balance::fit::<B>(backend, &rows, &settings, balance, observer)?;
-                (found.outcome, found.prices, Some(found.report))
-            }
-            None => (kmeans::fit::<B>(backend, &rows, &settings, observer)?, Vec::new(), None),
-        };
-        prices.push(level_prices);
+        let first = start.map(|(quantizer, _)| quantizer.codebooks[level].as_slice().to_vec());
+        let fitted = config.fit_level(backend, &rows, level, first, observer)?;
+        let outcome = &fitted.outcome;
         if keep {
             let labels = backend.read_partition(&outcome.partition)?.labels;
             labels.iter().enumerate().for_each(|(i, label)| codes.as_mut_slice()[i * levels + level] = *label);
         }
         backend.residual(&mut rows, &outcome.codebook, &outcome.partition)?;
         let inertia = squared_error(backend, &rows, &scale)?;
-        let used = outcome.counts.iter().filter(|c| **c > 0).count();
-        let level_summary = LevelSummary {
-            level,
-            codebook_size: k,
-            iterations: outcome.iterations,
-            converged: outcome.converged,
-            inertia,
-            r2: if total > 0.0 { 1.0 - inertia / total } else { 0.0 },
-            utilisation: used as f64 / k as f64,
-            perplexity: perplexity(&outcome.counts),
-            reseeded: outcome.reseeded,
-            balance: report,
-            seconds: begun.elapsed().as_secs_f64(),
-        };
+        let level_summary = fitted.summary(level, inertia, total);
         observer.event(Event::Level(&level_summary));
         summary.levels.push(level_summary);
         books.push(Matrix::from_vec(k, p, backend.read_codebook(&outcome.codebook)?)?);
+        prices.push(fitted.prices);
     }
     let FittedSteps { mean, components, scales, mean_norm, .. } = learned.clone();
     let mut quantizer = ResidualQuantizer {

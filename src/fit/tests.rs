@@ -54,6 +54,17 @@ fn minibatch(rows: &Matrix, on: &Device, change: impl FnOnce(&mut MiniBatchRqKMe
     Codec::from_fitted(again.finish()?, TrainedBy::MiniBatch(again.config()))
 }
 
+fn sides(change: impl FnOnce(&mut ProductQuantization)) -> ProductQuantization {
+    let base = ProductQuantization::default();
+    let mut config = ProductQuantization { codebook_sizes: vec![8, 6], iterations: 12, ..base };
+    change(&mut config);
+    config
+}
+
+fn product(rows: &Matrix, on: &Device, change: impl FnOnce(&mut ProductQuantization)) -> crate::Result<Codec> {
+    Codec::train_product(rows, &sides(change), on, &())
+}
+
 fn networks() -> RqVae {
     RqVae { hidden: vec![16], code_dims: 4, codebook_sizes: vec![8, 6], batch_rows: 64, epochs: 12, ..RqVae::default() }
 }
@@ -83,6 +94,13 @@ const KINDS: &[(&str, bool, Train)] = &[
         let mut trainer = RqVaeTrainer::from_quantizer(networks(), start.quantizer(), start.manifest().mean_norm)?;
         trainer.run(rows, None, on, &(), &mut ())?;
         Codec::from_trainer(&trainer)
+    }),
+    ("pq", true, |rows, on| product(rows, on, |_| {})),
+    ("opq", true, |rows, on| product(rows, on, |c| c.rotation = Some(Rotation { rounds: 4, iterations: 2 }))),
+    ("pq of normalised rows", false, |rows, on| product(rows, on, |c| c.preprocess.normalize = true)),
+    ("opq from another codec", true, |rows, on| {
+        let start = product(rows, on, |c| c.rotation = Some(Rotation::default()))?;
+        Codec::train_product_from(&start, rows, &sides(|_| {}), on, &())
     }),
     ("from another codec", true, |rows, on| {
         let start = train(rows, on, |_| {})?;

@@ -1,6 +1,6 @@
 //! A Hugging Face `tokenizer.json`, to be given the tokens of IDs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -153,9 +153,37 @@ impl Tokenizer {
             );
             return Err(Error::config("first_id", problem));
         }
-        self.refuse_known(vocabulary)?;
+        let (special, others) = vocabulary.tokens().split_at(vocabulary.special_tokens().len());
+        self.with_added(special, others)
+    }
+
+    /// The file's text with tokens added, numbered on from [`next_id`](Self::next_id): first the special ones, then others, as
+    /// [`with_tokens`](Self::with_tokens) adds those of IDs. O(length).
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an empty token and for numbers past 2^32 − 2; [`Error::Data`], with their names, for tokens that the tokenizer
+    /// has already, and for one that stands twice.
+    pub fn with_added<S: AsRef<str>>(&self, special: &[S], others: &[S]) -> Result<String> {
+        let tokens: Vec<&str> = special.iter().chain(others).map(AsRef::as_ref).collect();
+        self.refuse_known(&tokens)?;
+        let mut seen = HashSet::with_capacity(tokens.len());
+        for token in &tokens {
+            if token.is_empty() {
+                return Err(Error::config("tokens", "a token is empty"));
+            }
+            if !seen.insert(*token) {
+                return Err(Error::Data(format!("the token `{token}` would be added twice")));
+            }
+        }
+        if u64::from(self.next_id) + tokens.len() as u64 >= u64::from(u32::MAX) {
+            let problem = format!("{} tokens from {} on are past 2^32 - 2", tokens.len(), self.next_id);
+            return Err(Error::config("tokens", problem));
+        }
+        if tokens.is_empty() {
+            return Ok(self.text.clone());
+        }
         let pretty = self.text.contains('\n');
-        let mut out = String::with_capacity(self.text.len() + 180 * vocabulary.tokens().len());
+        let mut out = String::with_capacity(self.text.len() + 180 * tokens.len());
         let tail = match self.list {
             Some((end, any)) => {
                 // Only blanks lie between the last token and the bracket.
@@ -170,9 +198,9 @@ impl Tokenizer {
                 end
             }
         };
-        for (at, token) in vocabulary.tokens().iter().enumerate() {
+        for (at, token) in tokens.iter().enumerate() {
             out.push_str(if at > 0 { "," } else { "" });
-            entry(&mut out, u64::from(self.next_id) + at as u64, token, at < vocabulary.special_tokens().len(), pretty);
+            entry(&mut out, u64::from(self.next_id) + at as u64, token, at < special.len(), pretty);
         }
         out.push_str(if pretty { "\n  " } else { "" });
         if self.list.is_none() {
@@ -190,11 +218,10 @@ impl Tokenizer {
         crate::io::write_bytes_atomic(path, self.with_tokens(vocabulary)?.as_bytes())
     }
 
-    fn refuse_known(&self, vocabulary: &Vocabulary) -> Result<()> {
-        let known: Vec<&str> =
-            vocabulary.tokens().iter().map(String::as_str).filter(|token| self.ids.contains_key(*token)).collect();
+    fn refuse_known(&self, tokens: &[&str]) -> Result<()> {
+        let known: Vec<&str> = tokens.iter().copied().filter(|token| self.ids.contains_key(*token)).collect();
         let Some(first) = known.first() else { return Ok(()) };
-        let (path, count, all) = (self.path.display(), known.len(), vocabulary.tokens().len());
+        let (path, count, all) = (self.path.display(), known.len(), tokens.len());
         if count == all {
             return Err(Error::Data(format!(
                 "all {all} tokens, from `{first}` on, are in `{path}` already; give the file as it was"

@@ -10,7 +10,7 @@ use super::npy::shape_text;
 use super::numbers::NumberKind;
 use super::pick::{Candidate, Usable, pick};
 use super::window::Window;
-use crate::error::Result;
+use crate::error::{Result, check_shape};
 
 /// The reference implementation's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -208,17 +208,29 @@ impl TensorFile {
     /// # Errors
     /// As [`TensorFile::check`], and if the file cannot be read.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.check(name, shape)?;
+        let mut values = vec![0.0; shape.iter().product()];
+        self.read_into(name, shape, &mut values)?;
+        Ok(values)
+    }
+
+    /// Writes the values of a tensor that has this shape to `out`, a MiB of the file at a time.
+    ///
+    /// # Errors
+    /// As [`TensorFile::check`]; [`Error::Shape`](crate::Error::Shape) if `out` has room for another number of values; if the file cannot
+    /// be read.
+    pub fn read_into(&self, name: &str, shape: &[usize], out: &mut [f32]) -> Result<()> {
         use crate::data::RowSource as _;
         let (tensor, number) = self.find(name, shape)?;
         let (from, to) = tensor.data_offsets;
         let part = self.window.sub(self.data + from, to - from)?.named(name);
         let dims = shape.iter().product::<usize>();
-        let mut values = vec![0.0; dims];
+        check_shape("values", dims, out.len(), name)?;
         if dims > 0 {
             let layout = ArrayLayout { start: 0, rows: 1, dims, number, big_endian: false, columns: false };
-            DenseRows::new(part, layout).read_rows(0, &mut values)?;
+            DenseRows::new(part, layout).read_rows(0, out)?;
         }
-        Ok(values)
+        Ok(())
     }
 }
 

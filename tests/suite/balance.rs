@@ -397,10 +397,10 @@ fn a_priced_file_keeps_every_bit_and_damage_is_noticed() {
 }
 
 /// Shape and values by name.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// A codec file with its manifest or tensors changed, and the hash made right again.
-fn forged(bytes: &[u8], change: impl Fn(&mut serde_json::Value, &mut Tensors)) -> Vec<u8> {
+pub fn forged(bytes: &[u8], change: impl Fn(&mut serde_json::Value, &mut Tensors)) -> Vec<u8> {
     let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
     let text = header.metadata().as_ref().unwrap()["sememe"].clone();
     let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();

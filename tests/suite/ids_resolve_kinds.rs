@@ -2,6 +2,7 @@
 
 use sememe::compute::tensor::Activation;
 use sememe::fit::rqvae::{RqVae, RqVaeTrainer};
+use sememe::fit::{ProductQuantization, Rotation};
 use sememe::ids::resolve::{Alternatives as _, CodecAlternatives, Resolved, relocate};
 use sememe::{Balance, Codec, Codes, Device, Error, Matrix, Metric, Pca, Preprocess, Refine, RqKMeans};
 use std::collections::BTreeMap;
@@ -29,6 +30,11 @@ fn network() -> RqVae {
 fn kinds(rows: &Matrix) -> Vec<(&'static str, Codec)> {
     let train = |config: &RqKMeans| Codec::train(rows, config, &Device::cpu(), &()).unwrap();
     let rqvae = |config: &RqVae| Codec::train_rqvae(rows, config, &Device::cpu(), &()).unwrap();
+    let product = |rotation: Option<Rotation>| {
+        let balance = Some(Balance::sinkhorn()).filter(|_| rotation.is_none());
+        let config = ProductQuantization { codebook_sizes: vec![6; 3], rotation, balance, ..Default::default() };
+        Codec::train_product(rows, &config, &Device::cpu(), &()).unwrap()
+    };
     let pca = Preprocess { pca: Some(Pca { keep_variance: 0.9, max_dims: 7 }), ..Preprocess::default() };
     let whitened = Preprocess { center: true, whiten: true, ..pca };
     let start = train(&config());
@@ -43,6 +49,8 @@ fn kinds(rows: &Matrix) -> Vec<(&'static str, Codec)> {
         ("whitened", train(&RqKMeans { preprocess: whitened, ..config() })),
         ("rows of length 1", train(&RqKMeans { preprocess: Preprocess { normalize: true, ..whitened }, ..config() })),
         ("RQ-VAE", rqvae(&network())),
+        ("PQ", product(None)),
+        ("OPQ", product(Some(Rotation { rounds: 3, iterations: 1 }))),
         ("shared codebook", rqvae(&RqVae { shared_codebook: true, ..network() })),
         ("RQ-KMeans+", Codec::from_trainer(&plus).unwrap()),
     ]
@@ -85,7 +93,8 @@ fn brute(codec: &Codec, x: &[f32], codes: &[u32]) -> (f64, f64) {
     let mut prices = 0.0;
     for (level, code) in codes.iter().enumerate() {
         let codeword = codec.codebook(level).row(*code as usize);
-        left.iter_mut().zip(codeword).for_each(|(v, c)| *v -= f64::from(*c));
+        let first = if codec.manifest().product { (0..level).map(|l| codec.codebook(l).dims()).sum() } else { 0 };
+        left[first..].iter_mut().zip(codeword).for_each(|(v, c)| *v -= f64::from(*c));
         prices += codec.quantizer().prices(level).get(*code as usize).map_or(0.0, |p| f64::from(*p));
     }
     let square = left.iter().map(|v| v * v).sum::<f64>();

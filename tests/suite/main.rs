@@ -28,6 +28,7 @@ mod judge;
 mod network_codec;
 mod network_file;
 mod parity;
+mod product;
 mod quantisers;
 mod real;
 mod regression;

@@ -167,7 +167,7 @@ fn files_that_lie_about_networks_are_refused() {
     refused(&|m, _| m["codebook_sizes"] = json!(vec![8; 65]), "expected 1 to 64 levels of a shared codebook, got 65");
     refused(&|m, _| m["shared_codebook"] = json!(false), "`codebook.0` is missing");
     refused(&|m, _| m["format_version"] = json!(1), "format version 1 has neither networks");
-    refused(&|m, _| m["format_version"] = json!(4), "format version 4 is not one this release reads (1 to 3)");
+    refused(&|m, _| m["format_version"] = json!(5), "format version 5 is not one this release reads (1 to 4)");
 }
 
 /// What a newer release wrote and this one does not know is kept to the byte, or whoever would drop it is refused.

@@ -7,14 +7,14 @@ use crate::codec::devices;
 use sememe::{Codec, Device, EncodeOptions, Matrix, Preprocess, RqKMeans, io};
 use std::path::{Path, PathBuf};
 
-fn load(path: &Path) -> Matrix {
+pub fn load(path: &Path) -> Matrix {
     let source = io::open(path, &io::OpenOptions::default()).unwrap();
     let mut rows = Matrix::zeros(source.rows(), source.dims()).unwrap();
     source.read_rows(0, rows.as_mut_slice()).unwrap();
     rows
 }
 
-fn shared(name: &str) -> Option<PathBuf> {
+pub fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
     if !path.exists() {
         println!("skipped: no ../shared/data/{name}");

@@ -2,8 +2,8 @@
 
 use clap::{ArgMatches, Command};
 use sememe::eval::Advice;
-use sememe::{Change, Error, Remedy};
-use sememe_run::config::{Config, Recommend};
+use sememe::{Change, Codec, Error, Remedy};
+use sememe_run::config::{Config, Recommend, TrainMethod};
 use serde_json::Value;
 use std::sync::OnceLock;
 
@@ -11,10 +11,11 @@ use std::sync::OnceLock;
 const RUN: &str = "run";
 
 /// Parts of settings whose names go before a field, as in `refine.rounds`; their flags do without.
-const SECTIONS: [&str; 6] = ["preprocess.", "refine.", "balance.", "co_interaction.", "next_item.", "source."];
+const SECTIONS: [&str; 7] =
+    ["rotation.", "preprocess.", "refine.", "balance.", "co_interaction.", "next_item.", "source."];
 
 /// Fields whose flags have other names: verb, or any if empty; field; flag.
-const RENAMED: [(&str, &str, &str); 28] = [
+const RENAMED: [(&str, &str, &str); 30] = [
     ("", "event_fields", "event-user"),
     ("", "event_fields.user", "event-user"),
     ("", "event_fields.item", "event-item"),
@@ -39,6 +40,8 @@ const RENAMED: [(&str, &str, &str); 28] = [
     ("recommend", "name", "model"),
     ("recommend", "folder", "model-folder"),
     ("train", "folder", "run"),
+    ("train", "rotation.rounds", "rotations"),
+    ("train", "rotation.iterations", "rotation-iterations"),
     ("dialogues", "tasks", "task"),
     ("dialogues", "examples_per_item", "examples"),
     ("dialogues", "html", "keep-html"),
@@ -166,21 +169,44 @@ impl Words<'_> {
     }
 }
 
+/// What product quantisation lacks of the settings that advice is about.
+const NOT_OF_PRODUCT: [&str; 3] = ["refine", "refine.beam", "metric"];
+
 /// Advice in flags of `train`, which is where it is followed.
 pub fn advice(advice: &Advice) -> String {
+    in_flags(advice, &[])
+}
+
+/// Advice about a codec, in flags of `train` that its method takes.
+pub fn advice_about(codec: Option<&Codec>) -> fn(&Advice) -> String {
+    if codec.is_some_and(|codec| codec.manifest().product) {
+        |advice| in_flags(advice, &NOT_OF_PRODUCT)
+    } else {
+        advice
+    }
+}
+
+fn in_flags(advice: &Advice, without: &[&str]) -> String {
     let words = Words::new("train");
     let spell =
         |remedy: &Remedy| words.as_ref().and_then(|words| words.remedy(remedy)).unwrap_or_else(|| remedy.to_string());
-    advice.text(&spell)
+    advice.text_without(without, &spell)
 }
 
 /// Advice in keys of the file of `run`.
-pub fn advice_of_run(advice: &Advice) -> String {
-    advice.text(&|remedy| {
+pub fn advice_of_run(method: TrainMethod) -> fn(&Advice) -> String {
+    match method {
+        TrainMethod::RqKmeans | TrainMethod::Rqvae => |advice| in_keys(advice, "rq_kmeans", &[]),
+        TrainMethod::Pq | TrainMethod::Opq => |advice| in_keys(advice, "product", &NOT_OF_PRODUCT),
+    }
+}
+
+fn in_keys(advice: &Advice, section: &str, without: &[&str]) -> String {
+    advice.text_without(without, &|remedy| {
         let key = match remedy.field.as_ref() {
             "levels" => "train.levels".to_owned(),
             "codebook_sizes" => "train.codebook_size".to_owned(),
-            field => format!("train.rq_kmeans.{field}"),
+            field => format!("train.{section}.{field}"),
         };
         remedy.spelled(&in_file(&key, &remedy.change))
     })

@@ -76,6 +76,7 @@ fn main() -> Done {
     ids(&seeds)?;
     catalogues(&seeds)?;
     states(&seeds)?;
+    languages(&seeds, here)?;
     settings(&seeds, here)?;
     Ok(fs::remove_dir_all(&seeds.folder)?)
 }
@@ -104,7 +105,7 @@ fn embeddings(seeds: &Seeds) -> Done {
 }
 
 fn codecs(seeds: &Seeds) -> Done {
-    for version in 1..=3 {
+    for version in 1..=4 {
         let name = format!("codec-v{version}.safetensors");
         seeds.tensors("codec", &name, &fs::read(seeds.fixtures.join(&name))?)?;
     }
@@ -249,6 +250,7 @@ fn states(seeds: &Seeds) -> Done {
     let kinds = [
         ("identities", Prediction::Items, alone),
         ("all", Prediction::Items, all),
+        ("levels", Prediction::Levels, by_code.clone()),
         ("ordered", Prediction::Ordered, by_code),
     ];
     for (name, prediction, sources) in kinds {
@@ -313,6 +315,28 @@ fn states(seeds: &Seeds) -> Done {
     let state = r#"{"format":1,"phases":{"prep":{"version":"0.1.0","settings":{},"inputs":{},"outputs":{"prep.json":{"bytes":2,
 "sha256":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}},"facts":null,"seconds":0.1,"finished_at":1}},"begun":{}}"#;
     seeds.put("run_state", "prep.json", state.as_bytes())
+}
+
+/// Folders of language models: each kind of file from each that the tests have.
+fn languages(seeds: &Seeds, here: &Path) -> Done {
+    let models = here.join("../recommend/tests/models");
+    for name in ["llama", "llama3", "qwen2", "qwen3"] {
+        let folder = models.join(name);
+        seeds.put("language_config", &format!("{name}.json"), &fs::read(folder.join("config.json"))?)?;
+        for file in ["tokenizer_config.json", "generation_config.json"] {
+            seeds.put("language_settings", &format!("{name}-{file}"), &fs::read(folder.join(file))?)?;
+        }
+    }
+    let index = fs::read_to_string(models.join("qwen2/model.safetensors.index.json"))?;
+    seeds.put("language_index", "qwen2.json", index.as_bytes())?;
+    let one = r#"{"metadata": {}, "weight_map": {"model.norm.weight": "a.safetensors"}}"#;
+    seeds.put("language_index", "one.json", one.as_bytes())?;
+    seeds.tensors("language_weights", "llama", &fs::read(models.join("llama/model.safetensors"))?)?;
+    let chats: serde_json::Value = serde_json::from_slice(&fs::read(models.join("chats.json"))?)?;
+    for (name, template) in chats["templates"].as_object().ok_or("templates")? {
+        seeds.put("chat_template", &format!("{name}.jinja"), template.as_str().ok_or("a text")?.as_bytes())?;
+    }
+    Ok(())
 }
 
 fn settings(seeds: &Seeds, here: &Path) -> Done {

@@ -4,6 +4,7 @@
 //! inputs with a stable compiler. Three things are held to, by both: no panic, no abort, and memory within
 //! [`FLOOR_BYTES`]` + factor · input length`.
 
+mod language;
 mod library;
 pub mod memory;
 mod scratch;
@@ -36,6 +37,9 @@ const TEXT: usize = 64;
 /// Deflate makes at most 1,032 bytes of one; those are then held as text.
 const INFLATED: usize = 1032 * 4;
 
+/// A chat template may repeat what it has, up to its bound on steps.
+const TEMPLATE: usize = 4096;
+
 /// All of them.
 pub const TARGETS: &[Target] = &[
     target("npy", 32, library::npy),
@@ -60,6 +64,11 @@ pub const TARGETS: &[Target] = &[
     target("checkpoint_minibatch", 256, state::minibatch),
     target("recommender", 256, state::recommender),
     target("recommender_training", 256, state::recommender_training),
+    target("language_config", 256, language::config),
+    target("language_settings", 256, language::settings),
+    target("language_weights", 64, language::weights),
+    target("language_index", 256, language::index),
+    target("chat_template", TEMPLATE, language::chat_template),
     target("event_log", 64, state::event_log),
     target("metrics", TEXT, state::metrics),
     target("epochs", TEXT, state::epochs),

@@ -21,6 +21,17 @@ pub(crate) const MOST_BYTES: u64 = 64 << 30;
 pub(crate) enum FileKind {
     Recommender,
     Training,
+    Tuning,
+}
+
+impl FileKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Recommender => "a trained recommender",
+            Self::Training => "the state of a training",
+            Self::Tuning => "the state of a language model's fine-tuning",
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,10 +104,7 @@ pub(crate) fn read<T: DeserializeOwned>(kind: FileKind, bytes: &[u8]) -> Result<
         return Err(bad(format!("version {} is not one this release reads ({VERSION})", lead.version)));
     }
     if lead.kind != kind {
-        let (is, wanted) = match lead.kind {
-            FileKind::Recommender => ("a trained recommender", "the state of a training"),
-            FileKind::Training => ("the state of a training", "a trained recommender"),
-        };
+        let (is, wanted) = (lead.kind.name(), kind.name());
         return Err(bad(format!("this is {is}, expected {wanted}")));
     }
     let header: FileHeader = serde_json::from_str(text).map_err(|e| bad(format!("its header is not valid: {e}")))?;

@@ -5,7 +5,8 @@
 //! recommended. The score of an item is a sum over its codes, so all items are ranked exactly, without a search.
 //!
 //! Or the ID of the next item is predicted code by code ([`Prediction::Ordered`]), as generative recommenders do it: histories are read as
-//! codes, and IDs are found by a beam search that only ever stands on prefixes of IDs that exist.
+//! codes, and IDs are found by a beam search that only ever stands on prefixes of IDs that exist. Or all its codes are predicted at once
+//! ([`Prediction::Levels`]), one head a level, for long IDs whose codes have no order; all items are ranked then, too.
 //!
 //! ```
 //! use sememe::{Codes, Device, Sequences};
@@ -29,14 +30,24 @@ mod comparison;
 mod container;
 mod decoder;
 mod decoding;
+#[cfg(feature = "language")]
+mod language;
 mod recommender;
 
 pub use comparison::{ComparedRun, ComparedTable, MeasureSpread};
-pub use decoder::DecoderShape;
+pub use decoder::{DecoderShape, RopeScaling};
 pub use decoding::Sampling;
+#[cfg(feature = "language")]
+pub use language::{
+    ChatOptions, ChatTemplate, ChatTokens, LanguageFamily, LanguageModel, LanguageRecommender, LanguageSession,
+    LanguageShape, LanguageTokenizer, LanguageTuning, Learn, NewTokenRows, SaveOptions, SpokenItem, SpokenOptions,
+    TuningLook, TuningRecorder, TuningSettings, TuningUpdate, WeightType,
+};
 pub use recommender::{
     DEFAULT_BEAMS, HoldOut, ItemSources, NextItem, Prediction, RecommendOptions, Recommendation, Recommender,
     RecommenderEpoch, RecommenderQuery, RecommenderSession, RecommenderSettings, RecommenderTraining, TrainingRecorder,
     questions, training_digest,
 };
 pub use sememe::compute::tensor::Precision;
+#[cfg(feature = "language")]
+pub use sememe_text::dialogues::{Chat, ChatMessage, read_chats};

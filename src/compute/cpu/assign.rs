@@ -102,25 +102,25 @@ pub fn assign(rows: &Rows, codebook: &Codebook, partition: &mut Partition) -> As
     AssignmentScores { score_sum: sums.into_iter().sum() }
 }
 
-/// Codes of host rows, a block at a time: copied, preprocessed and taken through all levels while in cache.
+/// Codes of host rows, a block at a time: copied, preprocessed and taken through all levels while in cache. Shapes are checked.
 pub fn encode_rows(rows: MatrixView<'_>, steps: &PreprocessSteps<'_>, codebooks: &[Codebook]) -> LevelCodes {
     let (n, d, levels) = (rows.rows(), rows.dims(), codebooks.len());
     let entries = if steps.normalize_rows { n } else { 0 };
-    let mut out = LevelCodes {
-        codes: vec![0; n * levels],
-        margin: vec![0.0; n * levels],
-        norm: vec![0.0; n * levels],
-        entry_norm: vec![0.0; entries],
-    };
+    let inner = if steps.components.is_empty() { d } else { steps.components.len() / d };
+    let mut out = LevelCodes { entry_norm: vec![0.0; entries], ..LevelCodes::zeros(n, levels) };
     let mut entry: Vec<&mut [f32]> = out.entry_norm.chunks_mut(CHAIN_BLOCK).collect();
     entry.resize_with(n.div_ceil(CHAIN_BLOCK), Default::default);
     type Parts<'a> = ((((&'a mut [u32], &'a mut [f32]), &'a mut [f32]), &'a mut [f32]), &'a [f32]);
     let block = |((((codes, margin), norm), entry), part): Parts<'_>| {
         let mut work = preprocess(part, d, steps);
         if steps.normalize_rows {
-            unit_rows(&mut work, codebooks[0].d, entry);
+            unit_rows(&mut work, inner, entry);
         }
-        chain(&mut work, codebooks, steps.normalize_residuals, codes, margin, norm);
+        if steps.product {
+            side_by_side(&work, inner, codebooks, codes, margin, norm);
+        } else {
+            chain(&mut work, codebooks, steps.normalize_residuals, codes, margin, norm);
+        }
     };
     let size = CHAIN_BLOCK * levels;
     if n <= CHAIN_BLOCK {
@@ -189,6 +189,32 @@ fn chain(
                 subtract(row, &codebook.values[codes[i * levels + level] as usize * d..][..d]);
             }
         }
+    }
+}
+
+/// Takes a block's rows `[_, d]` through levels that look at columns of their own, which are copied so that they lie together.
+fn side_by_side(
+    rows: &[f32],
+    d: usize,
+    codebooks: &[Codebook],
+    codes: &mut [u32],
+    margin: &mut [f32],
+    norm: &mut [f32],
+) {
+    let levels = codebooks.len();
+    let mut norms = vec![0.0f32; rows.len() / d];
+    let mut own = Vec::with_capacity(rows.len());
+    let mut first = 0;
+    for (level, codebook) in codebooks.iter().enumerate() {
+        own.clear();
+        rows.chunks_exact(d).for_each(|row| own.extend_from_slice(&row[first..first + codebook.d]));
+        first += codebook.d;
+        squares(&own, codebook.d, &mut norms);
+        Engine::new(codebook).for_each(&own, |i, dots| {
+            let (label, best, second) = top_two(dots, &codebook.bias);
+            let at = i * levels + level;
+            (codes[at], margin[at], norm[at]) = (label, second - best, norms[i].sqrt());
+        });
     }
 }
 

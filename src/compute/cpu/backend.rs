@@ -2,7 +2,7 @@
 
 use super::{
     Codebook, Cpu, Isa, Partition, Rows, Seeding, amx, assign, beam, centroid, column_sum, covariance, distance, dots,
-    loads, normalize, project, residual, row_norm, tally,
+    loads, normalize, project, residual, restride, row_norm, tally,
 };
 use crate::compute::{
     AssignmentKernels, AssignmentScores, Backend, BeamCodes, CentroidKernels, DeviceInfo, DeviceKind, HostPartition,
@@ -103,6 +103,10 @@ impl Storage for Cpu {
     fn codebook(&self, k: usize, d: usize, values: &[f32], metric: Metric) -> Result<Codebook> {
         sizes::codebook(k, d, values.len())?;
         Ok(Codebook::new(k, d, values.to_vec(), metric))
+    }
+
+    fn codebook_shape(&self, codebook: &Codebook) -> (usize, usize) {
+        (codebook.k, codebook.d)
     }
 
     fn read_codebook(&self, codebook: &Codebook) -> Result<Vec<f32>> {
@@ -230,6 +234,11 @@ impl RowKernels for Cpu {
         Ok(covariance::scatter(rows, mean))
     }
 
+    fn columns(&self, rows: &Rows, first: usize, count: usize) -> Result<Rows> {
+        sizes::columns(rows.d, first, count)?;
+        Ok(restride::columns(rows, first, count))
+    }
+
     fn project(&self, rows: &Rows, mean: &[f32], components: &[f32], scales: &[f32]) -> Result<Rows> {
         let p = if components.is_empty() { rows.d } else { components.len() / rows.d.max(1) };
         if !mean.is_empty() {
@@ -295,10 +304,12 @@ impl Backend for Cpu {
         steps: &PreprocessSteps<'_>,
         codebooks: &[Codebook],
     ) -> Result<LevelCodes> {
-        check_books(
-            codebooks,
-            if steps.components.is_empty() { rows.dims() } else { steps.components.len() / rows.dims().max(1) },
-        )?;
+        let p = if steps.components.is_empty() { rows.dims() } else { steps.components.len() / rows.dims().max(1) };
+        if steps.product {
+            sizes::side_by_side(p, codebooks.iter().map(|b| b.d))?;
+        } else {
+            check_books(codebooks, p)?;
+        }
         Ok(assign::encode_rows(rows, steps, codebooks))
     }
 

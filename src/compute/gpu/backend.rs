@@ -6,7 +6,7 @@ use super::resident::{Codebook, RowChunk, Rows};
 use super::sizes::words;
 use super::variant::split_error;
 use super::{Gpu, levels};
-use crate::compute::{Backend, BeamCodes, DeviceInfo, LevelCodes, params};
+use crate::compute::{Backend, BeamCodes, DeviceInfo, LevelCodes, params, sizes};
 use crate::error::Result;
 
 impl Gpu {
@@ -40,6 +40,12 @@ impl Backend for Gpu {
     fn assign_levels(&self, rows: &mut Rows, codebooks: &[Codebook], normalize: bool) -> Result<LevelCodes> {
         let _turn = self.core.turn()?;
         levels::assign(self, rows, codebooks, normalize)
+    }
+
+    fn assign_columns(&self, rows: &Rows, codebooks: &[Codebook]) -> Result<LevelCodes> {
+        sizes::side_by_side(rows.d, codebooks.iter().map(|b| b.d))?;
+        let _turn = self.core.turn()?;
+        levels::assign_columns(self, rows, codebooks)
     }
 
     fn beam(&self, rows: &Rows, codebooks: &[Codebook], gram: &[Vec<f32>], width: usize) -> Result<BeamCodes> {

@@ -122,6 +122,7 @@ impl DenseKernels for Gpu {
                 d: words(d, "d")?,
                 stride: words(rows.stride, "stride")?,
                 at: words(part.start * d, "values")?,
+                columns: words(d, "d")?,
                 ..Default::default()
             };
             let spans = [whole(&tensor.buffer), whole(part.buffer)];

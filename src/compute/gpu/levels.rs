@@ -8,6 +8,8 @@ use super::sizes::{SLICE_BYTES, byte_size, words};
 use crate::compute::{BeamCodes, LevelCodes, params};
 use crate::error::{Error, Result, check_shape};
 use bytemuck::bytes_of;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Prefixes kept at most: the kernel's workgroup memory holds one more.
 const MAX_WIDTH: usize = 64;
@@ -15,14 +17,8 @@ const MAX_WIDTH: usize = 64;
 /// Greedy codes of all levels: every level's labels and scores stay on the device until the end.
 pub(super) fn assign(gpu: &Gpu, rows: &mut Rows, codebooks: &[Codebook], normalize: bool) -> Result<LevelCodes> {
     let (n, levels) = (rows.n, codebooks.len());
-    let mut out = LevelCodes {
-        codes: vec![0; n * levels],
-        margin: vec![0.0; n * levels],
-        norm: vec![0.0; n * levels],
-        entry_norm: Vec::new(),
-    };
     let (list, bytes) = Gpu::norm_regions(rows);
-    let mut kept: Vec<(Partition, wgpu::Buffer)> = Vec::with_capacity(levels);
+    let mut kept: Vec<Found> = Vec::with_capacity(levels);
     for (level, codebook) in codebooks.iter().enumerate() {
         let mut partition = Partition::new(&gpu.core, n)?;
         let norms = gpu.core.allocate("norms", bytes)?;
@@ -35,21 +31,58 @@ pub(super) fn assign(gpu: &Gpu, rows: &mut Rows, codebooks: &[Codebook], normali
         if level + 1 < levels {
             gpu.record_residual(rows, codebook, &partition)?;
         }
-        kept.push((partition, norms));
+        kept.push(Found { partition, norms, list: list.clone() });
     }
+    read(gpu, n, &kept, normalize)
+}
+
+/// Codes of levels that look at columns of their own. Levels of one width take turns in one copy of their columns.
+pub(super) fn assign_columns(gpu: &Gpu, rows: &Rows, codebooks: &[Codebook]) -> Result<LevelCodes> {
+    let mut copies: BTreeMap<usize, Rows> = BTreeMap::new();
+    let mut found: Vec<Found> = Vec::with_capacity(codebooks.len());
+    let mut first = 0;
+    for codebook in codebooks {
+        let own = match copies.entry(codebook.d) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => free.insert(Rows::new(&gpu.core, rows.n, codebook.d)?),
+        };
+        gpu.record_columns(rows, first, own)?;
+        first += codebook.d;
+        let (list, bytes) = Gpu::norm_regions(own);
+        let norms = gpu.core.allocate("norms", bytes)?;
+        gpu.record_norms(own, &norms, &list)?;
+        let mut partition = Partition::new(&gpu.core, rows.n)?;
+        gpu.record_assign_all(own, codebook, &mut partition)?;
+        found.push(Found { partition, norms, list });
+    }
+    read(gpu, rows.n, &found, false)
+}
+
+/// A level's results on the device.
+struct Found {
+    partition: Partition,
+    norms: wgpu::Buffer,
+    /// Where the norms of each chunk lie.
+    list: Vec<(u64, u64)>,
+}
+
+/// Reads all levels' results at once; `rooted` norms are no squares.
+fn read(gpu: &Gpu, n: usize, found: &[Found], rooted: bool) -> Result<LevelCodes> {
+    let levels = found.len();
     let mut spans = Vec::new();
-    for (partition, norms) in &kept {
+    for Found { partition, norms, list } in found {
         spans.extend([&partition.labels, &partition.best, &partition.second].map(|b| partition.span(b, 0, n)));
         spans.extend(list.iter().map(|(offset, bytes)| Span { buffer: norms, offset: *offset, bytes: *bytes }));
     }
     let all: Vec<u32> = gpu.core.read(&spans)?;
+    let mut out = LevelCodes::zeros(n, levels);
     for (level, host) in all.chunks_exact((4 * n).max(1)).enumerate() {
         for i in 0..n {
             let at = i * levels + level;
             let norm = f32::from_bits(host[3 * n + i]);
             out.codes[at] = host[i];
             out.margin[at] = f32::from_bits(host[2 * n + i]) - f32::from_bits(host[n + i]);
-            out.norm[at] = if normalize { norm } else { norm.sqrt() };
+            out.norm[at] = if rooted { norm } else { norm.sqrt() };
         }
     }
     Ok(out)

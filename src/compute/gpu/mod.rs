@@ -18,6 +18,7 @@ mod attention;
 mod backend;
 mod buffer;
 mod centroid;
+mod columns;
 mod dense;
 mod device;
 mod dispatch;

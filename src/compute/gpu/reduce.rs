@@ -5,7 +5,7 @@ use super::kernel::Id;
 use super::record::{Launch, Span, whole};
 use super::resident::{Rows, pad};
 use super::sizes::{BLOCK_ROWS, SLICE_BYTES, byte_size, regions, words};
-use crate::compute::{RowKernels, params};
+use crate::compute::{RowKernels, params, sizes};
 use crate::error::{Result, check_shape};
 use bytemuck::bytes_of;
 
@@ -51,6 +51,14 @@ impl Gpu {
 }
 
 impl RowKernels for Gpu {
+    fn columns(&self, rows: &Rows, first: usize, count: usize) -> Result<Rows> {
+        sizes::columns(rows.d, first, count)?;
+        let _turn = self.core.turn()?;
+        let out = Rows::new(&self.core, rows.n, count)?;
+        self.record_columns(rows, first, &out)?;
+        Ok(out)
+    }
+
     fn normalize(&self, rows: &mut Rows) -> Result<Vec<f32>> {
         let _turn = self.core.turn()?;
         let (list, bytes) = Self::norm_regions(rows);

@@ -91,6 +91,10 @@ impl Storage for Gpu {
         Codebook::new(&self.core, k, d, values, metric)
     }
 
+    fn codebook_shape(&self, codebook: &Codebook) -> (usize, usize) {
+        (codebook.k, codebook.d)
+    }
+
     fn read_codebook(&self, codebook: &Codebook) -> Result<Vec<f32>> {
         let _turn = self.core.turn()?;
         let bytes = byte_size(codebook.k, codebook.stride);

@@ -236,6 +236,7 @@ impl RqVaeTrainer {
             prices: Vec::new(),
             metric: Metric::SquaredL2,
             normalize_residuals: false,
+            product: false,
             decoder: Some(layout.mlp(&self.config, &layout.decoder, params)?),
         };
         let levels = health.levels.iter().map(|l| LevelSummary {

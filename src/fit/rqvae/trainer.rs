@@ -111,8 +111,8 @@ impl RqVaeTrainer {
     /// # Errors
     /// [`Error::Config`]; [`Error::Codec`] for a quantiser that has networks already, compares by cosine or normalises residuals.
     pub fn from_quantizer(config: RqVae, quantizer: &ResidualQuantizer, mean_norm: f32) -> Result<Self> {
-        if quantizer.encoder.is_some() || quantizer.metric != crate::Metric::SquaredL2 || quantizer.normalize_residuals
-        {
+        let levels_differ = quantizer.normalize_residuals || quantizer.product;
+        if quantizer.encoder.is_some() || quantizer.metric != crate::Metric::SquaredL2 || levels_differ {
             let problem = "a start for RQ-KMeans+ is a codec of RQ-KMeans by squared L2, without networks and without normalised \
                            residuals";
             return Err(Error::Codec(problem.into()));

@@ -102,7 +102,12 @@ impl Alternatives for CodecAlternatives<'_> {
         let book = self.codec.codebook(prefix.len());
         out.clear();
         out.resize(book.rows(), 0.0);
-        squared_distances(left, book.as_slice(), out);
+        let columns = self.codec.quantizer().columns(prefix.len());
+        squared_distances(&left[columns.clone()], book.as_slice(), out);
+        // What a product quantiser's level does not look at is left over whichever codeword it takes.
+        let others = left.iter().enumerate().filter(|(c, _)| !columns.contains(c));
+        let rest: f64 = others.map(|(_, v)| v * v).sum();
+        out.iter_mut().for_each(|square| *square += rest);
         Ok(())
     }
 
@@ -136,7 +141,8 @@ impl CodecAlternatives<'_> {
         }
         let left = self.reference.enter(self.codec.quantizer(), &row, scratch);
         for (level, code) in prefix.iter().enumerate() {
-            for (v, c) in left.iter_mut().zip(self.codec.codebook(level).row(*code as usize)) {
+            let columns = self.codec.quantizer().columns(level);
+            for (v, c) in left[columns].iter_mut().zip(self.codec.codebook(level).row(*code as usize)) {
                 *v -= f64::from(*c);
             }
         }

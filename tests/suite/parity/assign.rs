@@ -268,6 +268,52 @@ pub(super) fn case_levels<B: Backend>(backend: &B) {
     assert!(backend.assign_levels(&mut none, &[book], false).expect("levels").codes.is_empty());
 }
 
+/// Columns are copied exactly, whatever the chunks, and levels side by side find what each finds alone.
+pub(super) fn case_columns<B: Backend>(backend: &B) {
+    for (n, d, widths, ks) in [
+        (1usize, 1usize, vec![1usize], vec![3usize]),
+        (300, 23, vec![12, 11], vec![20, 33]),
+        (517, 40, vec![1, 16, 17, 6], vec![5, 1, 130, 4]),
+    ] {
+        let data = rows("columns", n, d);
+        let resident = upload(backend, &data, n, d);
+        let words: Vec<Vec<f32>> =
+            ks.iter().zip(&widths).enumerate().map(|(l, (k, w))| codewords(&format!("side {l}"), *k, *w)).collect();
+        let books: Vec<_> = (0..ks.len())
+            .map(|l| backend.codebook(ks[l], widths[l], &words[l], Metric::SquaredL2).expect("codebook"))
+            .collect();
+        let got = backend.assign_columns(&resident, &books).expect("levels");
+        let (mut first, mut decided) = (0, 0);
+        for (l, width) in widths.iter().copied().enumerate() {
+            assert_eq!(backend.codebook_shape(&books[l]), (ks[l], width));
+            let own = backend.columns(&resident, first, width).expect("columns");
+            let want: Vec<f32> = data.chunks_exact(d).flat_map(|row| row[first..first + width].to_vec()).collect();
+            assert_eq!(download(backend, &own), want, "columns {first}..{}", first + width);
+            first += width;
+            for (i, row) in want.chunks_exact(width).enumerate() {
+                let at = i * ks.len() + l;
+                let norm = dot(row, row).sqrt();
+                assert_close("norm", &[f64::from(got.norm[at])], &[norm], 1e-6, 1e-5);
+                let all = scores(row, &words[l], Metric::SquaredL2, 0.0, 0.0);
+                let winner = argmin(all.iter().map(|s| s.0));
+                let runner = all.iter().enumerate().filter(|(j, _)| *j != winner).map(|(_, s)| s.0);
+                let margin = runner.fold(f64::MAX, f64::min) - all[winner].0;
+                if margin > 1e-3 {
+                    assert_eq!(got.codes[at] as usize, winner, "row {i}, level {l}");
+                    decided += 1;
+                }
+            }
+        }
+        assert!(decided * 10 >= n * ks.len() * 9, "{decided} of {} codes are decided", n * ks.len());
+        for (first, count) in [(0, 0), (0, d + 1), (d, 1), (usize::MAX, 2)] {
+            assert!(backend.columns(&resident, first, count).is_err(), "{count} from {first} on");
+        }
+        let more: Vec<_> =
+            books.into_iter().chain([backend.codebook(1, 1, &[0.5], Metric::SquaredL2).expect("codebook")]).collect();
+        assert!(backend.assign_columns(&resident, &more).is_err());
+    }
+}
+
 /// Costs of prefixes in f64, and the smallest gaps that decided.
 fn beam_oracle(row: &[f32], words: &[Vec<f32>], width: usize) -> (Vec<u32>, f64, f64) {
     let d = row.len();

@@ -163,6 +163,7 @@ cases! {
     case_project,
     case_seeding,
     case_levels,
+    case_columns,
     case_beam,
     case_beam_ties,
     case_shapes_are_checked,

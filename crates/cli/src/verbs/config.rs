@@ -80,9 +80,11 @@ fn prune(path: &str, value: &mut Value, unset: &mut Vec<String>) {
 pub fn check(flags: &CheckConfig, json: bool) -> Result<()> {
     let loaded = load(&flags.path, &Overrides::from_process(flags.set.clone()))?;
     let mut written = loaded.written;
-    if written.train.method == TrainMethod::RqKmeans {
-        // `levels` and `codebook_size` go over its own.
-        written.train.rq_kmeans = written.train.rq_kmeans(written.seed)?;
+    // `levels` and `codebook_size` go over the method's own.
+    match written.train.method {
+        TrainMethod::RqKmeans => written.train.rq_kmeans = written.train.rq_kmeans(written.seed)?,
+        TrainMethod::Pq | TrainMethod::Opq => written.train.product = written.train.product(written.seed)?,
+        TrainMethod::Rqvae => {}
     }
     let value = serde_json::to_value(&written)?;
     if json {

@@ -78,8 +78,11 @@ pub fn plan(flags: &Flags) -> Result<Plan> {
     if flags.dry_run {
         (loaded.config, loaded.written) = (loaded.config.dry(), loaded.written.dry());
     }
-    let options =
-        RunOptions { phases: phases(&flags.phase), rebuild: phases(&flags.rebuild), advice_text: hints::advice_of_run };
+    let options = RunOptions {
+        phases: phases(&flags.phase),
+        rebuild: phases(&flags.rebuild),
+        advice_text: hints::advice_of_run(loaded.config.train.method),
+    };
     Ok(Plan { loaded, options, dry_run: flags.dry_run })
 }
 
@@ -100,7 +103,7 @@ fn phases(choices: &[PhaseChoice]) -> Vec<Phase> {
 
 /// Goes through the phases and says of each what it did.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
-    let levels = plan.loaded.config.train.rq_kmeans(0).map_or(0, |config| config.codebook_sizes.len());
+    let levels = plan.loaded.config.train.codebook_sizes().map_or(0, |sizes| sizes.len());
     let mut skipped = 0;
     let report = run_phases(&plan.loaded, &plan.options, progress, &mut |event| match event {
         RunEvent::Skipped(phase) => {

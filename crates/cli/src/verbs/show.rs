@@ -68,6 +68,13 @@ fn facts(m: &Manifest) -> Vec<Vec<String>> {
     if m.shared_codebook {
         out.push(fact("codebook", "one, shared by all levels".into()));
     }
+    if m.product {
+        out.push(fact("levels", "side by side, each on its own part of the dimensions".into()));
+    }
+    if let [before, .., after] = m.training.rotated_r2.as_slice() {
+        let rounds = count(m.training.rotated_r2.len() as u64, "round");
+        out.push(fact("rotated", format!("{rounds}, R² {before:.4} to {after:.4}")));
+    }
     for (name, network) in [("encoder", &m.encoder), ("decoder", &m.decoder)] {
         if let Some(network) = network {
             out.push(fact(name, format!("{network}; {}", count(network.parameters(), "parameter"))));

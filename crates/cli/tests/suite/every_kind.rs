@@ -41,12 +41,13 @@ enum Cost {
 }
 
 const NO_COST: &str = "squared L2 and without normalised residuals";
+const APART: &str = "do not depend on each other";
 const GREEDY: &str = "needs squared L2 without residual normalisation";
 
 const NETWORK: &str = "--method rqvae --epochs 2 --batch-rows 128 --set hidden=[16] --set code_dims=8";
 
 /// All kinds. A kind is new where a codec is trained, encoded or decoded by other rules than those of the others.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 15] = [
     Kind { name: "k-means", beam: Ok(()), relocate: Ok(Cost::Rows), train: "", sweep: Ok(""), run: Ok("") },
     Kind {
         name: "sinkhorn",
@@ -135,6 +136,32 @@ const KINDS: [Kind; 12] = [
         train: "--method rqvae --epochs 2 --batch-rows 128 --set hidden=[16] --set code_dims=8 --set shared_codebook=true",
         sweep: Err("--method"),
         run: Ok("@shared"),
+    },
+    Kind {
+        name: "PQ",
+        beam: Err(APART),
+        relocate: Ok(Cost::Rows),
+        train: "--method pq",
+        sweep: Err("--method"),
+        run: Ok("method = \"pq\"\n"),
+    },
+    Kind {
+        name: "balanced PQ of rows of one length",
+        beam: Err(APART),
+        relocate: Ok(Cost::Inner),
+        train: "--method pq --metric cosine --balance sinkhorn --iterations 10 --pca-dims 8",
+        sweep: Err("--method"),
+        run: Ok(
+            "method = \"pq\"\n[train.product]\npreprocess = { normalize = true }\nbalance = { loads = \"even\" }\n",
+        ),
+    },
+    Kind {
+        name: "OPQ",
+        beam: Err(APART),
+        relocate: Ok(Cost::Rows),
+        train: "--method opq --rotations 4",
+        sweep: Err("--method"),
+        run: Ok("method = \"opq\"\n[train.product]\nrotation = { rounds = 4, iterations = 2 }\n"),
     },
 ];
 
@@ -484,7 +511,7 @@ fn recommend(b: &Bench) {
     let walk = |user: usize| (0..6).map(|t| ((user * 7 + t * 11) % ROWS).to_string()).collect::<Vec<_>>().join(",");
     let walks: String = (0..40).map(|user| format!("{{\"items\":[{}]}}\n", walk(user))).collect();
     b.desk.file("walks.jsonl", walks.as_bytes());
-    for predict in ["items", "ordered"] {
+    for predict in ["items", "ordered", "levels"] {
         let losses: Vec<f64> = b
             .devices
             .iter()
@@ -630,4 +657,7 @@ kinds! {
     rqvae: "RQ-VAE",
     rq_kmeans_plus: "RQ-KMeans+",
     shared_codebook: "shared codebook",
+    pq: "PQ",
+    balanced_pq: "balanced PQ of rows of one length",
+    opq: "OPQ",
 }

@@ -166,6 +166,27 @@ fn ids_are_predicted_code_by_code() {
 }
 
 #[test]
+fn all_codes_are_predicted_at_once() {
+    let desk = desk();
+    let command = format!("{TRAIN} --predict levels --ids codes.csv --checkpoint state.safetensors");
+    let value = desk.run(&format!("{command} -o r.safetensors --json")).json();
+    assert_eq!(value.pointer("/settings/prediction").and_then(Value::as_str), Some("levels"), "{value}");
+    assert!(number(&value, "/test/ndcg_at_10") > 0.5, "{value}");
+    desk.run(&format!("{command} -o again.safetensors --quiet")).ok();
+    assert_eq!(fs::read(desk.path("r.safetensors")).ok(), fs::read(desk.path("again.safetensors")).ok());
+    let eval = desk.run("recommend eval r.safetensors --interactions walks.jsonl --json").json();
+    assert!(number(&eval, "/measures/questions") == 48.0 && eval["beams"].is_null(), "{eval}");
+    let value = desk.run("recommend query r.safetensors --history 1,2,3 -k 16 --seen --json").json();
+    let sum: f64 = (0..16).map(|i| number(&value, &format!("/answers/0/items/{i}/log_probability")).exp()).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+    let refused = |args: &str, code, parts: &[&str]| desk.run(args).fails(code, parts);
+    let train = format!("{TRAIN} --predict levels -o x.safetensors");
+    refused(&format!("{train} --vectors rows.npy"), 2, &["`--predict levels`", "needs `--ids`"]);
+    refused(&format!("{train} --ids codes.csv --no-prefixes"), 2, &["`--no-prefixes` has no meaning"]);
+    refused("recommend query r.safetensors --history 1 --beams 5", 2, &["`--beams`", "ranks all items"]);
+}
+
+#[test]
 fn what_ordered_prediction_has_no_use_for_is_refused() {
     let desk = desk();
     let refused = |args: &str, code, parts: &[&str]| desk.run(args).fails(code, parts);

@@ -45,6 +45,17 @@ impl ParameterRun {
     }
 }
 
+/// The learning rate of step `step` (from 0) of `total`: it rises to `peak` over the share `warmup` of all steps, and falls to 0 along
+/// half a cosine.
+pub(crate) fn warmed_cosine(peak: f64, warmup: f64, step: u64, total: u64) -> f64 {
+    let (at, warmup) = (step as f64 + 1.0, (warmup * total as f64).max(1.0));
+    if at <= warmup {
+        return peak * at / warmup;
+    }
+    let fallen = ((at - warmup) / (total as f64 - warmup).max(1.0)).min(1.0);
+    peak * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * fallen))
+}
+
 /// One step of AdamW (Loshchilov and Hutter 2019).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct AdamStep {
@@ -110,6 +121,16 @@ impl<B: TensorBackend> Adam<B> {
             backend.optimize(&step, grads, &self.norm, params, &mut self.first, &mut self.second)?;
         }
         Ok(())
+    }
+
+    /// The squared L2 norm of the last step's gradient. Waits for the device.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn squared_norm(&self, backend: &B) -> Result<f64> {
+        let mut out = [0.0f32];
+        backend.read_tensor(&self.norm, 0, &mut out)?;
+        Ok(f64::from(out[0]))
     }
 
     /// The memory as it is now. Waits for the device.

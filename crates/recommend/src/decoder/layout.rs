@@ -84,12 +84,17 @@ impl DecoderLayout {
         params[self.last_norm..self.last_norm + d].fill(1.0);
     }
 
-    /// The matrices: what weight decay is for. Gains and biases are left as they are learned.
-    pub fn matrices(&self, shape: &DecoderShape) -> Vec<(usize, usize)> {
+    /// The matrices, `(place, outputs, inputs)` each, ascending.
+    pub fn matrices(&self, shape: &DecoderShape) -> Vec<(usize, usize, usize)> {
         let (d, row, width, f) = (shape.dims, shape.attention_row(), shape.attention_width(), shape.feed_forward);
         let of = |b: &BlockOffsets| {
-            [(b.attention_in, row * d), (b.attention_out, d * width), (b.feed_in, 2 * f * d), (b.feed_out, d * f)]
+            [(b.attention_in, row, d), (b.attention_out, d, width), (b.feed_in, 2 * f, d), (b.feed_out, d, f)]
         };
         self.blocks.iter().flat_map(of).collect()
+    }
+
+    /// Places and lengths of what weight decay is for: the matrices. Gains and biases are left as they are learned.
+    pub fn decaying(&self, shape: &DecoderShape) -> Vec<(usize, usize)> {
+        self.matrices(shape).into_iter().map(|(at, outputs, inputs)| (at, outputs * inputs)).collect()
     }
 }

@@ -4,19 +4,23 @@ mod adam;
 mod backward;
 mod cached;
 mod layout;
+mod learned;
 mod masks;
 mod passes;
+mod rope;
 mod segments;
 mod shape;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
-pub(crate) use adam::{Adam, AdamStep, Moments, ParameterRun};
+pub(crate) use adam::{Adam, AdamStep, Moments, ParameterRun, warmed_cosine};
 pub(crate) use cached::CachedDecoder;
 pub(crate) use layout::DecoderLayout;
+pub(crate) use learned::{Adapter, Adapters, LearnedParts};
 pub(crate) use masks::{DropoutMasks, mask_bits, mask_count, mask_words};
 pub(crate) use passes::{DecoderBuffers, DecoderPass};
+pub use rope::RopeScaling;
 pub(crate) use segments::DeviceSegments;
 pub use shape::DecoderShape;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a decoder looks like: the block of the Llama family, with what Qwen 2 and Qwen 3 add to it.
 
+use super::rope::RopeScaling;
 use sememe::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub struct DecoderShape {
     pub positions: usize,
     /// Base of the rotary angles.
     pub rope_theta: f64,
+    /// How the angles are stretched, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
     /// Added to the mean of squares.
     pub norm_epsilon: f32,
     /// Whether queries, keys and values have biases, as in Qwen 2.
@@ -44,6 +48,7 @@ impl DecoderShape {
             feed_forward: dims.saturating_mul(3),
             positions,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             norm_epsilon: 1e-6,
             attention_bias: false,
             query_key_norm: false,
@@ -96,6 +101,9 @@ impl DecoderShape {
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
             return Err(Error::config("rope_theta", format!("expected a positive number, got {}", self.rope_theta)));
         }
+        if let Some(scaling) = &self.rope_scaling {
+            scaling.validate()?;
+        }
         if !(self.norm_epsilon.is_finite() && self.norm_epsilon >= 0.0) {
             return Err(Error::config("norm_epsilon", format!("expected 0 or more, got {}", self.norm_epsilon)));
         }
@@ -107,12 +115,17 @@ impl DecoderShape {
     #[must_use]
     pub fn angles(&self, positions: usize) -> Vec<f32> {
         let half = self.head_dims / 2;
+        let turn = |i: usize| {
+            let plain = libm::pow(self.rope_theta, -2.0 * i as f64 / self.head_dims as f64);
+            self.rope_scaling.map_or(plain, |scaling| scaling.scaled(plain))
+        };
+        let turns: Vec<f64> = (0..half).map(turn).collect();
         let mut out = vec![0.0; positions * self.head_dims];
         for (position, row) in out.chunks_exact_mut(self.head_dims).enumerate() {
-            for i in 0..half {
-                let turn = position as f64 * libm::pow(self.rope_theta, -2.0 * i as f64 / self.head_dims as f64);
-                row[i] = libm::cos(turn) as f32;
-                row[half + i] = libm::sin(turn) as f32;
+            for (i, turn) in turns.iter().enumerate() {
+                let angle = position as f64 * turn;
+                row[i] = libm::cos(angle) as f32;
+                row[half + i] = libm::sin(angle) as f32;
             }
         }
         out
@@ -148,5 +161,7 @@ mod tests {
         for (got, want) in angles[8..].iter().zip(want) {
             assert!((f64::from(*got) - want).abs() < 1e-7, "{got} {want}");
         }
+        let stretched = DecoderShape { rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }), ..shape };
+        assert_eq!(stretched.angles(3)[8..], angles[4..8]);
     }
 }

@@ -5,8 +5,8 @@ use super::learner::UpdatePart;
 use super::network::{Network, NetworkLayout, TrainingBatch};
 use super::settings::RecommenderSettings;
 use crate::decoder::{
-    DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DropoutMasks, Moments, PackedPlaces, PackedTokens,
-    mask_bits, mask_count, mask_words,
+    DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DropoutMasks, LearnedParts, Moments, PackedPlaces,
+    PackedTokens, mask_bits, mask_count, mask_words,
 };
 use sememe::compute::cpu::Cpu;
 use sememe::compute::tensor::{Precision, Tensors};
@@ -83,7 +83,8 @@ impl DecoderCase {
             // What is in the buffer before must not matter.
             let mut held = tensor(&vec![7.0; self.params.len()]);
             backend.write_tensor(&mut buffers.grad, 0, &self.weights).expect("write");
-            pass.backward(&params, &tokens, masks, &mut buffers, &mut held).expect("backward");
+            let mut learned = LearnedParts::All { grads: &mut held, accumulate: false };
+            pass.backward(&params, &tokens, masks, &mut buffers, &mut learned).expect("backward");
             backend.read_tensor(&held, 0, &mut grads).expect("read");
             backend.read_tensor(&buffers.grad, 0, &mut grad_input).expect("read");
         }
@@ -185,7 +186,7 @@ fn thirteen_items() -> (ItemSources, RecommenderSettings) {
 #[test]
 fn gradients_of_the_loss_over_all_items() {
     let (sources, settings) = thirteen_items();
-    let layout = NetworkLayout::new(&settings.shape(), &sources);
+    let layout = NetworkLayout::new(&settings, &sources).expect("layout");
     let mut params = layout.initialise(&settings);
     let (scaled, ..) = scaled_vectors(sources.vectors.as_ref().expect("vectors"));
     let pieces: [&[u32]; 3] = [&[0, 3, 3, 12], &[7, 1], &[2, 4, 6, 8, 10, 12]];
@@ -217,7 +218,7 @@ fn gradients_of_the_loss_over_all_items() {
 #[test]
 fn gradients_of_several_batches_add_up_to_those_of_their_join() {
     let (sources, settings) = thirteen_items();
-    let layout = NetworkLayout::new(&settings.shape(), &sources);
+    let layout = NetworkLayout::new(&settings, &sources).expect("layout");
     let (params, backend) = (layout.initialise(&settings), Arc::new(Cpu::new()));
     let (scaled, ..) = scaled_vectors(sources.vectors.as_ref().expect("vectors"));
     let run = |parts: &[TrainingBatch]| {

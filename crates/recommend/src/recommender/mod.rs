@@ -6,6 +6,9 @@ mod gradient_tests;
 mod history;
 mod items;
 mod learner;
+mod levels;
+#[cfg(test)]
+mod levels_tests;
 mod measure;
 mod network;
 mod options;

@@ -2,10 +2,11 @@
 
 use super::items::{ItemLayout, ItemSources, ItemTable};
 use super::learner::UpdatePart;
-use super::settings::RecommenderSettings;
+use super::levels::{self, HeadGradients, HeadLayout, HeadStep, LevelHeads};
+use super::settings::{Prediction, RecommenderSettings};
 use crate::decoder::{
-    Adam, AdamStep, DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DeviceSegments, DropoutMasks, Moments,
-    PackedPlaces, PackedTokens, ParameterRun, mask_bits, mask_count,
+    Adam, AdamStep, DecoderBuffers, DecoderLayout, DecoderPass, DecoderShape, DeviceSegments, DropoutMasks,
+    LearnedParts, Moments, PackedPlaces, PackedTokens, ParameterRun, mask_bits, mask_count,
 };
 use sememe::compute::tensor::{Layout, Precision, Product, TensorBackend, from, whole};
 use sememe::rng::stream;
@@ -15,23 +16,33 @@ use std::sync::Arc;
 /// Values of logits that are held at a time: scores of all items are never written for a whole batch.
 const LOGITS: usize = 1 << 22;
 
-/// Places of all parameters in one tensor: the decoder's, then the items'.
+/// Places of all parameters in one tensor: the decoder's, then the items', then those of output heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkLayout {
     pub decoder: DecoderLayout,
     pub items: ItemLayout,
+    /// With one head a level.
+    pub heads: Option<HeadLayout>,
 }
 
 impl NetworkLayout {
-    pub fn new(shape: &DecoderShape, sources: &ItemSources) -> Self {
-        let decoder = DecoderLayout::new(shape, 0);
-        let items = ItemLayout::new(sources, shape.dims, decoder.end);
-        Self { decoder, items }
+    /// Of items with these sources.
+    ///
+    /// # Errors
+    /// [`sememe::Error::Config`] for sources that the prediction lacks.
+    pub fn new(settings: &RecommenderSettings, sources: &ItemSources) -> Result<Self> {
+        let decoder = DecoderLayout::new(&settings.shape(), 0);
+        let items = ItemLayout::new(sources, settings.dims, decoder.end);
+        let heads = match settings.prediction {
+            Prediction::Levels => Some(HeadLayout::new(&items, levels::codes(sources)?.levels())),
+            Prediction::Items | Prediction::Ordered => None,
+        };
+        Ok(Self { decoder, items, heads })
     }
 
     /// How many parameters there are.
     pub fn len(&self) -> usize {
-        self.items.end
+        self.heads.as_ref().map_or(self.items.end, |heads| heads.end)
     }
 
     /// Parameters at the start of a training.
@@ -39,14 +50,16 @@ impl NetworkLayout {
         let mut params = vec![0.0; self.len()];
         let mut random = stream(settings.seed, "recommend.init", 0);
         self.decoder.initialise(&settings.shape(), &mut random, &mut params);
+        // Heads begin at 0, where they change nothing.
         self.items.initialise(settings.item_deviation, &mut random, &mut params);
         params
     }
 
     /// Runs of parameters, ascending, without gaps, and whether they are matrices, which decay.
     fn runs(&self, shape: &DecoderShape) -> Vec<ParameterRun> {
-        let mut matrices = self.decoder.matrices(shape);
+        let mut matrices = self.decoder.decaying(shape);
         matrices.extend(self.items.map.map(|(at, t)| (at, self.items.dims * t)));
+        matrices.extend(self.heads.as_ref().map(|heads| (heads.maps, heads.len())));
         ParameterRun::split(&matrices, self.len())
     }
 }
@@ -78,6 +91,7 @@ pub(crate) struct Network<B: TensorBackend> {
     precision: Precision,
     pub params: B::Tensor,
     pub table: ItemTable<B>,
+    pub(super) heads: Option<LevelHeads<B>>,
     angles: B::Tensor,
     /// How many positions they are of: the most items of a history that are read.
     pub(super) positions: usize,
@@ -86,9 +100,10 @@ pub(crate) struct Network<B: TensorBackend> {
     pub(super) buffers: DecoderBuffers<B>,
     pub(super) tokens: PackedTokens<B>,
     pub(super) inputs: B::Index,
-    /// Room for `logits_rows` rows of scores of all items.
+    /// Room for `logits_rows` rows of scores of all items, and so many values.
     pub(super) logits: B::Tensor,
     pub(super) logits_rows: usize,
+    logits_len: usize,
     training: Option<TrainingBuffers<B>>,
 }
 
@@ -122,14 +137,24 @@ impl<B: TensorBackend> Network<B> {
     ) -> Result<Self> {
         let (shared, backend) = (backend, &**backend);
         let shape = settings.shape();
-        let layout = NetworkLayout::new(&shape, sources);
+        let layout = NetworkLayout::new(settings, sources)?;
         let mut held = backend.zeros("parameters", layout.len())?;
         backend.write_tensor(&mut held, 0, params)?;
         // No sequence is longer than a batch.
         let positions = shape.positions.min(most);
         let mut angles = backend.zeros("angles", positions * shape.head_dims)?;
         backend.write_tensor(&mut angles, 0, &shape.angles(positions))?;
-        let logits_rows = (LOGITS / sources.items.max(1)).clamp(1, most);
+        let widest = layout.heads.as_ref().map_or(1, HeadLayout::widest);
+        let row = layout.heads.as_ref().map_or(0, |heads| heads.levels() * widest).max(sources.items);
+        let logits_rows = (LOGITS / row.max(1)).clamp(1, most);
+        let logits_len = (logits_rows * sources.items).max(widest);
+        let heads = match (&layout.heads, &sources.codes) {
+            (Some(heads), Some(codes)) => {
+                let tokens = if train.is_some() { most } else { 0 };
+                Some(LevelHeads::new(backend, codes, heads.clone(), tokens, logits_rows)?)
+            }
+            _ => None,
+        };
         let training = match train {
             Some(moments) => Some(TrainingBuffers {
                 grads: backend.zeros("gradients", layout.len())?,
@@ -149,14 +174,16 @@ impl<B: TensorBackend> Network<B> {
             precision: settings.precision,
             params: held,
             table: ItemTable::new(backend, sources, vectors, layout.items.clone())?,
+            heads,
             angles,
             positions,
             most,
             buffers: DecoderBuffers::new(backend, &shape, most)?,
             tokens: PackedTokens::new(backend, most)?,
             inputs: backend.index("items of histories", most)?,
-            logits: backend.zeros("scores", logits_rows * sources.items)?,
+            logits: backend.zeros("scores", logits_len)?,
             logits_rows,
+            logits_len,
             training,
             shape,
             layout,
@@ -240,7 +267,11 @@ impl<B: TensorBackend> Network<B> {
         }
         self.read_items(&batch.places, &batch.inputs)?;
         self.decode(keep)?;
-        self.output_gradients(settings, n, part.tokens)?;
+        if self.heads.is_some() {
+            self.head_gradients(settings, &batch.targets, part.tokens)?;
+        } else {
+            self.output_gradients(settings, n, part.tokens)?;
+        }
         let backend = &*self.backend;
         let Some(training) = &mut self.training else { return Ok(()) };
         let masks = keep.map(|keep| Self::masks(&training.masks, keep));
@@ -251,10 +282,14 @@ impl<B: TensorBackend> Network<B> {
             precision: self.precision,
             angles: (&self.angles, self.positions),
         };
-        pass.backward(&self.params, &self.tokens, masks.as_ref(), &mut self.buffers, &mut training.grads)?;
+        let mut learned = LearnedParts::All { grads: &mut training.grads, accumulate: false };
+        pass.backward(&self.params, &self.tokens, masks.as_ref(), &mut self.buffers, &mut learned)?;
         let (d, grad) = (self.shape.dims, &self.buffers.grad);
         backend.scatter_rows((n, d, items), 1.0, &training.segments.get(), grad, &mut self.table.grad, 0)?;
         self.table.decompose(backend, self.precision, &mut training.grads)?;
+        if let Some(heads) = &self.heads {
+            heads.add_vectors(backend, &mut training.grads)?;
+        }
         match &mut training.total {
             Some(total) => {
                 let kept = if part.first { 0.0 } else { 1.0 };
@@ -262,6 +297,30 @@ impl<B: TensorBackend> Network<B> {
             }
             None => Ok(()),
         }
+    }
+
+    /// Cross-entropy of every level's codes, as a mean over `tokens` tokens; the items' table is only read then.
+    fn head_gradients(&mut self, settings: &RecommenderSettings, targets: &[u32], tokens: usize) -> Result<()> {
+        let (backend, n, len) = (&*self.backend, targets.len(), self.layout.items.items * self.shape.dims);
+        let (Some(training), Some(heads)) = (&mut self.training, &mut self.heads) else { return Ok(()) };
+        backend.clear(&mut self.table.grad, 0, len)?;
+        let step = HeadStep {
+            backend,
+            precision: self.precision,
+            smoothing: settings.smoothing as f32,
+            params: &self.params,
+            hidden: (&self.buffers.hidden, n),
+            targets,
+            tokens,
+        };
+        let mut into = HeadGradients {
+            logits: (&mut self.logits, self.logits_len),
+            hidden: &mut self.buffers.grad,
+            params: &mut training.grads,
+            loss: &mut training.loss,
+            sum: &mut training.sum,
+        };
+        heads.gradients(&step, &mut into)
     }
 
     /// Cross-entropy over all items, some rows at a time, as a mean over `tokens` tokens: the gradient of the hidden values goes to

@@ -25,10 +25,9 @@ impl NetworkPlan {
     /// [`sememe::Error::Config`] for sources that the prediction has no use for, or lacks.
     pub fn new(settings: &RecommenderSettings, sources: &ItemSources) -> Result<Self> {
         match settings.prediction {
-            Prediction::Items => {
-                let shape = settings.shape();
-                let len = NetworkLayout::new(&shape, sources).len();
-                Ok(Self { len, shape, tokens_an_item: 1 })
+            Prediction::Items | Prediction::Levels => {
+                let len = NetworkLayout::new(settings, sources)?.len();
+                Ok(Self { len, shape: settings.shape(), tokens_an_item: 1 })
             }
             Prediction::Ordered => {
                 let layout = ordered::OrderedLayout::new(settings, sources)?;
@@ -44,7 +43,7 @@ impl NetworkPlan {
     /// As for [`new`](Self::new).
     pub fn initialise(settings: &RecommenderSettings, sources: &ItemSources) -> Result<Vec<f32>> {
         match settings.prediction {
-            Prediction::Items => Ok(NetworkLayout::new(&settings.shape(), sources).initialise(settings)),
+            Prediction::Items | Prediction::Levels => Ok(NetworkLayout::new(settings, sources)?.initialise(settings)),
             Prediction::Ordered => {
                 let shape = ordered::shape(settings, sources)?;
                 Ok(ordered::OrderedLayout::new(settings, sources)?.initialise(settings, &shape))

@@ -40,6 +40,9 @@ pub(crate) trait ItemScorer: Send {
 
 impl<B: TensorBackend> ItemScorer for Network<B> {
     fn score(&mut self, queries: &[ScoreQuery<'_>], sink: ScoreSink<'_>) -> Result<()> {
+        if let Some(heads) = &mut self.heads {
+            heads.prepare(&*self.backend, &self.params)?;
+        }
         let mut scores = Vec::new();
         let mut first = 0;
         while first < queries.len() {
@@ -81,10 +84,14 @@ impl<B: TensorBackend> Network<B> {
         backend.write_index(&mut self.inputs, 0, &last)?;
         let (hidden, rows) = (whole(&self.buffers.hidden), whole(&self.inputs));
         backend.gather((count, d, n), hidden, rows, false, &mut self.buffers.grad, 0)?;
-        let product = Product { layout: Layout::Nt, m: count, n: items, k: d, alpha: 1.0, accumulate: false };
-        // As exact as it gets: nothing is gained by rounding what is ranked.
-        let (hidden, table) = (whole(&self.buffers.grad), whole(&self.table.table));
-        backend.matmul(&product, Precision::F32, hidden, table, &mut self.logits, 0)?;
+        if let Some(heads) = &mut self.heads {
+            heads.score(backend, &self.params, &self.buffers.grad, count, &mut self.logits)?;
+        } else {
+            let product = Product { layout: Layout::Nt, m: count, n: items, k: d, alpha: 1.0, accumulate: false };
+            // As exact as it gets: nothing is gained by rounding what is ranked.
+            let (hidden, table) = (whole(&self.buffers.grad), whole(&self.table.table));
+            backend.matmul(&product, Precision::F32, hidden, table, &mut self.logits, 0)?;
+        }
         scores.resize(count * items, 0.0);
         backend.read_tensor(&self.logits, 0, scores)
     }

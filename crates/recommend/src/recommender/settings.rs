@@ -1,7 +1,7 @@
 //! Settings of a recommender's training.
 
 use super::history::HoldOut;
-use crate::decoder::DecoderShape;
+use crate::decoder::{DecoderShape, warmed_cosine};
 use sememe::compute::tensor::Precision;
 use sememe::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ pub enum Prediction {
     /// The codes of the next item's ID, one after another, each from all before it: a code is one token, and IDs are searched for
     /// (Rajput et al. 2023).
     Ordered,
+    /// All codes of the next item's ID at once, one head a level: an item is one token, and all items are scored by the sum of their codes'
+    /// log-probabilities (Hou et al. 2025). For long IDs whose codes have no order.
+    Levels,
 }
 
 /// How a recommender is built and trained.
@@ -36,7 +39,7 @@ pub struct RecommenderSettings {
     pub positions: usize,
     /// Share of values that training leaves out.
     pub dropout: f64,
-    /// Share of each target that is spread over all items; over all codes of its level in ordered prediction.
+    /// Share of each target that is spread over all items; over all codes of its level where codes are predicted.
     pub smoothing: f64,
     /// Steps of histories that are taken to the device at a time: items, or codes in ordered prediction.
     pub batch_tokens: usize,
@@ -149,12 +152,7 @@ impl RecommenderSettings {
     /// Learning rate of step `step` (from 0) of `total`.
     #[must_use]
     pub fn rate_at(&self, step: u64, total: u64) -> f64 {
-        let (at, warmup) = (step as f64 + 1.0, (self.warmup * total as f64).max(1.0));
-        if at <= warmup {
-            return self.rate * at / warmup;
-        }
-        let fallen = ((at - warmup) / (total as f64 - warmup).max(1.0)).min(1.0);
-        self.rate * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * fallen))
+        warmed_cosine(self.rate, self.warmup, step, total)
     }
 }
 

@@ -284,7 +284,7 @@ impl BackendTask for TrainingTask<'_> {
         let Self { training, plan, sources, vectors, histories, observer, recorder } = self;
         let (settings, params, moments) = (&training.settings, &training.params[..], &training.moments);
         match settings.prediction {
-            Prediction::Items => {
+            Prediction::Items | Prediction::Levels => {
                 let most = settings.batch_tokens;
                 let mut network = Network::new(backend, settings, sources, vectors, params, most, Some(moments))?;
                 training.run_on(backend, &mut network, &plan, histories, observer, recorder)

@@ -1,6 +1,8 @@
 //! Recommenders as a user meets them.
 
 mod files;
+mod language;
+mod levels;
 mod ordered;
 mod session;
 mod training;

@@ -165,6 +165,7 @@ impl Config {
             // Most events are of the items that are left out.
             recommend.unknown = UnknownEvents::Drop;
         }
+        config.train.product.iterations = config.train.product.iterations.min(5);
         // IDs that are tried out must not get into a store that others use.
         config.assign.store = None;
         config

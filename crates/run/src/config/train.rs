@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use sememe::fit::RqKMeans;
 use sememe::fit::rqvae::RqVae;
+use sememe::fit::{ProductQuantization, RqKMeans};
 use sememe::{Error, Remedy, Result};
 
 /// What is trained.
@@ -18,6 +18,10 @@ pub enum TrainMethod {
     RqKmeans,
     /// Networks around a residual quantiser, with the settings of `rqvae`.
     Rqvae,
+    /// Product quantisation, with the settings of `product`.
+    Pq,
+    /// Product quantisation after a learned rotation, with the settings of `product`.
+    Opq,
 }
 
 /// Codewords a level: one number for all, or one a level.
@@ -82,7 +86,7 @@ impl From<ResumeFrom> for String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Train {
-    /// RQ-KMeans or RQ-VAE.
+    /// RQ-KMeans, RQ-VAE or product quantisation.
     pub method: TrainMethod,
     /// Levels; without it as many as `codebook_size` lists, or the method's own.
     pub levels: Option<usize>,
@@ -96,6 +100,8 @@ pub struct Train {
     pub on_new_rows: OnNewRows,
     /// Settings of RQ-KMeans.
     pub rq_kmeans: RqKMeans,
+    /// Settings of product quantisation.
+    pub product: ProductQuantization,
     /// The published system whose settings an RQ-VAE starts from.
     pub network: String,
     /// Settings of an RQ-VAE over those.
@@ -117,6 +123,7 @@ impl Default for Train {
             epochs: None,
             on_new_rows: OnNewRows::Keep,
             rq_kmeans: RqKMeans::default(),
+            product: ProductQuantization::default(),
             network: "sememe".into(),
             rqvae: Value::Object(serde_json::Map::new()),
             resume: ResumeFrom::Last,
@@ -148,6 +155,28 @@ impl Train {
             config.seed = seed;
         }
         config.validate().map_err(|e| super::within("rq_kmeans", e))?;
+        Ok(config)
+    }
+
+    /// The settings of product quantisation, in full: with a rotation if the method is `opq`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what cannot be.
+    pub fn product(&self, seed: u64) -> Result<ProductQuantization> {
+        let mut config = self.product.clone();
+        config.codebook_sizes = self.sizes(&config.codebook_sizes)?;
+        config.max_training_rows = self.max_training_rows.or(config.max_training_rows);
+        if config.seed == 0 {
+            config.seed = seed;
+        }
+        match self.method {
+            TrainMethod::Opq => config.rotation = Some(config.rotation.unwrap_or_default()),
+            TrainMethod::Pq if config.rotation.is_some() => {
+                return Err(Error::config("product.rotation", "is of `method = \"opq\"`; `pq` has none"));
+            }
+            _ => {}
+        }
+        config.validate().map_err(|e| super::within("product", e))?;
         Ok(config)
     }
 
@@ -197,16 +226,34 @@ impl Train {
         }
     }
 
+    /// Codewords of each level, as the method that is chosen has them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what cannot be.
+    pub fn codebook_sizes(&self) -> Result<Vec<usize>> {
+        Ok(match self.method {
+            TrainMethod::RqKmeans => self.rq_kmeans(0)?.codebook_sizes,
+            TrainMethod::Rqvae => self.rqvae(0)?.codebook_sizes,
+            TrainMethod::Pq | TrainMethod::Opq => self.product(0)?.codebook_sizes,
+        })
+    }
+
+    fn refuse_epochs(&self, instead: &str) -> Result<()> {
+        match self.epochs {
+            Some(_) => Err(Error::config("epochs", format!("is of `method = \"rqvae\"`; {instead}"))),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn validate(&self, seed: u64) -> Result<()> {
         match self.method {
             TrainMethod::RqKmeans => {
-                if self.epochs.is_some() {
-                    return Err(Error::config(
-                        "epochs",
-                        "is of `method = \"rqvae\"`; k-means has `rq_kmeans.iterations`",
-                    ));
-                }
+                self.refuse_epochs("k-means has `rq_kmeans.iterations`")?;
                 self.rq_kmeans(seed).map(|_| ())
+            }
+            TrainMethod::Pq | TrainMethod::Opq => {
+                self.refuse_epochs("product quantisation has `product.iterations`")?;
+                self.product(seed).map(|_| ())
             }
             TrainMethod::Rqvae => self.rqvae(seed).map(|_| ()),
         }

@@ -342,7 +342,7 @@ pub fn run(
     sememe::io::create_folder(folder)?;
     let _lock = lock(folder)?;
     remove_leftovers(folder)?;
-    for room in Phase::ALL.iter().map(|phase| phase.name()).chain(["train/rqvae", "train/rq-kmeans"]) {
+    for room in Phase::ALL.iter().map(|phase| phase.name()).chain(["train/rqvae", "train/rq-kmeans", "train/product"]) {
         remove_leftovers(&folder.join(room))?;
     }
     let track = RunObserver::new(observer, &config.tracking, folder.join("tracking"));

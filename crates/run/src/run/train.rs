@@ -29,6 +29,10 @@ pub(super) fn settings(context: &Context<'_>) -> Result<Value> {
         TrainMethod::RqKmeans => {
             json!({ "method": "rq-kmeans", "rq_kmeans": of(serde_json::to_value(train.rq_kmeans(context.written.seed)?))? })
         }
+        TrainMethod::Pq | TrainMethod::Opq => {
+            let product = of(serde_json::to_value(train.product(context.written.seed)?))?;
+            json!({ "method": train.method, "product": product })
+        }
         TrainMethod::Rqvae => {
             json!({ "method": "rqvae", "rqvae": of(serde_json::to_value(train.rqvae(context.written.seed)?))? })
         }
@@ -85,7 +89,14 @@ pub(super) fn run(context: &mut Context<'_>) -> Result<PhaseOutput> {
             let config = train.rq_kmeans(context.config.seed)?;
             let codec = Codec::train(&rows, &config, &device, &watch)?;
             let levels = watch.levels.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-            outputs.extend(curves(context, &levels)?);
+            outputs.extend(curves(context, "train/rq-kmeans", &levels)?);
+            (codec, levels)
+        }
+        TrainMethod::Pq | TrainMethod::Opq => {
+            let config = train.product(context.config.seed)?;
+            let codec = Codec::train_product(&rows, &config, &device, &watch)?;
+            let levels = watch.levels.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            outputs.extend(curves(context, "train/product", &levels)?);
             (codec, levels)
         }
         TrainMethod::Rqvae => {
@@ -158,8 +169,8 @@ fn network(context: &Context<'_>, rows: &dyn RowSource, device: &sememe::device:
 }
 
 /// What the levels looked like, as metrics and as TensorBoard events.
-fn curves(context: &Context<'_>, levels: &[LevelSummary]) -> Result<Vec<PathBuf>> {
-    let folder = context.at("train/rq-kmeans");
+fn curves(context: &Context<'_>, name: &str, levels: &[LevelSummary]) -> Result<Vec<PathBuf>> {
+    let folder = context.at(name);
     sememe::io::create_folder(&folder)?;
     remove_events(&folder)?;
     let mut metrics = MetricsWriter::create(folder.join("metrics.jsonl"))?;
@@ -179,7 +190,7 @@ fn curves(context: &Context<'_>, levels: &[LevelSummary]) -> Result<Vec<PathBuf>
     }
     metrics.sync()?;
     events.sync()?;
-    Ok(vec!["train/rq-kmeans/metrics.jsonl".into()])
+    Ok(vec![format!("{name}/metrics.jsonl").into()])
 }
 
 /// Event files of an earlier training, which TensorBoard would show as the same curve.

@@ -7,6 +7,7 @@
 
 mod bind;
 mod catalogue;
+mod chats;
 mod draw;
 mod example;
 mod ids;
@@ -15,6 +16,7 @@ mod report;
 mod templates;
 mod turn;
 
+pub use chats::{Chat, ChatMessage, read_chats};
 pub use output::Composed;
 pub use report::{DialoguesReport, FileReport, InputHashes, SplitReport, TemplateUse};
 pub use templates::{TemplateSource, Templates};

@@ -233,11 +233,12 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         _ => None,
     };
     let seconds = begun.elapsed().as_secs_f64();
+    let say = hints::advice_about(first.codec.as_ref());
     if let Some(path) = &plan.report {
         let source = plan.input.as_ref().map_or(plan.side.name(), |input| input.path.display().to_string());
         let title = Path::new(&source).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut page = ReportInput::new(&title, &first.codes, &first.sizes, &evaluation);
-        page.advice_text = hints::advice;
+        page.advice_text = say;
         page.facts = match (&first.codec, &device) {
             (Some(codec), Some(device)) => facts(codec, device, seconds, first.beam),
             _ => vec![("codewords".into(), sizes(&first.sizes)), ("time".into(), time(seconds))],
@@ -255,7 +256,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     progress.finish();
     let notes = advice(&evaluation);
     if progress.json {
-        notes.iter().for_each(|note| progress.note(&hints::advice(note)));
+        notes.iter().for_each(|note| progress.note(&say(note)));
         let mut value = serde_json::to_value(&evaluation)?;
         if let Value::Object(map) = &mut value {
             map.insert("codec".into(), json!(first.codec.as_ref().map(Codec::content_hash)));
@@ -282,7 +283,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         text.push_str(&format!("\nwrote {}: open it in a browser\n", path.display()));
     }
     print(&text)?;
-    notes.iter().for_each(|note| progress.note(&hints::advice(note)));
+    notes.iter().for_each(|note| progress.note(&say(note)));
     Ok(())
 }
 

@@ -52,7 +52,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let (before_last, hide_seen) = (plan.before_last, plan.hide_seen);
     let measures = recommender.evaluate_with(&histories, before_last, hide_seen, plan.beams, &device, progress)?;
     let beams = match recommender.settings().prediction {
-        Prediction::Items => None,
+        Prediction::Items | Prediction::Levels => None,
         Prediction::Ordered => Some(plan.beams.unwrap_or(DEFAULT_BEAMS)),
     };
     let baselines = match &plan.baselines {

@@ -21,6 +21,12 @@ pub enum Action {
     Eval(EvalFlags),
     /// Train the same recommender on several tables of IDs, and compare what it reaches
     Compare(Box<CompareFlags>),
+    /// Teach a language model the IDs: fine-tune it on chats
+    #[cfg(feature = "language")]
+    Tune(Box<crate::verbs::recommend::tune_flags::TuneFlags>),
+    /// Measure how often a language model names the item that a chat asks for
+    #[cfg(feature = "language")]
+    EvalChats(crate::verbs::recommend::eval_chats::ChatEvalFlags),
 }
 
 const TRAIN_EXAMPLES: &str = "\
@@ -36,6 +42,8 @@ pub enum PredictChoice {
     Items,
     /// The codes of its ID one after another, as TIGER does; IDs are searched for
     Ordered,
+    /// All codes of its ID at once, one head a level, as RPG does; all items are ranked
+    Levels,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -119,8 +127,8 @@ pub struct ItemFlags {
 pub struct TrainingFlags {
     #[arg(long, value_enum, default_value = "items", value_name = "WHAT", hide_possible_values = true)]
     #[arg(
-        help = "What is predicted: items, the next item among all at once, or ordered, the codes of its ID one after another, as TIGER \
-                  does, which --ids are needed for"
+        help = "What is predicted: items, the next item among all at once; ordered, the codes of its ID one after another, as TIGER \
+                  does; or levels, all codes of its ID at once, as RPG does. --ids are needed for the last two"
     )]
     pub predict: PredictChoice,
     /// Values of an item inside the network [default: 128]
@@ -141,7 +149,7 @@ pub struct TrainingFlags {
     /// Share of values that training leaves out [default: 0.4]
     #[arg(long, value_name = "SHARE")]
     pub dropout: Option<f64>,
-    /// Share of each target that is spread over all items, or, with --predict ordered, over all codes of its level [default: 0]
+    /// Share of each target that is spread over all items, or, with --predict ordered or levels, over all codes of its level [default: 0]
     #[arg(long, value_name = "SHARE")]
     pub smoothing: Option<f64>,
     /// Steps of histories that are taken to the device at a time: items, or codes with --predict ordered [default: 2048]
@@ -198,8 +206,8 @@ pub struct QueryFlags {
     /// Keys of the items taken so far, oldest first, or their row numbers if the recommender knows no keys; several times for several users
     #[arg(long, value_name = "ITEM,ITEM", required_unless_present_any = ["text", "vector"])]
     pub history: Vec<String>,
-    /// What somebody wishes for, in words, read after the history; several times for several queries. Needs a recommender with --vectors,
-    /// and the model that made them
+    /// What somebody wishes for, in words, read after the history; several times for several queries. Needs a recommender with --vectors
+    /// and the model that made them, or a language model
     #[arg(long, value_name = "TEXT", conflicts_with = "vector")]
     pub text: Vec<String>,
     /// Vectors of wishes, a row a query, of the kind that the items' vectors are: .npy, .npz, .safetensors, .parquet or .jsonl
@@ -219,6 +227,8 @@ pub struct QueryFlags {
     /// Field or column that holds the name
     #[arg(long, value_name = "NAME", default_value = "title", requires = "names")]
     pub field: String,
+    #[command(flatten)]
+    pub spoken: SpokenFlags,
     #[command(flatten)]
     pub on: OnDevice,
     #[command(flatten)]
@@ -245,6 +255,21 @@ pub struct WishFlags {
     /// Text to put before every text, as some models need it: 'query: '
     #[arg(long, value_name = "TEXT", default_value = "", requires = "text")]
     pub prefix: String,
+}
+
+/// How a language model is asked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Language models")]
+pub struct SpokenFlags {
+    /// How a question is put, as the chats put it that the model learned from, with {text} or {history} where words or IDs go [default: {text}]
+    #[arg(long, value_name = "TEXT")]
+    pub ask: Option<String>,
+    /// What is said first, as system
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    #[arg(long, value_enum, default_value = "f32", hide_possible_values = true)]
+    #[arg(help = "Arithmetic of products: f32, f16 (GPUs that have it) or bf16 (processors that have it)")]
+    pub precision: PrecisionChoice,
 }
 
 /// How IDs are found by a recommender that predicts them code by code.

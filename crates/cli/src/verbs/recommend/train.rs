@@ -46,8 +46,10 @@ pub fn plan(flags: TrainFlags) -> Result<Plan> {
     }
     let settings = settings(&flags.training);
     settings.validate()?;
-    if settings.prediction == Prediction::Ordered {
-        of_codes(&items)?;
+    match settings.prediction {
+        Prediction::Items => {}
+        Prediction::Ordered => of_codes(&items)?,
+        Prediction::Levels => of_levels(&items)?,
     }
     let given = [items.ids.as_deref(), items.vectors.as_deref(), items.keys.as_deref()];
     let inputs: Vec<&Path> = given.into_iter().flatten().chain([flags.histories.interactions.as_path()]).collect();
@@ -86,6 +88,19 @@ fn of_codes(items: &ItemFlags) -> Result<()> {
     }
 }
 
+/// Refuses what predicting all codes at once has no use for, or lacks.
+fn of_levels(items: &ItemFlags) -> Result<()> {
+    if items.ids.is_none() {
+        return Err(usage("`--predict levels` predicts the codes of IDs, so it needs `--ids`"));
+    }
+    if items.no_prefixes {
+        let problem =
+            "`--no-prefixes` has no meaning with `--predict levels`, whose IDs have no prefixes; leave it out";
+        return Err(usage(problem));
+    }
+    Ok(())
+}
+
 /// The settings that the flags ask for.
 pub fn settings(flags: &TrainingFlags) -> RecommenderSettings {
     let base = RecommenderSettings::default();
@@ -93,6 +108,7 @@ pub fn settings(flags: &TrainingFlags) -> RecommenderSettings {
         prediction: match flags.predict {
             PredictChoice::Items => Prediction::Items,
             PredictChoice::Ordered => Prediction::Ordered,
+            PredictChoice::Levels => Prediction::Levels,
         },
         dims: flags.dims.unwrap_or(base.dims),
         layers: flags.layers.unwrap_or(base.layers),
@@ -115,16 +131,21 @@ pub fn settings(flags: &TrainingFlags) -> RecommenderSettings {
         weight_decay: flags.weight_decay.unwrap_or(base.weight_decay),
         clip_norm: flags.clip_norm.or(base.clip_norm),
         item_deviation: base.item_deviation,
-        precision: match flags.precision {
-            PrecisionChoice::F32 => Precision::F32,
-            PrecisionChoice::F16 => Precision::F16,
-            PrecisionChoice::Bf16 => Precision::Bf16,
-        },
+        precision: precision(flags.precision),
         hold_out: match flags.hold_out {
             HoldOutChoice::Test => HoldOut::Test,
             HoldOutChoice::Validation => HoldOut::Validation,
         },
         seed: flags.seed.unwrap_or(base.seed),
+    }
+}
+
+/// The arithmetic of products.
+pub fn precision(choice: PrecisionChoice) -> Precision {
+    match choice {
+        PrecisionChoice::F32 => Precision::F32,
+        PrecisionChoice::F16 => Precision::F16,
+        PrecisionChoice::Bf16 => Precision::Bf16,
     }
 }
 

@@ -10,8 +10,8 @@ use sememe::Balance;
 use sememe::fit::LoadTarget;
 
 /// The other flags of a training, which balance leaves alone.
-const OTHERS: [&str; 7] =
-    ["Flags", "Rows", "OnDevice", "Codebooks", "PreprocessFlags", "MiniBatchFlags", "NetworkFlags"];
+const OTHERS: [&str; 8] =
+    ["Flags", "Rows", "OnDevice", "Codebooks", "PreprocessFlags", "ProductFlags", "MiniBatchFlags", "NetworkFlags"];
 
 /// What the ways to balance take, in the order of [`BalanceChoice`].
 const WAYS: [Takes; 3] = [

@@ -58,6 +58,8 @@ pub struct Flags {
     #[command(flatten)]
     pub preprocess: PreprocessFlags,
     #[command(flatten)]
+    pub product: ProductFlags,
+    #[command(flatten)]
     pub minibatch: MiniBatchFlags,
     #[command(flatten)]
     pub network: NetworkFlags,
@@ -72,6 +74,21 @@ pub enum Method {
     Minibatch,
     /// An RQ-VAE: encoder, codebooks and decoder trained together.
     Rqvae,
+    /// Product quantisation: each level has its own part of the dimensions.
+    Pq,
+    /// Product quantisation after a learned rotation.
+    Opq,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Product quantisation, with --method opq")]
+pub struct ProductFlags {
+    /// How often rotation and codewords are fitted to each other; 0 stays with the principal components [default: 20]
+    #[arg(long, value_name = "N")]
+    pub rotations: Option<usize>,
+    /// k-means iterations per level in each of them [default: 2]
+    #[arg(long, value_name = "N")]
+    pub rotation_iterations: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -79,7 +96,8 @@ pub enum Method {
 pub struct MiniBatchFlags {
     #[arg(long, value_enum, default_value = "kmeans", hide_possible_values = true)]
     #[arg(help = "kmeans (all rows in memory), minibatch (reads rows as it needs them; takes --levels, \
-                  --codebook-size, --seed, --metric and --normalize-residuals) or rqvae (see below)")]
+                  --codebook-size, --seed, --metric and --normalize-residuals), rqvae (see below), pq (product \
+                  quantisation: each level has its own part of the dimensions) or opq (the same after a learned rotation)")]
     pub method: Method,
     /// Passes over the file [default: 10; rqvae: 20]
     #[arg(long, value_name = "N")]
@@ -131,7 +149,7 @@ pub struct Codebooks {
     #[arg(help = "Settings to start from, which other options override. basil: 3 levels of 1024, 20 iterations, \
                   tolerance 1e-4, PCA to 0.95 of the variance and at most 256 dimensions, whitening")]
     pub preset: Option<Preset>,
-    /// Codes in an ID [default: 3]
+    /// Codes in an ID [default: 3; pq and opq: 8]
     #[arg(long, value_name = "N")]
     pub levels: Option<usize>,
     /// Codewords per level: one number for all levels, or one for each as in 512,256,128 [default: 256]
@@ -150,7 +168,7 @@ pub struct Codebooks {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     #[arg(long, value_enum, default_value = "squared-l2", hide_possible_values = true)]
-    #[arg(help = "How rows are compared with codewords: squared-l2 or cosine")]
+    #[arg(help = "How rows are compared with codewords: squared-l2 or cosine; for pq and opq, cosine is --normalize")]
     pub metric: MetricChoice,
     #[arg(long, value_enum, default_value = "k-means-plus-plus", value_name = "HOW", hide_possible_values = true)]
     #[arg(help = "How the first codewords are chosen: k-means-plus-plus or random")]
@@ -171,7 +189,8 @@ pub struct Codebooks {
     #[arg(long, value_name = "N")]
     pub max_training_rows: Option<usize>,
     /// Start from the preprocessing and codebooks of this RQ-KMeans codec. With k-means, few codes change when a catalogue
-    /// has grown; with --method rqvae this is RQ-KMeans+, whose networks change nothing at first
+    /// has grown; with --method rqvae this is RQ-KMeans+, whose networks change nothing at first. With pq and opq, from a
+    /// codec of one of them
     #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath)]
     pub from: Option<PathBuf>,
 }

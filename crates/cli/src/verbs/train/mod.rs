@@ -4,6 +4,7 @@ mod balance;
 mod flags;
 mod minibatch;
 mod plan;
+mod product;
 mod rqvae;
 
 pub use flags::Flags;
@@ -61,11 +62,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         (None, Some(minibatch)) => minibatch::train(minibatch, &input, &device, progress)?,
         (None, None) => {
             progress.expect_levels(config.codebook_sizes.len(), config.starts);
-            match (&start, &plan.assigned) {
-                (Some(start), _) => Codec::train_from(start, &input, config, &device, progress)?,
-                (None, Some(path)) => assigned(path, &input, config, &device, progress)?,
-                (None, None) => Codec::train(&input, config, &device, progress)?,
-            }
+            fit(plan, config, start.as_ref(), &input, &device, progress)?
         }
     };
     codec.save(&plan.output)?;
@@ -77,8 +74,9 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     };
     progress.finish();
     let notes = measured.as_ref().map(advice).unwrap_or_default();
+    let say = hints::advice_about(Some(&codec));
     if progress.json {
-        notes.iter().for_each(|note| progress.note(&hints::advice(note)));
+        notes.iter().for_each(|note| progress.note(&say(note)));
         return print_json(&summary(plan, &codec, &input, &device, measured.as_ref(), seconds, progress));
     }
     if progress.quiet {
@@ -106,7 +104,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         ));
     }
     print(&text)?;
-    notes.iter().for_each(|note| progress.note(&hints::advice(note)));
+    notes.iter().for_each(|note| progress.note(&say(note)));
     Ok(())
 }
 
@@ -117,6 +115,11 @@ fn started(plan: &Plan, start: Option<&Codec>, input: &Input) -> Result<RqKMeans
     if start.manifest().encoder.is_some() || start.manifest().decoder.is_some() {
         let path = path.display();
         return Err(usage(format!("`--from`: `{path}` has networks; k-means starts from a codec of RQ-KMeans")));
+    }
+    if start.manifest().product != plan.product.is_some() {
+        let (path, is) = (path.display(), &start.manifest().method);
+        let wanted = if plan.product.is_some() { "`pq` or `opq`" } else { "RQ-KMeans" };
+        return Err(usage(format!("`--from`: `{path}` is of `{is}`, this method starts from a codec of {wanted}")));
     }
     check_dims(start, input)?;
     if *sizes {
@@ -176,13 +179,42 @@ fn network_dry_run(
     print(&text)
 }
 
-/// Trains, and writes the codes that training gave the rows.
-fn assigned(path: &Path, input: &Input, config: &RqKMeans, device: &Device, progress: &Progress) -> Result<Codec> {
-    let (codec, codes) = Codec::train_assigned(input, config, device, progress)?;
+/// Writes the codes that training gave the rows.
+fn keep_assigned(path: &Path, codes: &Codes, codec: &Codec, input: &Input) -> Result<()> {
     let mut writer = CodesWriter::create(path, codes.rows(), codes.levels(), &codec.codebook_sizes())?;
     let numbers: Vec<u64> = (0..codes.rows()).map(|i| input.original(i)).collect();
     writer.write_with_rows(&numbers, codes.as_slice())?;
     writer.finish()?;
+    Ok(())
+}
+
+/// Trains k-means or product quantisation on rows in memory, from a codec if there is one to start from.
+fn fit(
+    plan: &Plan,
+    config: &RqKMeans,
+    start: Option<&Codec>,
+    input: &Input,
+    device: &Device,
+    progress: &Progress,
+) -> Result<Codec> {
+    let product = plan.product.as_ref().map(|product| product.settings(config));
+    if let Some(start) = start {
+        return Ok(match &product {
+            Some(product) => Codec::train_product_from(start, input, product, device, progress)?,
+            None => Codec::train_from(start, input, config, device, progress)?,
+        });
+    }
+    let Some(path) = &plan.assigned else {
+        return Ok(match &product {
+            Some(product) => Codec::train_product(input, product, device, progress)?,
+            None => Codec::train(input, config, device, progress)?,
+        });
+    };
+    let (codec, codes) = match &product {
+        Some(product) => Codec::train_product_assigned(input, product, device, progress)?,
+        None => Codec::train_assigned(input, config, device, progress)?,
+    };
+    keep_assigned(path, &codes, &codec, input)?;
     Ok(codec)
 }
 
@@ -262,6 +294,9 @@ fn dry_run(
         ))
         .into());
     }
+    if let Some(product) = &plan.product {
+        product.settings(config).check_dims(input.dims())?;
+    }
     if let Some(pca) = config.preprocess.pca
         && config.preprocess.whiten
         && used < 2
@@ -284,7 +319,11 @@ fn dry_run(
             "dropped": input.dropped().len(),
             "output": plan.output.display().to_string(),
             "replaces": plan.output.exists(),
-            "config": plan.minibatch.as_ref().map_or_else(|| json!(config), |m| json!(m.config)),
+            "config": match (&plan.minibatch, &plan.product) {
+                (Some(minibatch), _) => json!(minibatch.config),
+                (None, Some(product)) => json!(product.settings(config)),
+                (None, None) => json!(config),
+            },
             "device": device.info(),
         }));
     }
@@ -316,6 +355,9 @@ fn describe(plan: &Plan, config: &RqKMeans, input: &Input, used: usize, device: 
         None => rows.push(row("preprocess", preprocessing(config))),
     }
     rows.push(row("codebooks", format!("{} codewords, {ids:.3e} possible IDs", sizes(&config.codebook_sizes))));
+    if let Some(product) = plan.product.as_ref().filter(|_| plan.from.is_none()) {
+        rows.push(row("product", product.describe(config, input.dims())));
+    }
     match &plan.minibatch {
         Some(minibatch) => rows.push(row("mini-batches", minibatch::describe(minibatch))),
         None => rows.push(row("k-means", kmeans(config))),

@@ -1,20 +1,22 @@
 //! The plan of a training: flags checked before any row is read.
 
 use crate::failure::usage;
-use crate::flags::{DeviceChoice, PreprocessFlags, preprocess};
+use crate::flags::{DeviceChoice, preprocess};
 use crate::given::{Given, Takes};
 use crate::output::{output, writes_parquet};
 use crate::rows_plan::{RowsPlan, rows};
 use crate::verbs::train::balance;
 use crate::verbs::train::flags::{Codebooks, EmptyChoice, Flags, InitChoice, MetricChoice, Preset};
 use crate::verbs::train::minibatch::{self, MiniBatchPlan};
+use crate::verbs::train::product::{self, ProductPlan};
 use crate::verbs::train::rqvae::{self, RqVaePlan};
 use anyhow::Result;
+use sememe::fit::ProductQuantization;
 use sememe::{EmptyPolicy, Init, Metric, Preprocess, Refine, RqKMeans};
 use std::path::{Path, PathBuf};
 
 /// What the methods take, in the order of [`Method`].
-const METHODS: [Takes; 3] = [
+const METHODS: [Takes; 5] = [
     Takes {
         choice: "kmeans",
         groups: &["Flags", "Rows", "OnDevice", "Codebooks", "BalanceFlags", "PreprocessFlags"],
@@ -40,6 +42,29 @@ const METHODS: [Takes; 3] = [
             "from",
         ],
     },
+    Takes { choice: "pq", groups: &["Flags", "Rows", "OnDevice", "BalanceFlags"], flags: PRODUCT },
+    Takes { choice: "opq", groups: &["Flags", "Rows", "OnDevice", "BalanceFlags", "ProductFlags"], flags: PRODUCT },
+];
+
+/// Flags of other groups that product quantisation takes: those of k-means, less what needs levels that build on each other.
+const PRODUCT: &[&str] = &[
+    "method",
+    "levels",
+    "codebook_size",
+    "iterations",
+    "tolerance",
+    "starts",
+    "seed",
+    "metric",
+    "init",
+    "empty",
+    "max_training_rows",
+    "from",
+    "center",
+    "pca",
+    "pca_dims",
+    "whiten",
+    "normalize",
 ];
 
 /// What k-means takes that starts from a codec; the codec decides the rest.
@@ -64,8 +89,10 @@ const AFTER_CODEC: Takes = Takes {
 pub struct Plan {
     pub input: RowsPlan,
     pub output: PathBuf,
+    /// Settings of k-means, which product quantisation has at every level.
     pub config: RqKMeans,
-    /// A codec of RQ-KMeans to start from, and whether its codebook sizes are the ones to take.
+    pub product: Option<ProductPlan>,
+    /// A codec to start from, and whether its codebook sizes are the ones to take.
     pub from: Option<(PathBuf, bool)>,
     /// Where the codes go that training gave its rows.
     pub assigned: Option<PathBuf>,
@@ -78,12 +105,13 @@ pub struct Plan {
 pub fn plan(flags: Flags, given: &Given) -> Result<Plan> {
     given.refuse_others("method", &METHODS, flags.minibatch.method as usize)?;
     let network = rqvae::plan(&flags)?;
-    let mut config = config(&flags.codebooks, &flags.preprocess)?;
+    let mut config = config(&flags)?;
     config.balance = balance::plan(&flags.balance, given)?;
     if let (Some(balance), None) = (&config.balance, flags.codebooks.iterations) {
         config.iterations = config.iterations.max(balance.settling_iterations());
     }
     config.validate()?;
+    let product = product::plan(&flags, &config)?;
     let assigned = flags.balance.assigned.clone();
     let from = if network.is_none() { from(&flags, given, &mut config)? } else { None };
     let input = rows(flags.input, flags.rows);
@@ -102,7 +130,7 @@ pub fn plan(flags: Flags, given: &Given) -> Result<Plan> {
         output(state, &["json"], "a training state is written as", &inputs, !flags.dry_run)?;
     }
     let (output, device, dry_run) = (flags.output, flags.on.device, flags.dry_run);
-    Ok(Plan { input, output, config, from, assigned, minibatch, network, device, dry_run })
+    Ok(Plan { input, output, config, product, from, assigned, minibatch, network, device, dry_run })
 }
 
 /// Where k-means starts, if from a codec, with what that decides refused as an option.
@@ -118,8 +146,13 @@ fn from(flags: &Flags, given: &Given, config: &mut RqKMeans) -> Result<Option<(P
 }
 
 /// The training's settings: the preset's, or the defaults, with what was typed on top.
-fn config(flags: &Codebooks, steps: &PreprocessFlags) -> Result<RqKMeans> {
+fn config(flags: &Flags) -> Result<RqKMeans> {
+    let product = product::is_method(flags.minibatch.method);
+    let (flags, steps) = (&flags.codebooks, &flags.preprocess);
     let mut config = RqKMeans::default();
+    if product {
+        config.codebook_sizes = ProductQuantization::default().codebook_sizes;
+    }
     if flags.preset == Some(Preset::Basil) {
         config.codebook_sizes = vec![1024; 3];
         config.iterations = 20;
@@ -151,6 +184,10 @@ fn config(flags: &Codebooks, steps: &PreprocessFlags) -> Result<RqKMeans> {
     config.max_training_rows = flags.max_training_rows;
     config.normalize_residuals = steps.normalize_residuals;
     preprocess(steps, &mut config.preprocess);
+    if product && config.metric == Metric::Cosine {
+        // Blocks of a row have no angle that means anything, the whole row has: squared L2 of rows of one length.
+        (config.metric, config.preprocess.normalize) = (Metric::SquaredL2, true);
+    }
     config.validate()?;
     Ok(config)
 }

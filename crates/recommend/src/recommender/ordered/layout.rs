@@ -63,7 +63,7 @@ impl OrderedLayout {
 
     /// Runs of parameters, ascending, without gaps, and whether they are matrices, which decay.
     pub fn runs(&self, shape: &DecoderShape) -> Vec<ParameterRun> {
-        let mut matrices = self.decoder.matrices(shape);
+        let mut matrices = self.decoder.decaying(shape);
         matrices.extend(self.map.map(|(at, t)| (at, self.dims * t)));
         ParameterRun::split(&matrices, self.len())
     }

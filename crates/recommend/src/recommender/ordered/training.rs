@@ -4,7 +4,7 @@ use super::batch::OrderedBatch;
 use super::layout::OrderedLayout;
 use super::model::{OrderedModel, TokenReader};
 use crate::decoder::Moments;
-use crate::decoder::{DecoderBuffers, DeviceSegments, DropoutMasks, PackedTokens};
+use crate::decoder::{DecoderBuffers, DeviceSegments, DropoutMasks, LearnedParts, PackedTokens};
 use crate::recommender::items::ItemSources;
 use crate::recommender::learner::{Learner, UpdatePart};
 use crate::recommender::settings::RecommenderSettings;
@@ -102,7 +102,8 @@ impl<B: TensorBackend> OrderedTraining<B> {
         let Self { model, learner, buffers, tokens, .. } = self;
         let dropout = DropoutMasks { bits: &learner.masks, first_bit: 0, scale };
         let dropout = masks.map(|_| &dropout);
-        model.pass().backward(&model.params, tokens, dropout, buffers, &mut learner.grads)?;
+        let mut learned = LearnedParts::All { grads: &mut learner.grads, accumulate: false };
+        model.pass().backward(&model.params, tokens, dropout, buffers, &mut learned)?;
         self.input_gradients(batch)?;
         self.learner.add_gradients(&*self.model.backend, part)
     }

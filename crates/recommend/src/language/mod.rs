@@ -1,0 +1,36 @@
+//! Language models of the Llama family: read from and written to folders of Hugging Face, asked, and fine-tuned.
+
+mod chat;
+mod chat_tokens;
+mod clock;
+mod config;
+mod folder;
+#[cfg(test)]
+mod gradient_tests;
+mod id_tokens;
+mod model;
+mod network;
+mod places;
+mod python_json;
+mod recommender;
+mod scorer;
+mod shape;
+mod shards;
+mod tokenizer;
+mod tuned;
+mod tuning;
+mod tuning_file;
+mod tuning_settings;
+#[cfg(test)]
+mod tuning_tests;
+mod weights;
+
+pub use chat::{ChatOptions, ChatTemplate};
+pub use config::LanguageFamily;
+pub use model::{LanguageModel, NewTokenRows, SaveOptions};
+pub use recommender::{LanguageRecommender, LanguageSession, SpokenItem, SpokenOptions};
+pub use shape::LanguageShape;
+pub use tokenizer::LanguageTokenizer;
+pub use tuning::{ChatTokens, LanguageTuning, TuningLook, TuningRecorder, TuningUpdate};
+pub use tuning_settings::{Learn, TuningSettings};
+pub use weights::WeightType;

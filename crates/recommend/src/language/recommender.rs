@@ -1,0 +1,311 @@
+//! A language model that speaks the IDs of a catalogue: from a question to items that exist.
+
+use std::path::Path;
+
+use super::model::{LanguageModel, SaveOptions};
+use super::scorer::LanguageScorer;
+use crate::decoding::{FoundId, Sampling, SearchQuery, TrieFilter, search};
+use sememe::compute::tensor::{Precision, TensorBackend};
+use sememe::compute::{BackendTask, run_on};
+use sememe::ids::{Trie, check_keys};
+use sememe::io::{read_bytes_capped, read_index};
+use sememe::{Device, Error, Result, check_shape};
+use sememe_text::dialogues::ChatMessage;
+use std::sync::Arc;
+
+/// The trie of all IDs, and the keys of the items, as `export` names them.
+const TRIE: &str = "ids.trie";
+const INDEX: &str = "index.json";
+/// The largest that are read.
+const MOST_BYTES: u64 = 64 << 30;
+/// Tokens of questions that are read together, unless one has more.
+const QUESTION_TOKENS: usize = 2048;
+/// Questions that are answered together.
+const QUESTIONS: usize = 32;
+
+/// A language model, the trie of the IDs that it may say, and what the items are called.
+#[derive(Clone)]
+pub struct LanguageRecommender {
+    model: LanguageModel,
+    trie: Trie,
+    keys: Vec<String>,
+    /// The items' IDs as text.
+    ids: Vec<String>,
+    /// `index.json` as it was read.
+    index: Vec<u8>,
+}
+
+impl std::fmt::Debug for LanguageRecommender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LanguageRecommender")
+            .field("model", &self.model)
+            .field("trie", &self.trie)
+            .field("items", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A recommendation of a language model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpokenItem {
+    /// Row of the catalogue.
+    pub item: u32,
+    /// The ID's tokens.
+    pub id: Vec<u32>,
+    /// Natural logarithm of the item's probability among all items of the catalogue; items that share an ID share its probability.
+    pub log_probability: f64,
+}
+
+/// How a language model is asked for items.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SpokenOptions {
+    /// Items of a list, at most.
+    pub count: usize,
+    /// Prefixes of IDs that a search follows, or IDs that are drawn; a list holds the items of so many IDs at most.
+    pub beams: usize,
+    /// IDs are drawn at random instead of searched for.
+    pub sampling: Option<Sampling>,
+}
+
+impl Default for SpokenOptions {
+    fn default() -> Self {
+        Self { count: 10, beams: 20, sampling: None }
+    }
+}
+
+impl LanguageRecommender {
+    /// Brings together a model and the folder that `export` wrote for its tokenizer: the trie and the items' keys.
+    ///
+    /// # Errors
+    /// Files that cannot be read or are damaged; [`Error::Data`] for a trie with tokens that the model does not know.
+    pub fn with_bundle(model: LanguageModel, bundle: impl AsRef<Path>) -> Result<Self> {
+        let (trie_path, path) = (bundle.as_ref().join(TRIE), bundle.as_ref().join(INDEX));
+        let trie = Trie::load(&trie_path)?;
+        trie.verify()?;
+        super::scorer::known_tokens(&trie, model.shape().vocabulary)
+            .map_err(|e| Error::format(&trie_path, e.to_string()))?;
+        let (keys, ids) = item_keys(&model, &trie, &path)?;
+        check_shape("items", trie.item_count(), keys.len(), &path.display().to_string())?;
+        let index = read_bytes_capped(&path, MOST_BYTES)?;
+        Ok(Self { model, trie, keys, ids, index })
+    }
+
+    /// Reads a folder that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// As for [`LanguageModel::load`] and [`with_bundle`](Self::with_bundle).
+    pub fn load(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::with_bundle(LanguageModel::load(folder.as_ref())?, folder)
+    }
+
+    /// Whether a folder holds the trie that makes a language model a recommender.
+    #[must_use]
+    pub fn is_in(folder: impl AsRef<Path>) -> bool {
+        folder.as_ref().join(TRIE).is_file()
+    }
+
+    /// Writes model, trie and keys to one folder, whole or not at all.
+    ///
+    /// # Errors
+    /// As for [`LanguageModel::save_with`].
+    pub fn save(&self, folder: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+        self.model.save_beside(folder.as_ref(), options, &[(TRIE, self.trie.as_bytes()), (INDEX, &self.index)])
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &LanguageModel {
+        &self.model
+    }
+
+    /// The trie of all IDs, in the model's tokens.
+    #[must_use]
+    pub fn trie(&self) -> &Trie {
+        &self.trie
+    }
+
+    /// What the items are called, by row.
+    #[must_use]
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// The ID of an item as text.
+    #[must_use]
+    pub fn id(&self, item: u32) -> String {
+        self.ids.get(item as usize).cloned().unwrap_or_default()
+    }
+
+    /// The items of an ID that is written as text, with or without what begins and ends it; none for any other text.
+    ///
+    /// # Errors
+    /// A tokenizer that fails.
+    pub fn items(&self, text: &str) -> Result<Vec<u32>> {
+        let tokens = self.model.tokenizer().encode(text.trim(), false)?;
+        let ended = tokens.strip_suffix(&[self.trie.end()]).unwrap_or(&tokens);
+        Ok(self.trie.items(ended))
+    }
+
+    /// The tokens of a question, up to where the ID begins.
+    ///
+    /// # Errors
+    /// As for [`LanguageModel::chat`].
+    pub fn question(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
+        self.model.tokenizer().encode(&self.model.chat(messages, true)?, false)
+    }
+
+    /// Puts the model on a device, to answer many questions with up to `beams` beams each.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn session(&self, device: &Device, precision: Precision, beams: usize) -> Result<LanguageSession<'_>> {
+        let positions = self.model.shape().decoder.positions;
+        let longest = positions.saturating_sub(self.trie.depth() + 1);
+        let beams = beams.clamp(1, self.keys.len().max(1));
+        let room = (longest.min(QUESTION_TOKENS), QUESTIONS * beams);
+        let speaker = run_on(device, SpeakerTask { recommender: self, precision, room })?;
+        Ok(LanguageSession { recommender: self, speaker, longest: longest.min(QUESTION_TOKENS), beams })
+    }
+}
+
+/// The keys of the items in the order of their rows, and their IDs as text, by which the trie has to know them.
+fn item_keys(model: &LanguageModel, trie: &Trie, path: &Path) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut keys, mut ids, mut begin) = (Vec::new(), Vec::new(), Vec::new());
+    trie.next_into(Trie::ROOT, &mut begin);
+    read_index(path, &mut |key, tokens| {
+        let number = |token: &String| {
+            let lacks = || Error::Data(format!("the model's tokenizer lacks the token `{token}`"));
+            model.tokenizer().id(token).ok_or_else(lacks)
+        };
+        let id = tokens.iter().map(number).collect::<Result<Vec<u32>>>()?;
+        let row = keys.len() as u32;
+        // Some formats begin every ID with a token of their own.
+        let begun = [&begin[..1], &id].concat();
+        if ![&id, &begun].into_iter().any(|id| trie.items(id).contains(&row)) {
+            let problem = format!("the trie does not know item {row} by this ID: they are not of one export");
+            return Err(Error::Data(problem));
+        }
+        keys.push(key.to_owned());
+        ids.push(tokens.concat());
+        Ok(())
+    })?;
+    check_keys(&keys)?;
+    Ok((keys, ids))
+}
+
+/// A language model on a device that answers questions with items.
+pub struct LanguageSession<'a> {
+    recommender: &'a LanguageRecommender,
+    speaker: Box<dyn IdSpeaker>,
+    /// Tokens of the longest question.
+    longest: usize,
+    beams: usize,
+}
+
+impl std::fmt::Debug for LanguageSession<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LanguageSession").field("recommender", self.recommender).finish_non_exhaustive()
+    }
+}
+
+impl LanguageSession<'_> {
+    /// The most probable items after each question, best first. Items in `left_out` of a question do not come out, nor do items that
+    /// `allowed`, where given, refuses. Every item that comes out exists. O(tokens·parameters + depth·beams·parameters) a question.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an empty question or one that is longer than the model reads; [`Error::Config`] for no beams or more than the
+    /// session has room for; device errors.
+    pub fn recommend(
+        &mut self,
+        questions: &[(&[u32], &[u32])],
+        options: &SpokenOptions,
+        allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
+    ) -> Result<Vec<Vec<SpokenItem>>> {
+        if options.beams == 0 {
+            return Err(Error::config("beams", "expected at least 1, got 0"));
+        }
+        for (number, (tokens, _)) in questions.iter().enumerate() {
+            if tokens.is_empty() || tokens.len() > self.longest {
+                let (got, most) = (tokens.len(), self.longest);
+                return Err(Error::Data(format!("question {number} has {got} tokens, expected 1 to {most}")));
+            }
+        }
+        let beams = options.beams.min(self.recommender.keys.len());
+        if beams > self.beams {
+            return Err(Error::config("beams", format!("the session has room for {}, got {beams}", self.beams)));
+        }
+        let filter = TrieFilter::new(&self.recommender.trie, allowed)?;
+        let (mut out, mut first) = (Vec::with_capacity(questions.len()), 0);
+        while first < questions.len() {
+            let (mut held, mut end) = (0, first);
+            while end < questions.len() && end - first < QUESTIONS {
+                held += questions[end].0.len();
+                if held > self.longest {
+                    break;
+                }
+                end += 1;
+            }
+            let queries: Vec<SearchQuery<'_>> = (first as u64..)
+                .zip(&questions[first..end])
+                .map(|(number, (prompt, left_out))| SearchQuery { prompt, left_out, number })
+                .collect();
+            let found = self.speaker.speak(&filter, &queries, beams, options.sampling.as_ref())?;
+            out.extend(found.iter().map(|ids| spoken(ids, options.count)));
+            first = end;
+        }
+        Ok(out)
+    }
+}
+
+/// The items of some IDs, best first, the lower row on a tie.
+fn spoken(found: &[FoundId], count: usize) -> Vec<SpokenItem> {
+    let of = |id: &FoundId| {
+        let log_probability = id.log_probability - libm::log(id.sharing as f64);
+        let item = |item: &u32| SpokenItem { item: *item, id: id.id.clone(), log_probability };
+        id.items.iter().map(item).collect::<Vec<_>>()
+    };
+    let mut list: Vec<SpokenItem> = found.iter().flat_map(of).collect();
+    list.sort_by(|a, b| b.log_probability.total_cmp(&a.log_probability).then(a.item.cmp(&b.item)));
+    list.truncate(count);
+    list
+}
+
+/// Whatever speaks IDs, on whichever device.
+trait IdSpeaker: Send {
+    fn speak(
+        &mut self,
+        filter: &TrieFilter<'_>,
+        queries: &[SearchQuery<'_>],
+        beams: usize,
+        sampling: Option<&Sampling>,
+    ) -> Result<Vec<Vec<FoundId>>>;
+}
+
+impl<B: TensorBackend> IdSpeaker for LanguageScorer<B> {
+    fn speak(
+        &mut self,
+        filter: &TrieFilter<'_>,
+        queries: &[SearchQuery<'_>],
+        beams: usize,
+        sampling: Option<&Sampling>,
+    ) -> Result<Vec<Vec<FoundId>>> {
+        let backend = self.backend().clone();
+        backend.together(|| search(self, filter, queries, beams, sampling))
+    }
+}
+
+/// Puts a model on whichever backend.
+struct SpeakerTask<'a> {
+    recommender: &'a LanguageRecommender,
+    precision: Precision,
+    room: (usize, usize),
+}
+
+impl BackendTask for SpeakerTask<'_> {
+    type Output = Result<Box<dyn IdSpeaker>>;
+
+    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
+        let LanguageRecommender { model, trie, .. } = self.recommender;
+        Ok(Box::new(LanguageScorer::new(backend, model, trie, self.precision, self.room)?))
+    }
+}
