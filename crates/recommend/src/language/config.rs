@@ -1,9 +1,10 @@
 //! `config.json`: the family of a language model, and its sizes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::fields::ConfigFields;
 use super::shape::LanguageShape;
 use super::weights::WeightType;
 use crate::decoder::{DecoderShape, RopeScaling};
@@ -61,12 +62,7 @@ impl LanguageConfig {
     /// # Errors
     /// [`Error::Format`] for what is no configuration of a model that can be run, with the reason.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
-        let map = match serde_json::from_slice(bytes) {
-            Ok(Value::Object(map)) => map,
-            Ok(_) => return Err(Error::format(path, "is no JSON object")),
-            Err(e) => return Err(Error::format(path, format!("is no JSON: {e}"))),
-        };
-        let fields = ConfigFields { path: path.to_owned(), map };
+        let fields = ConfigFields::parse(bytes, path)?;
         let family = family(&fields)?;
         refuse_unsupported(&fields, family)?;
         let shape = LanguageShape {
@@ -108,62 +104,6 @@ pub(super) fn token_ids(fields: &Map<String, Value>, name: &str) -> Vec<u32> {
         Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
         Some(value) => id(value).into_iter().collect(),
         None => Vec::new(),
-    }
-}
-
-/// The fields of a JSON object, and where it stands.
-struct ConfigFields {
-    path: PathBuf,
-    map: Map<String, Value>,
-}
-
-impl ConfigFields {
-    fn bad(&self, problem: impl Into<String>) -> Error {
-        Error::format(&self.path, problem)
-    }
-
-    /// A field that is there and not null.
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.map.get(name).filter(|value| !value.is_null())
-    }
-
-    fn part(&self, name: &str) -> Result<Option<Self>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self { path: self.path.clone(), map: map.clone() })),
-            Some(other) => Err(self.bad(format!("`{name}`: expected an object, got {other}"))),
-        }
-    }
-
-    fn typed<'a, T>(
-        &'a self,
-        name: &str,
-        kind: &str,
-        read: impl Fn(&'a Value) -> Option<T>,
-        or: Option<T>,
-    ) -> Result<T> {
-        match (self.get(name), or) {
-            (Some(value), _) => read(value).ok_or_else(|| self.bad(format!("`{name}`: expected {kind}, got {value}"))),
-            (None, Some(or)) => Ok(or),
-            (None, None) => Err(self.bad(format!("has no `{name}`"))),
-        }
-    }
-
-    fn size(&self, name: &str, or: Option<usize>) -> Result<usize> {
-        let read = |v: &Value| v.as_u64().filter(|n| *n > 0).and_then(|n| usize::try_from(n).ok());
-        self.typed(name, "a whole number above 0", read, or)
-    }
-
-    fn number(&self, name: &str, or: Option<f64>) -> Result<f64> {
-        self.typed(name, "a positive number", |v| v.as_f64().filter(|x| x.is_finite() && *x > 0.0), or)
-    }
-
-    fn flag(&self, name: &str, or: bool) -> Result<bool> {
-        self.typed(name, "true or false", Value::as_bool, Some(or))
-    }
-
-    fn text<'a>(&'a self, name: &str, or: Option<&'a str>) -> Result<&'a str> {
-        self.typed(name, "a text", Value::as_str, or)
     }
 }
 

@@ -4,6 +4,7 @@ mod chat;
 mod chat_tokens;
 mod clock;
 mod config;
+mod fields;
 mod folder;
 #[cfg(test)]
 mod gradient_tests;

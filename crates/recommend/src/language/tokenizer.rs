@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use tokenizers::Tokenizer;
 
 use sememe::{Error, Result, ids};
@@ -35,8 +36,14 @@ impl std::fmt::Debug for LanguageTokenizer {
 impl LanguageTokenizer {
     /// Reads the content of a file. O(length).
     pub(super) fn parse(text: String, path: &Path) -> Result<Self> {
-        let mut inner: Tokenizer =
-            text.parse().map_err(|e| Error::format(path, format!("is no tokenizer that can be read: {e}")))?;
+        let bad = |e: &dyn std::fmt::Display| Error::format(path, format!("is no tokenizer that can be read: {e}"));
+        serde_json::from_str::<IgnoredAny>(&text).map_err(|e| bad(&e))?;
+        // The library panics on some files that are JSON, and no tokenizer.
+        let parsed = std::panic::catch_unwind(|| text.parse::<Tokenizer>());
+        let mut inner = match parsed {
+            Ok(parsed) => parsed.map_err(|e| bad(&e))?,
+            Err(_) => return Err(bad(&"the `tokenizers` library gave up on it")),
+        };
         // A file may say to fill or cut every text, which is for batches of tensors.
         inner.with_padding(None);
         let whole = inner.with_truncation(None).map(|_| ());

@@ -347,7 +347,7 @@ def spell(folder, name):
 
 def ask(folder):
     asked = json.load(sys.stdin)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, asked.get("dtype", "float32")))
     tokens = AutoTokenizer.from_pretrained(folder)
     out = answers(model, tokens, asked)
     out["logits"] = [logits.tolist() for logits in out["logits"]]

@@ -265,3 +265,27 @@ fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
     std::fs::write(&path, file.with_added(&[], &more).expect("added")).expect("written");
     says(&refused(place.path()), &["its tokenizer has 300 tokens, but its model knows 288 only"]);
 }
+
+#[test]
+fn damaged_tokenizers_are_refused_or_read_but_never_panic() {
+    let place = copied("llama");
+    let path = place.path().join("tokenizer.json");
+    let whole = std::fs::read(&path).expect("a tokenizer");
+    let (mut read, mut refused) = (0, 0);
+    for at in (0..whole.len()).step_by(41) {
+        for damaged in [whole[..at].to_vec(), [&whole[..at], b"7", &whole[at + 1..]].concat()] {
+            std::fs::write(&path, &damaged).expect("written");
+            match LanguageModel::load(place.path()) {
+                Ok(model) => {
+                    let _ = model.tokenizer().encode("the user's item 7</s> Größe", true);
+                    read += 1;
+                }
+                Err(e) => {
+                    assert!(e.to_string().contains("token"), "{e}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(read > 10 && refused > 200, "uninformative: {read} read, {refused} refused");
+}

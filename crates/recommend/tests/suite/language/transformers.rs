@@ -71,7 +71,8 @@ fn transformers_reads_what_is_written() {
     }
 }
 
-/// `SEMEME_SMOLLM2` names a folder of SmolLM2-135M-Instruct.
+/// `SEMEME_SMOLLM2` names a folder of SmolLM2-135M-Instruct. Its logits are as large as 39 here, where transformers in f32 is 9e-5 away from
+/// itself in f64: what is asked for is relative to the largest, and to f64.
 #[test]
 fn a_real_model_has_the_logits_of_transformers() {
     let Some(place) = std::env::var_os("SEMEME_SMOLLM2") else {
@@ -82,13 +83,14 @@ fn a_real_model_has_the_logits_of_transformers() {
     let chat = [ChatMessage::new("user", "Name three fruits, Größe egal. 🙂")];
     let text = model.chat(&chat, true).expect("a text");
     let tokens = model.tokenizer().encode(&text, false).expect("tokens");
-    let question = serde_json::json!({"sequences": [tokens], "texts": [text], "chats": [chat]});
+    let question = serde_json::json!({"sequences": [tokens], "texts": [text], "chats": [chat], "dtype": "float64"});
     let Some(said) = ask(Path::new(&place), &question) else { return };
     assert_eq!(said.chats[0].text.as_deref(), Some(text.as_str()));
     assert_eq!(said.tokens[0], tokens);
     let ours = model.logits(&[&tokens], &Device::cpu()).expect("logits").remove(0);
     let apart = distance(ours.as_slice(), &said.logits[0].concat());
-    println!("{} logits, at most {apart} apart", ours.as_slice().len());
-    assert!(apart <= 1e-4, "{apart}");
+    let largest = ours.as_slice().iter().fold(0.0f32, |most, v| most.max(v.abs()));
+    println!("{} logits up to {largest}, at most {apart} apart", ours.as_slice().len());
+    assert!(apart <= 1e-5 * largest, "{apart} of {largest}");
     assert_eq!(greedy(&model, &tokens, 12, &Device::cpu()), said.greedy[0]);
 }
