@@ -85,7 +85,7 @@ impl LanguageRecommender {
         super::scorer::known_tokens(&trie, model.shape().vocabulary)
             .map_err(|e| Error::format(&trie_path, e.to_string()))?;
         let (keys, ids) = item_keys(&model, &trie, &path)?;
-        check_shape("items", trie.item_count(), keys.len(), &path.display().to_string())?;
+        check_shape("items", trie.item_count(), keys.len(), path.display().to_string())?;
         let index = read_bytes_capped(&path, MOST_BYTES)?;
         Ok(Self { model, trie, keys, ids, index })
     }

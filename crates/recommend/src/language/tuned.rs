@@ -162,7 +162,7 @@ impl<B: TensorBackend> TunedParts<B> {
         let product = |accumulate| Product { layout: Layout::Tn, m: vocabulary, n: d, k: rows, alpha: 1.0, accumulate };
         match &mut self.parts {
             None => {
-                backend.matmul(&product(accumulate), precision, logits, hidden, &mut self.grads, self.places.output)?
+                backend.matmul(&product(accumulate), precision, logits, hidden, &mut self.grads, self.places.output)?;
             }
             Some(parts) => {
                 backend.matmul(&product(false), precision, logits, hidden, &mut parts.table, 0)?;

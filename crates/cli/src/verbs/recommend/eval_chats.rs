@@ -63,8 +63,16 @@ pub fn plan(flags: ChatEvalFlags) -> Result<Plan> {
     })
 }
 
-/// Chats that ask for an ID: what comes before it, as tokens, and the items that are right.
-fn questions(plan: &Plan, recommender: &LanguageRecommender) -> Result<(Vec<(Vec<u32>, Vec<u32>)>, usize)> {
+/// A chat that asks for an ID.
+struct ChatQuestion {
+    /// What comes before the ID.
+    tokens: Vec<u32>,
+    /// The items that it names.
+    right: Vec<u32>,
+}
+
+/// Chats that ask for an ID, and how many others there are.
+fn questions(plan: &Plan, recommender: &LanguageRecommender) -> Result<(Vec<ChatQuestion>, usize)> {
     let (mut out, mut others) = (Vec::new(), 0);
     for chat in read_chats(&plan.chats)? {
         let Chat::Messages { messages, .. } = chat else {
@@ -79,7 +87,7 @@ fn questions(plan: &Plan, recommender: &LanguageRecommender) -> Result<(Vec<(Vec
             _ => None,
         };
         match right {
-            Some((before, items)) => out.push((recommender.question(before)?, items)),
+            Some((before, right)) => out.push(ChatQuestion { tokens: recommender.question(before)?, right }),
             None => others += 1,
         }
     }
@@ -103,10 +111,10 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let (mut found, mut listed) = ([0usize; 3], 0usize);
     for (batch, chunk) in asked.chunks(AT_ONCE).enumerate() {
         check_interrupt(progress)?;
-        let put: Vec<(&[u32], &[u32])> = chunk.iter().map(|(tokens, _)| (tokens.as_slice(), &[][..])).collect();
-        for (list, (_, right)) in session.recommend(&put, &options, None)?.iter().zip(chunk) {
+        let put: Vec<(&[u32], &[u32])> = chunk.iter().map(|question| (question.tokens.as_slice(), &[][..])).collect();
+        for (list, question) in session.recommend(&put, &options, None)?.iter().zip(chunk) {
             listed += list.len();
-            let at = list.iter().position(|item| right.contains(&item.item));
+            let at = list.iter().position(|item| question.right.contains(&item.item));
             for (count, within) in found.iter_mut().zip([1, 5, 10]) {
                 *count += usize::from(at.is_some_and(|at| at < within));
             }
