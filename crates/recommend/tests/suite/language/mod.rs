@@ -6,6 +6,7 @@ mod added;
 mod chats;
 mod hostile;
 mod parity;
+mod spoken;
 mod transformers;
 
 use sememe::Device;
