@@ -25,6 +25,8 @@ mod recommend_cli;
 mod recommend_compare;
 #[cfg(unix)]
 mod recommend_kill;
+#[cfg(feature = "language")]
+mod recommend_language;
 mod recommend_wishes;
 mod retrain;
 mod rooms;

@@ -1,8 +1,8 @@
 //! Gradients of fine-tuning against central differences, for everything that can be learned.
 
-use super::network::{LanguageNetwork, TokenBatch, TuningStart};
+use super::network::{LanguageNetwork, TokenBatch};
 use super::shape::{LanguageLayout, LanguageShape};
-use super::tuned::{TuneKind, TuneScope, initial};
+use super::tuned::{TuneKind, TuneScope, TuningStart, initial};
 use crate::decoder::{AdamStep, DecoderShape, Moments, PackedPlaces};
 use sememe::compute::cpu::Cpu;
 use sememe::compute::tensor::Precision;

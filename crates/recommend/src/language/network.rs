@@ -1,7 +1,7 @@
 //! A language model on a device: logits of tokens, and the gradients and steps of fine-tuning.
 
 use super::shape::{LanguageLayout, LanguageShape};
-use super::tuned::{TuneScope, TunedParts};
+use super::tuned::{TunedParts, TuningStart};
 use crate::decoder::{AdamStep, DecoderBuffers, DecoderPass, DeviceSegments, Moments, PackedPlaces, PackedTokens};
 use sememe::compute::tensor::{Layout, Precision, Product, TensorBackend, from, whole};
 use sememe::{Error, Result};
@@ -51,14 +51,6 @@ struct TuningBuffers<B: TensorBackend> {
     loss: B::Tensor,
     /// The sum of losses.
     sum: B::Tensor,
-}
-
-/// How a fine-tuning goes on: what is learned, its values, and the optimiser's memory of them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TuningStart<'a> {
-    pub scope: TuneScope,
-    pub trained: &'a [f32],
-    pub moments: &'a Moments,
 }
 
 impl<'a, B: TensorBackend> LanguageNetwork<'a, B> {

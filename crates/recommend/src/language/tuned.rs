@@ -1,6 +1,5 @@
 //! What fine-tuning learns of a language model: all of it, changes of low rank, or the vectors of new tokens alone.
 
-use super::network::TuningStart;
 use super::shape::{LanguageLayout, LanguageShape};
 use crate::decoder::{
     Adam, AdamStep, Adapter, Adapters, DecoderShape, DeviceSegments, LearnedParts, Moments, ParameterRun,
@@ -17,6 +16,14 @@ pub(crate) struct TuneScope {
     pub kind: TuneKind,
     /// The first new token: from it on, vectors of tokens are learned whatever the kind.
     pub first_new: usize,
+}
+
+/// How a fine-tuning goes on: what is learned, its values, and the optimiser's memory of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TuningStart<'a> {
+    pub scope: TuneScope,
+    pub trained: &'a [f32],
+    pub moments: &'a Moments,
 }
 
 /// Which parameters are learned.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::model::LanguageModel;
-use super::network::{LanguageNetwork, TokenBatch, TuningStart};
+use super::network::{LanguageNetwork, TokenBatch};
 use super::shape::LanguageShape;
-use super::tuned::initial;
+use super::tuned::{TuningStart, initial};
 use super::tuning_settings::{Learn, TuningSettings};
 use crate::decoder::{AdamStep, Moments, PackedPlaces};
 use sememe::compute::tensor::TensorBackend;
