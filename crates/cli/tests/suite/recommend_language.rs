@@ -146,5 +146,8 @@ fn what_does_not_fit_is_refused_before_the_model_learns() {
     refused("recommend query base --text q", 3, &["ids.trie"]);
     refused("recommend query base --history k1", 2, &["--ask"]);
     refused("recommend query base --text q --ask none", 2, &["{text}"]);
+    refused("recommend query base --text q --vector rows.npy", 2, &["--vector", "cannot be used with"]);
+    refused("recommend query base --text q --model-folder base", 2, &["`--model-folder`", "language model"]);
+    refused("recommend query items.jsonl --text q --ask {text}", 2, &["`--ask`", "language models"]);
     refused("recommend eval-chats base --chats chats.jsonl", 3, &["ids.trie"]);
 }

@@ -59,7 +59,7 @@ fn what_cannot_be_compared_or_renamed_is_refused() {
     desk.refuses(
         &format!("{from} --method minibatch"),
         2,
-        &["`--from`", "needs `--method kmeans` or `--method rqvae`"],
+        &["`--from`", "needs `--method kmeans`, `--method rqvae`, `--method pq` or `--method opq`"],
     );
     desk.refuses("train items.npy -o codec.safetensors --from codec.safetensors", 2, &["is an input too"]);
 }

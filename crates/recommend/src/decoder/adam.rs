@@ -127,6 +127,7 @@ impl<B: TensorBackend> Adam<B> {
     ///
     /// # Errors
     /// Device errors.
+    #[cfg(feature = "language")]
     pub fn squared_norm(&self, backend: &B) -> Result<f64> {
         let mut out = [0.0f32];
         backend.read_tensor(&self.norm, 0, &mut out)?;

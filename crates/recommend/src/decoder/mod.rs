@@ -1,6 +1,8 @@
 //! The decoder of the Llama family: its shape, where its parameters lie, and its passes over packed tokens.
 
 mod adam;
+#[cfg(feature = "language")]
+mod adapters;
 mod backward;
 mod cached;
 mod layout;
@@ -15,9 +17,11 @@ mod tests;
 mod tokens;
 
 pub(crate) use adam::{Adam, AdamStep, Moments, ParameterRun, warmed_cosine};
+#[cfg(feature = "language")]
+pub(crate) use adapters::{Adapter, Adapters};
 pub(crate) use cached::CachedDecoder;
 pub(crate) use layout::DecoderLayout;
-pub(crate) use learned::{Adapter, Adapters, LearnedParts};
+pub(crate) use learned::LearnedParts;
 pub(crate) use masks::{DropoutMasks, mask_bits, mask_count, mask_words};
 pub(crate) use passes::{DecoderBuffers, DecoderPass};
 pub use rope::RopeScaling;

@@ -175,7 +175,7 @@ mod tests {
             assert!(message.contains(says), "{message}");
         }
         std::fs::write(&path, "").expect("written");
-        assert!(read_chats(&path).expect_err("refused").to_string().contains("no chat"));
+        assert!(read_chats(&path).expect_err("refused").to_string().contains("chats.jsonl"));
         assert!(read_chats(folder.path().join("chats.txt")).is_err());
     }
 }

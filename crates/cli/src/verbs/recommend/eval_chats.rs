@@ -1,14 +1,13 @@
 //! `sememe recommend eval-chats`.
 
 use crate::device;
-use crate::flags::{DeviceChoice, OnDevice};
+use crate::flags::DeviceChoice;
 use crate::output::{print, print_json};
 use crate::progress::Progress;
 use crate::text::{count, percent, time, whole};
-use crate::verbs::recommend::flags::PrecisionChoice;
-use crate::verbs::recommend::train::precision;
+use crate::verbs::recommend::language_flags::ChatEvalFlags;
+use crate::verbs::recommend::precision::precision;
 use anyhow::Result;
-use clap::{Args, ValueHint};
 use sememe::Error;
 use sememe::progress::check as check_interrupt;
 use sememe_recommend::{Chat, LanguageRecommender, Precision, SpokenOptions, read_chats};
@@ -18,27 +17,6 @@ use std::time::Instant;
 
 /// Questions that are answered between two looks at whether to stop.
 const AT_ONCE: usize = 32;
-
-#[derive(Debug, Args)]
-pub struct ChatEvalFlags {
-    /// Folder that `recommend tune --bundle` wrote
-    #[arg(value_name = "MODEL", value_hint = ValueHint::DirPath)]
-    pub model: PathBuf,
-    /// Chats whose answers are IDs, as `dialogues` writes them: .jsonl or .jsonl.gz; others are left out and counted
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub chats: PathBuf,
-    /// Prefixes of IDs that the search follows
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub beams: usize,
-    /// Chats to ask, from the first on [default: all]
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    #[arg(long, value_enum, default_value = "f32", hide_possible_values = true)]
-    #[arg(help = "Arithmetic of products: f32, f16 (GPUs that have it) or bf16 (processors that have it)")]
-    pub precision: PrecisionChoice,
-    #[command(flatten)]
-    pub on: OnDevice,
-}
 
 pub struct Plan {
     model: PathBuf,

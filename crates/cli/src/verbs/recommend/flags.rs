@@ -2,6 +2,9 @@
 
 use crate::embedder::{EndpointFlags, LocalFlags};
 use crate::flags::{EventFlags, OnDevice, UnknownItems};
+#[cfg(feature = "language")]
+use crate::verbs::recommend::language_flags::{ChatEvalFlags, TuneFlags};
+use crate::verbs::recommend::precision::PrecisionChoice;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -23,10 +26,10 @@ pub enum Action {
     Compare(Box<CompareFlags>),
     /// Teach a language model the IDs: fine-tune it on chats
     #[cfg(feature = "language")]
-    Tune(Box<crate::verbs::recommend::tune_flags::TuneFlags>),
+    Tune(Box<TuneFlags>),
     /// Measure how often a language model names the item that a chat asks for
     #[cfg(feature = "language")]
-    EvalChats(crate::verbs::recommend::eval_chats::ChatEvalFlags),
+    EvalChats(ChatEvalFlags),
 }
 
 const TRAIN_EXAMPLES: &str = "\
@@ -52,16 +55,6 @@ pub enum HoldOutChoice {
     Test,
     /// The last item of each user validates: for a model that goes into use
     Validation,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionChoice {
-    /// 32 bits throughout
-    F32,
-    /// Operands of products rounded to 16 bits, sums in 32; for GPUs that have it
-    F16,
-    /// The same in bfloat16; for processors that have it
-    Bf16,
 }
 
 /// What users did.
@@ -267,9 +260,11 @@ pub struct SpokenFlags {
     /// What is said first, as system
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
-    #[arg(long, value_enum, default_value = "f32", hide_possible_values = true)]
-    #[arg(help = "Arithmetic of products: f32, f16 (GPUs that have it) or bf16 (processors that have it)")]
-    pub precision: PrecisionChoice,
+    #[arg(long, value_enum, value_name = "PRECISION", hide_possible_values = true)]
+    #[arg(
+        help = "Arithmetic of products: f32, f16 (GPUs that have it) or bf16 (processors that have it) [default: f32]"
+    )]
+    pub precision: Option<PrecisionChoice>,
 }
 
 /// How IDs are found by a recommender that predicts them code by code.

@@ -5,14 +5,15 @@ mod eval;
 #[cfg(feature = "language")]
 mod eval_chats;
 mod flags;
+#[cfg(feature = "language")]
+mod language_flags;
+mod precision;
 mod query;
 #[cfg(feature = "language")]
 mod speak;
 mod train;
 #[cfg(feature = "language")]
 mod tune;
-#[cfg(feature = "language")]
-mod tune_flags;
 
 pub use flags::Flags;
 

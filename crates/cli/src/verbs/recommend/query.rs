@@ -39,6 +39,17 @@ pub fn plan(flags: QueryFlags) -> Result<Plan> {
     if flags.k == 0 {
         return Err(usage("`-k`: expected at least 1 item, got 0"));
     }
+    let spoken = &flags.spoken;
+    let given = [
+        ("--ask", spoken.ask.is_some()),
+        ("--system", spoken.system.is_some()),
+        ("--precision", spoken.precision.is_some()),
+    ];
+    if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+        return Err(usage(format!(
+            "`{flag}` is for language models, which are folders, and this is a file; leave it out"
+        )));
+    }
     let parts = |text: &String| -> Vec<String> {
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
     };

@@ -7,7 +7,7 @@ use crate::output::{print, print_json};
 use crate::progress::Progress;
 use crate::text::table as columns;
 use crate::verbs::recommend::flags::QueryFlags;
-use crate::verbs::recommend::train::precision;
+use crate::verbs::recommend::precision::precision;
 use anyhow::Result;
 use sememe::Error;
 use sememe::io::read_titles;
@@ -40,6 +40,17 @@ pub fn plan(flags: QueryFlags) -> Result<Plan> {
     let histories: Vec<Vec<String>> = flags.history.iter().map(parts).collect();
     if histories.iter().any(Vec::is_empty) {
         return Err(usage("`--history`: expected items separated by commas, oldest first, got none"));
+    }
+    let meaningless = [
+        ("--vector", flags.vector.is_some()),
+        ("--model", flags.wishes.model.is_some()),
+        ("--url", flags.endpoint.url.is_some()),
+        ("--model-folder", flags.local.model_folder.is_some()),
+    ];
+    if let Some((flag, _)) = meaningless.iter().find(|(_, given)| *given) {
+        return Err(usage(format!(
+            "`{flag}` has no meaning for a language model, which reads words itself; leave it out"
+        )));
     }
     if flags.text.iter().any(|text| text.trim().is_empty()) {
         return Err(usage("`--text`: expected words, got none"));
@@ -84,7 +95,7 @@ pub fn plan(flags: QueryFlags) -> Result<Plan> {
         options: SpokenOptions { count: flags.k, beams, sampling },
         seen: flags.seen,
         names: flags.names.map(|path| (path, flags.field)),
-        precision: precision(flags.spoken.precision),
+        precision: flags.spoken.precision.map_or(Precision::F32, precision),
         device: flags.on.device,
     })
 }

@@ -8,16 +8,14 @@ use crate::output::{output, print, print_json};
 use crate::progress::Progress;
 use crate::text::{count, size, time, whole};
 use crate::verbs::recommend::eval::table;
-use crate::verbs::recommend::flags::{
-    HoldOutChoice, ItemFlags, PrecisionChoice, PredictChoice, TrainFlags, TrainingFlags,
-};
+use crate::verbs::recommend::flags::{HoldOutChoice, ItemFlags, PredictChoice, TrainFlags, TrainingFlags};
+use crate::verbs::recommend::precision::precision;
 use crate::verbs::recommend::{events, read_rows};
 use anyhow::Result;
 use sememe::io::{read_codes_file, read_if_there, read_keys, write_bytes_atomic};
 use sememe::{Codes, Error, Matrix};
 use sememe_recommend::{
-    HoldOut, ItemSources, Precision, Prediction, RecommenderEpoch, RecommenderSettings, RecommenderTraining,
-    TrainingRecorder,
+    HoldOut, ItemSources, Prediction, RecommenderEpoch, RecommenderSettings, RecommenderTraining, TrainingRecorder,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -137,15 +135,6 @@ pub fn settings(flags: &TrainingFlags) -> RecommenderSettings {
             HoldOutChoice::Validation => HoldOut::Validation,
         },
         seed: flags.seed.unwrap_or(base.seed),
-    }
-}
-
-/// The arithmetic of products.
-pub fn precision(choice: PrecisionChoice) -> Precision {
-    match choice {
-        PrecisionChoice::F32 => Precision::F32,
-        PrecisionChoice::F16 => Precision::F16,
-        PrecisionChoice::Bf16 => Precision::Bf16,
     }
 }
 

@@ -1,7 +1,7 @@
-//! Flags of `sememe recommend tune`.
+//! Flags of `sememe recommend tune` and `eval-chats`.
 
 use crate::flags::OnDevice;
-use crate::verbs::recommend::flags::PrecisionChoice;
+use crate::verbs::recommend::precision::PrecisionChoice;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -111,4 +111,25 @@ pub struct TuningFlags {
     /// Seed for every draw [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct ChatEvalFlags {
+    /// Folder that `recommend tune --bundle` wrote
+    #[arg(value_name = "MODEL", value_hint = ValueHint::DirPath)]
+    pub model: PathBuf,
+    /// Chats whose answers are IDs, as `dialogues` writes them: .jsonl or .jsonl.gz; others are left out and counted
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub chats: PathBuf,
+    /// Prefixes of IDs that the search follows
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub beams: usize,
+    /// Chats to ask, from the first on [default: all]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    #[arg(long, value_enum, default_value = "f32", hide_possible_values = true)]
+    #[arg(help = "Arithmetic of products: f32, f16 (GPUs that have it) or bf16 (processors that have it)")]
+    pub precision: PrecisionChoice,
+    #[command(flatten)]
+    pub on: OnDevice,
 }
