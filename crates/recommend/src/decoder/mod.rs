@@ -29,4 +29,4 @@ pub(crate) use segments::DeviceSegments;
 pub use shape::DecoderShape;
 #[cfg(test)]
 pub(crate) use tests::devices as testing_devices;
-pub(crate) use tokens::{PackedPlaces, PackedTokens};
+pub(crate) use tokens::{PackedPlaces, PackedTokens, packed};

@@ -30,6 +30,23 @@ impl PackedPlaces {
     }
 }
 
+/// Sequences in batches of at most `most` tokens, in their order; one that is longer has a batch of its own.
+pub(crate) fn packed(order: Vec<usize>, most: usize, length: impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
+    let (mut out, mut held): (Vec<Vec<usize>>, usize) = (Vec::new(), usize::MAX);
+    for sequence in order {
+        let tokens = length(sequence);
+        if held.saturating_add(tokens) > most {
+            out.push(Vec::new());
+            held = 0;
+        }
+        held += tokens;
+        if let Some(batch) = out.last_mut() {
+            batch.push(sequence);
+        }
+    }
+    out
+}
+
 /// Where packed tokens stand, on a device, for up to some number of tokens.
 pub(crate) struct PackedTokens<B: TensorBackend> {
     pub count: usize,

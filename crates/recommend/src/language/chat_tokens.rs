@@ -1,7 +1,7 @@
 //! Chats as the tokens that a model reads, and which of them it should say.
 
+use super::chat_batches::ChatTokens;
 use super::model::LanguageModel;
-use super::tuning::ChatTokens;
 use sememe::{Error, Result};
 use sememe_text::dialogues::{Chat, ChatMessage};
 use std::ops::Range;

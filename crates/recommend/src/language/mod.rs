@@ -1,6 +1,7 @@
 //! Language models of the Llama family: read from and written to folders of Hugging Face, asked, and fine-tuned.
 
 mod chat;
+mod chat_batches;
 mod chat_tokens;
 mod clock;
 mod config;
@@ -27,11 +28,12 @@ mod tuning_tests;
 mod weights;
 
 pub use chat::{ChatOptions, ChatTemplate};
+pub use chat_batches::ChatTokens;
 pub use config::LanguageFamily;
 pub use model::{LanguageModel, NewTokenRows, SaveOptions};
 pub use recommender::{LanguageRecommender, LanguageSession, SpokenItem, SpokenOptions};
 pub use shape::LanguageShape;
 pub use tokenizer::LanguageTokenizer;
-pub use tuning::{ChatTokens, LanguageTuning, TuningLook, TuningRecorder, TuningUpdate};
+pub use tuning::{LanguageTuning, TuningLook, TuningRecorder, TuningUpdate};
 pub use tuning_settings::{Learn, TuningSettings};
 pub use weights::WeightType;

@@ -79,15 +79,16 @@ impl LanguageRecommender {
     /// # Errors
     /// Files that cannot be read or are damaged; [`Error::Data`] for a trie with tokens that the model does not know.
     pub fn with_bundle(model: LanguageModel, bundle: impl AsRef<Path>) -> Result<Self> {
-        let (trie_path, path) = (bundle.as_ref().join(TRIE), bundle.as_ref().join(INDEX));
-        let trie = Trie::load(&trie_path)?;
-        trie.verify()?;
-        super::scorer::known_tokens(&trie, model.shape().vocabulary)
-            .map_err(|e| Error::format(&trie_path, e.to_string()))?;
-        let (keys, ids) = item_keys(&model, &trie, &path)?;
-        check_shape("items", trie.item_count(), keys.len(), path.display().to_string())?;
-        let index = read_bytes_capped(&path, MOST_BYTES)?;
+        let IdBundle { trie, keys, ids, index } = IdBundle::read(&model, bundle.as_ref())?;
         Ok(Self { model, trie, keys, ids, index })
+    }
+
+    /// Refuses a folder that [`with_bundle`](Self::with_bundle) would refuse: what takes long should not begin then.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_bundle(model: &LanguageModel, bundle: impl AsRef<Path>) -> Result<()> {
+        IdBundle::read(model, bundle.as_ref()).map(|_| ())
     }
 
     /// Reads a folder that [`save`](Self::save) wrote.
@@ -165,6 +166,28 @@ impl LanguageRecommender {
         let room = (longest.min(QUESTION_TOKENS), QUESTIONS * beams);
         let speaker = run_on(device, SpeakerTask { recommender: self, precision, room })?;
         Ok(LanguageSession { recommender: self, speaker, longest: longest.min(QUESTION_TOKENS), beams })
+    }
+}
+
+/// What `export` wrote for a model.
+struct IdBundle {
+    trie: Trie,
+    keys: Vec<String>,
+    ids: Vec<String>,
+    index: Vec<u8>,
+}
+
+impl IdBundle {
+    fn read(model: &LanguageModel, bundle: &Path) -> Result<Self> {
+        let (trie_path, path) = (bundle.join(TRIE), bundle.join(INDEX));
+        let trie = Trie::load(&trie_path)?;
+        trie.verify()?;
+        super::scorer::known_tokens(&trie, model.shape().vocabulary)
+            .map_err(|e| Error::format(&trie_path, e.to_string()))?;
+        let (keys, ids) = item_keys(model, &trie, &path)?;
+        check_shape("items", trie.item_count(), keys.len(), path.display().to_string())?;
+        let index = read_bytes_capped(&path, MOST_BYTES)?;
+        Ok(Self { trie, keys, ids, index })
     }
 }
 

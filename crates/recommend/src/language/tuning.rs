@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::chat_batches::{ChatTokens, batches};
 use super::model::LanguageModel;
 use super::network::{LanguageNetwork, TokenBatch};
 use super::shape::LanguageShape;
 use super::tuned::{TuningStart, initial};
 use super::tuning_settings::{Learn, TuningSettings};
-use crate::decoder::{AdamStep, Moments, PackedPlaces};
+use crate::decoder::{AdamStep, Moments};
 use sememe::compute::tensor::TensorBackend;
 use sememe::compute::{BackendTask, run_on};
 use sememe::digest::PartDigest;
@@ -16,26 +17,6 @@ use sememe::progress::{Event, Observer, check as check_interrupt};
 use sememe::rng::stream;
 use sememe::{Device, Error, Result};
 use serde::{Deserialize, Serialize};
-
-/// A chat as tokens.
-///
-/// ```
-/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/llama");
-/// use sememe_recommend::{Chat, LanguageModel};
-/// let model = LanguageModel::load(folder)?;
-/// let chat = Chat::Completion { prompt: "red fruit".into(), completion: "apple".into() };
-/// let tokens = model.chat_tokens(&chat)?;
-/// assert_eq!(tokens.tokens.last(), model.end_tokens().first());
-/// assert!(tokens.learned.len() < tokens.tokens.len());
-/// # Ok::<(), sememe::Error>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChatTokens {
-    /// Its tokens.
-    pub tokens: Vec<u32>,
-    /// Places of the tokens that the model should say, ascending, from 1 on: nothing comes before the first token.
-    pub learned: Vec<u32>,
-}
 
 /// What a fine-tuning starts from and learns from.
 #[derive(Clone, Copy, Debug)]
@@ -417,59 +398,6 @@ impl LanguageTuning {
         (self.trained, self.moments) = network.read_trained()?;
         Ok(())
     }
-}
-
-impl ChatTokens {
-    fn check(&self, context: usize, vocabulary: usize) -> std::result::Result<(), String> {
-        if self.tokens.len() > context {
-            return Err(format!("{} tokens, `context` is {context}", self.tokens.len()));
-        }
-        if let Some(token) = self.tokens.iter().find(|t| **t as usize >= vocabulary) {
-            return Err(format!("token {token} is past the model's {vocabulary}"));
-        }
-        let ascend = self.learned.windows(2).all(|w| w[0] < w[1]);
-        let inside = self.learned.iter().all(|at| (1..self.tokens.len()).contains(&(*at as usize)));
-        if self.learned.is_empty() || !ascend || !inside {
-            return Err("what is learned has to be some of its tokens after the first, in their order".into());
-        }
-        Ok(())
-    }
-}
-
-impl TokenBatch {
-    /// Packs chats.
-    pub fn of(chats: &[ChatTokens], which: &[usize]) -> Self {
-        let mut out =
-            Self { places: PackedPlaces::of(which.iter().map(|c| chats[*c].tokens.len())), ..Self::default() };
-        for chat in which.iter().map(|c| &chats[*c]) {
-            let first = out.tokens.len() as u32;
-            out.asked.extend(chat.learned.iter().map(|at| first + at - 1));
-            out.targets.extend(chat.learned.iter().map(|at| chat.tokens[*at as usize]));
-            out.tokens.extend(&chat.tokens);
-        }
-        out
-    }
-}
-
-/// Chats in batches of at most `most` tokens, in the order of a seed's epoch or as they are.
-fn batches(chats: &[ChatTokens], most: usize, drawn: Option<(u64, u64)>) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..chats.len()).collect();
-    if let Some((seed, epoch)) = drawn {
-        stream(seed, "language.order", epoch).shuffle(&mut order);
-    }
-    let (mut out, mut held): (Vec<Vec<usize>>, usize) = (Vec::new(), usize::MAX);
-    for chat in order {
-        let tokens = chats[chat].tokens.len();
-        if held.saturating_add(tokens) > most {
-            out.push(Vec::new());
-            held = 0;
-        }
-        held += tokens;
-        if let Some(batch) = out.last_mut() {
-            batch.push(chat);
-        }
-    }
-    out
 }
 
 /// Fine-tunes on whichever backend.

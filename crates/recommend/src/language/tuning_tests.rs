@@ -1,7 +1,8 @@
 //! Fine-tunings: that they learn, and that a stop at any place changes nothing.
 
+use super::chat_batches::ChatTokens;
 use super::shape::{LanguageLayout, LanguageShape};
-use super::tuning::{ChatTokens, LanguageTuning, TuningInput, TuningLook, TuningRecorder, TuningUpdate};
+use super::tuning::{LanguageTuning, TuningInput, TuningLook, TuningRecorder, TuningUpdate};
 use super::tuning_settings::{Learn, TuningSettings};
 use crate::decoder::DecoderShape;
 use sememe::progress::Observer;

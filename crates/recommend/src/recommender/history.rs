@@ -1,5 +1,6 @@
 //! Histories as training sequences and as questions: leave-last-out, and batches of packed tokens.
 
+use crate::decoder::packed;
 use sememe::rng::stream;
 use sememe::{Error, Result, Sequences};
 
@@ -66,20 +67,7 @@ pub(crate) fn steps_of(piece: &[u32], an_item: usize) -> usize {
 pub(crate) fn batches(pieces: &[&[u32]], an_item: usize, tokens: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..pieces.len()).collect();
     stream(seed, "recommend.order", epoch).shuffle(&mut order);
-    let mut out: Vec<Vec<usize>> = Vec::new();
-    let mut held = usize::MAX;
-    for piece in order {
-        let steps = steps_of(pieces[piece], an_item);
-        if held.saturating_add(steps) > tokens {
-            out.push(Vec::new());
-            held = 0;
-        }
-        held += steps;
-        if let Some(batch) = out.last_mut() {
-            batch.push(piece);
-        }
-    }
-    out
+    packed(order, tokens, |piece| steps_of(pieces[piece], an_item))
 }
 
 /// Refuses histories that cannot be trained on.

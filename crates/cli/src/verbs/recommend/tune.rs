@@ -196,7 +196,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
         Some(bundle) => {
             let first = model.add_id_tokens(bundle)?;
             // What would be refused in the end is refused now.
-            LanguageRecommender::with_bundle(model.clone(), bundle)?;
+            LanguageRecommender::check_bundle(&model, bundle)?;
             first
         }
         None => model.shape().vocabulary as u32,
