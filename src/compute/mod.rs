@@ -19,6 +19,7 @@ pub mod gpu;
 mod info;
 pub mod mlp;
 pub(crate) mod moments;
+mod normal_equations;
 pub mod params;
 pub mod reference;
 mod sizes;
@@ -29,6 +30,7 @@ pub(crate) use device::on_device;
 pub use device::{AUTO_GPU_ROWS, BackendTask, Device, DeviceChoice, run_on};
 pub use info::{DeviceInfo, DeviceKind};
 pub use moments::mean_row;
+pub use normal_equations::solve_normal_equations;
 pub use sizes::MAX_CODEWORDS;
 
 /// How rows are compared with codewords.

@@ -12,6 +12,7 @@ mod advice;
 mod baselines;
 mod behaviour;
 mod churn;
+mod closest;
 mod codes;
 mod compare;
 mod labels;
@@ -35,6 +36,7 @@ pub use behaviour::{
     measure_next_prefix,
 };
 pub use churn::{Churn, ChurnDepth, measure_churn};
+pub use closest::closest_rows;
 pub use codes::{CodeMeasures, LevelMeasures, measure_codes};
 pub use compare::{Better, Comparison, Difference, compare};
 pub use labels::{LabelDepth, LabelMeasures, Labels, measure_labels};

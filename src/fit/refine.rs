@@ -4,13 +4,11 @@
 //! are the solution of one least-squares problem (as in additive quantisation, Babenko and Lempitsky 2014), and given
 //! the codewords, a beam search finds better codes than the greedy walk does.
 
-use crate::compute::Backend;
-use crate::compute::Metric;
 use crate::compute::reference::{Reference, ResidualQuantizer};
+use crate::compute::{Backend, Metric, solve_normal_equations};
 use crate::data::Matrix;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Observer, check};
-use faer::linalg::solvers::Solve;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the refinement.
@@ -183,17 +181,15 @@ impl LeastSquares {
         let (w, d) = (self.width, self.dims);
         let stacked = Self::stacked(quantizer);
         let met = self.met(&stacked);
-        let matrix = faer::Mat::from_fn(w, w, |i, j| self.meetings[i * w + j] + if i == j { RIDGE } else { 0.0 });
-        let right = faer::Mat::from_fn(w, d, |i, c| self.sums[i * d + c] - met[i * d + c]);
-        let factor = matrix
-            .llt(faer::Side::Lower)
-            .map_err(|e| Error::Data(format!("the least-squares problem of {w} codewords is singular: {e:?}")))?;
-        let step = factor.solve(&right);
+        let mut matrix = self.meetings.clone();
+        matrix.iter_mut().step_by(w + 1).for_each(|v| *v += RIDGE);
+        let right: Vec<f64> = self.sums.iter().zip(&met).map(|(sum, met)| sum - met).collect();
+        let step = solve_normal_equations(&matrix, &right, w, d, &format!("{w} codewords"))?;
         let mut at = 0;
         for book in &mut quantizer.codebooks {
             let k = book.rows();
             for (i, v) in book.as_mut_slice().iter_mut().enumerate() {
-                *v = (stacked[at * d + i] + step[(at + i / d, i % d)]) as f32;
+                *v = (stacked[at * d + i] + step[at * d + i]) as f32;
             }
             at += k;
         }

@@ -18,6 +18,7 @@ mod id_format;
 mod input;
 mod interactions;
 mod output;
+mod precision;
 mod program;
 mod progress;
 mod rows_plan;

@@ -39,9 +39,10 @@ pub use decoder::{DecoderShape, RopeScaling};
 pub use decoding::Sampling;
 #[cfg(feature = "language")]
 pub use language::{
-    ChatOptions, ChatTemplate, ChatTokens, LanguageFamily, LanguageModel, LanguageRecommender, LanguageSession,
-    LanguageShape, LanguageTokenizer, LanguageTuning, Learn, NewTokenRows, SaveOptions, SpokenItem, SpokenOptions,
-    TuningLook, TuningRecorder, TuningSettings, TuningUpdate, WeightType,
+    ChatOptions, ChatTemplate, ChatTokens, CodewordMap, GeneratedText, LanguageFamily, LanguageModel,
+    LanguageRecommender, LanguageSession, LanguageShape, LanguageTokenizer, LanguageTuning, Learn, NamedInText,
+    NewTokenRows, SaveOptions, SpokenItem, SpokenOptions, TextEnd, TextIds, TextOptions, TextStep, TuningLook,
+    TuningRecorder, TuningSettings, TuningUpdate, WeightType,
 };
 pub use recommender::{
     DEFAULT_BEAMS, HoldOut, ItemSources, NextItem, Prediction, RecommendOptions, Recommendation, Recommender,

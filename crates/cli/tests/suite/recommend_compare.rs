@@ -98,8 +98,22 @@ fn what_cannot_be_compared_is_refused() {
     desk.file("short.csv", b"row,code_0\n0,1\n1,2\n");
     refused("--ids codes.csv --ids short.csv", 3, &["short.csv", "16", "2"]);
     refused("--ids codes.csv --dropout 2", 2, &["--dropout"]);
+    refused("--ids codes.csv --predict levels --no-prefixes", 2, &["`--no-prefixes`", "`--predict levels`"]);
+    refused("--ids codes.csv --predict ordered --identities", 2, &["`--identities`", "`--predict ordered`"]);
     assert!(!desk.path("comparison").exists());
     let one = desk.run(&command("--ids codes.csv --json")).json();
     assert_eq!(one["tables"][0]["recall_at_10"]["deviation"], Value::Null);
     assert!(one["baselines"].as_array().is_some_and(|b| b.len() == 2), "without vectors there is no mean of them");
+}
+
+#[test]
+fn every_prediction_is_compared_as_it_is_trained() {
+    let desk = desk();
+    for predict in ["items", "ordered", "levels"] {
+        let compared = desk.run(&command(&format!("--ids codes.csv --predict {predict} --seeds 5 --json"))).json();
+        let train = TRAIN.replace("--epochs 25", "--epochs 6");
+        let trained =
+            desk.run(&format!("{train} --ids codes.csv --predict {predict} --seed 5 -o r.safetensors --json")).json();
+        assert_eq!(trained["test"], compared["tables"][0]["runs"][0]["measures"], "{predict}");
+    }
 }

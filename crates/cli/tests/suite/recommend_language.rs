@@ -118,6 +118,44 @@ fn every_way_to_learn_goes_on_after_a_stop() {
 }
 
 #[test]
+fn new_tokens_begin_at_their_codewords() {
+    let desk = desk();
+    let rows = ["8,0,-1", "8,0,1", "0,8,-1", "0,8,1", "-8,-8,-1", "-8,-8,1"];
+    let lines: String = rows.iter().map(|row| format!("{{\"embedding\":[{row}]}}\n")).collect();
+    desk.file("rows.jsonl", lines.as_bytes());
+    desk.run("train rows.jsonl -o codec.safetensors --codebook-size 3,2 --device cpu").ok();
+    let command = TUNE.replace("--epochs 40", "--epochs 2");
+    let first = |args: &str, out: &str| {
+        let value = desk.run(&format!("{command} {args} -o {out} --json")).json();
+        (value["looks"][0]["loss"].as_f64().expect("a loss"), value)
+    };
+    let (mean, said) = first("", "mean");
+    assert!(said["codeword_map"].is_null(), "{said}");
+    let (placed, said) = first("--codewords codec.safetensors --checkpoint state.safetensors", "placed");
+    // The letters of "red", "round" and "loud" are in the template of all chats, so those chats have no words of their own.
+    assert_eq!(number(&said, "/codeword_map/chats"), 6.0);
+    let explained = number(&said, "/codeword_map/explained");
+    assert!(explained > 0.0 && explained <= 1.0, "{said}");
+    assert_ne!(mean.to_bits(), placed.to_bits());
+    // The same command goes on from its state, and one without the map is another fine-tuning.
+    let again =
+        desk.run(&format!("{command} --codewords codec.safetensors --checkpoint state.safetensors -o again")).ok();
+    assert!(
+        again.stderr.contains("going on after") && again.stderr.contains("map of their codewords"),
+        "{}",
+        again.stderr
+    );
+    desk.run(&format!("{command} --checkpoint state.safetensors -o other")).fails(3, &["another model"]);
+    let taught = command.replace("tune base", "tune placed");
+    desk.run(&format!("{taught} --codewords codec.safetensors -o more")).fails(3, &["placed", "`--codewords`"]);
+    let alone = command.replace("--bundle bundle", "");
+    desk.run(&format!("{alone} --codewords codec.safetensors -o more")).fails(2, &["--bundle"]);
+    desk.run("train rows.jsonl -o wide.safetensors --codebook-size 6,6 --device cpu").ok();
+    desk.run(&format!("{command} --codewords wide.safetensors -o more")).fails(3, &["vocabulary.json", "need 12"]);
+    assert!(!desk.path("more").exists());
+}
+
+#[test]
 fn what_does_not_fit_is_refused_before_the_model_learns() {
     let desk = desk();
     let refused = |args: &str, code, parts: &[&str]| desk.run(args).fails(code, parts);

@@ -1,89 +1,12 @@
 //! Decoding with a cache: the keys and values of tokens are kept in slots, so that a new token costs one token's work, and beams of a
 //! query share the slots of what they have in common.
 
+use super::key_cache::KeyCache;
 use super::passes::{Attention, AttentionValues, BlockInput, BlockValues, DecoderPass};
 use super::shape::DecoderShape;
 use super::tokens::PackedPlaces;
 use sememe::compute::tensor::{AttentionShape, TensorBackend, whole};
 use sememe::{Error, Result};
-
-/// Keys and values of all blocks, in slots that are counted by their users.
-pub(crate) struct KeyCache<B: TensorBackend> {
-    /// `[slots, cached]` of each block.
-    layers: Vec<B::Tensor>,
-    /// Values of a slot.
-    cached: usize,
-    /// Slots that nobody uses; the next one is the last.
-    free: Vec<u32>,
-    /// Users of each slot.
-    users: Vec<u32>,
-}
-
-impl<B: TensorBackend> KeyCache<B> {
-    /// Room for the keys of `slots` tokens, which grows as it is needed. `2·slots·layers·kv_heads·head_dims` values.
-    ///
-    /// # Errors
-    /// Device errors.
-    pub fn new(backend: &B, shape: &DecoderShape, slots: usize) -> Result<Self> {
-        let cached = 2 * shape.kv_heads * shape.head_dims;
-        let room = |_| backend.zeros("keys and values", slots * cached);
-        let layers = (0..shape.layers).map(room).collect::<Result<_>>()?;
-        Ok(Self { layers, cached, free: (0..slots as u32).rev().collect(), users: vec![0; slots] })
-    }
-
-    /// Makes room for at least `more` slots, twice as many as there are if that is more.
-    fn grow(&mut self, backend: &B, more: usize) -> Result<()> {
-        let before = self.users.len();
-        let slots = before + more.max(before);
-        if u32::try_from(slots).is_err() {
-            return Err(Error::Data(format!("the keys of {slots} tokens are more than can be counted")));
-        }
-        for layer in &mut self.layers {
-            let mut room = backend.zeros("keys and values", slots * self.cached)?;
-            backend.combine(before * self.cached, 1.0, whole(layer), 0.0, &mut room, 0)?;
-            *layer = room;
-        }
-        self.users.resize(slots, 0);
-        self.free.splice(0..0, (before as u32..slots as u32).rev());
-        Ok(())
-    }
-
-    /// Slots that nobody uses.
-    #[cfg(test)]
-    pub fn free(&self) -> usize {
-        self.free.len()
-    }
-
-    /// Takes `count` slots, each with one user.
-    ///
-    /// # Errors
-    /// Device errors.
-    pub fn take(&mut self, backend: &B, count: usize) -> Result<Vec<u32>> {
-        if count > self.free.len() {
-            self.grow(backend, count - self.free.len())?;
-        }
-        let mut taken = self.free.split_off(self.free.len() - count);
-        taken.reverse();
-        self.share(&taken);
-        Ok(taken)
-    }
-
-    /// Counts one more user of each slot.
-    pub fn share(&mut self, slots: &[u32]) {
-        slots.iter().for_each(|slot| self.users[*slot as usize] += 1);
-    }
-
-    /// Counts one user less; slots without any are free again.
-    pub fn release(&mut self, slots: &[u32]) {
-        for slot in slots {
-            let users = &mut self.users[*slot as usize];
-            *users -= 1;
-            if *users == 0 {
-                self.free.push(*slot);
-            }
-        }
-    }
-}
 
 /// Attention within packed prompts, whose keys are kept.
 struct KeptAttention<'a, B: TensorBackend> {
@@ -134,6 +57,26 @@ struct Trail {
     slots: Vec<u32>,
 }
 
+/// The slots of prompts and of beams that go on from them.
+#[derive(Default)]
+pub(crate) struct Trails {
+    /// Slots of each query's prompt; none where no beam goes on from it.
+    prompts: Vec<Vec<u32>>,
+    beams: Vec<Trail>,
+}
+
+impl Trails {
+    /// Adds a prompt and its beam, in the place of a prompt that is over.
+    fn begin(&mut self, slots: &[u32]) {
+        let query = self.prompts.iter().position(Vec::is_empty).unwrap_or(self.prompts.len());
+        if query == self.prompts.len() {
+            self.prompts.push(Vec::new());
+        }
+        self.prompts[query] = slots.to_vec();
+        self.beams.push(Trail { query, slots: Vec::new() });
+    }
+}
+
 /// A decoder that reads prompts once and then goes on from them, beam by beam.
 ///
 /// Values of one block serve all blocks in turn, and there is nothing for gradients.
@@ -153,9 +96,7 @@ pub(crate) struct CachedDecoder<B: TensorBackend> {
     /// Slots that the tokens of a call see, and room for how many.
     seen: (B::Index, usize),
     pub cache: KeyCache<B>,
-    /// Slots of each query's prompt.
-    prompts: Vec<Vec<u32>>,
-    beams: Vec<Trail>,
+    trails: Trails,
 }
 
 impl<B: TensorBackend> CachedDecoder<B> {
@@ -177,8 +118,7 @@ impl<B: TensorBackend> CachedDecoder<B> {
             bounds: index("bounds of slots", most + 1)?,
             seen: (index("slots that are seen", slots)?, slots),
             cache: KeyCache::new(backend, shape, slots)?,
-            prompts: Vec::new(),
-            beams: Vec::new(),
+            trails: Trails::default(),
         })
     }
 
@@ -188,18 +128,26 @@ impl<B: TensorBackend> CachedDecoder<B> {
     /// # Errors
     /// [`Error::Data`] for a prompt without tokens, more tokens than there is room for, or a position past the decoder's; device errors.
     pub fn start(&mut self, pass: &DecoderPass<'_, B>, params: &B::Tensor, lengths: &[usize]) -> Result<()> {
+        self.forget();
+        self.join(pass, params, lengths)
+    }
+
+    /// As [`start`](Self::start), but beams of the last call stay, and those of the new prompts come behind them. `hidden` holds the new
+    /// ones alone.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn join(&mut self, pass: &DecoderPass<'_, B>, params: &B::Tensor, lengths: &[usize]) -> Result<()> {
         let (backend, places) = (pass.backend, PackedPlaces::of(lengths.iter().copied()));
         if let Some(query) = lengths.iter().position(|length| *length == 0) {
             return Err(Error::Data(format!("the prompt of query {query} has no tokens")));
         }
         self.check(pass, &places.positions)?;
-        self.forget();
         let all = self.cache.take(backend, places.tokens())?;
         let mut rest = &all[..];
-        for (query, length) in lengths.iter().enumerate() {
+        for length in lengths {
             let (own, after) = rest.split_at(*length);
-            self.prompts.push(own.to_vec());
-            self.beams.push(Trail { query, slots: Vec::new() });
+            self.trails.begin(own);
             rest = after;
         }
         backend.write_index(&mut self.starts, 0, &places.starts)?;
@@ -224,17 +172,17 @@ impl<B: TensorBackend> CachedDecoder<B> {
     /// # Errors
     /// [`Error::Data`] for a beam that is not there, more beams than there is room for, or a position past the decoder's; device errors.
     pub fn step(&mut self, pass: &DecoderPass<'_, B>, params: &B::Tensor, from: &[usize]) -> Result<()> {
-        if let Some(beam) = from.iter().find(|beam| **beam >= self.beams.len()) {
-            return Err(Error::Data(format!("beam {beam} is past the {} beams", self.beams.len())));
+        if let Some(beam) = from.iter().find(|beam| **beam >= self.trails.beams.len()) {
+            return Err(Error::Data(format!("beam {beam} is past the {} beams", self.trails.beams.len())));
         }
-        let length = |trail: &Trail| (self.prompts[trail.query].len() + trail.slots.len()) as u32;
-        let positions: Vec<u32> = from.iter().map(|beam| length(&self.beams[*beam])).collect();
+        let length = |trail: &Trail| (self.trails.prompts[trail.query].len() + trail.slots.len()) as u32;
+        let positions: Vec<u32> = from.iter().map(|beam| length(&self.trails.beams[*beam])).collect();
         self.check(pass, &positions)?;
         let backend = pass.backend;
         let new = self.go_on(backend, from)?;
         let (mut seen, mut bounds) = (Vec::new(), vec![0u32]);
-        for trail in &self.beams {
-            seen.extend_from_slice(&self.prompts[trail.query]);
+        for trail in &self.trails.beams {
+            seen.extend_from_slice(&self.trails.prompts[trail.query]);
             seen.extend_from_slice(&trail.slots);
             bounds.push(seen.len() as u32);
         }
@@ -256,26 +204,38 @@ impl<B: TensorBackend> CachedDecoder<B> {
         let new = self.cache.take(backend, from.len())?;
         let mut next = Vec::with_capacity(from.len());
         for (beam, slot) in from.iter().zip(&new) {
-            let mut trail = self.beams[*beam].clone();
+            let mut trail = self.trails.beams[*beam].clone();
             self.cache.share(&trail.slots);
             trail.slots.push(*slot);
             next.push(trail);
         }
-        let before = std::mem::replace(&mut self.beams, next);
+        let before = std::mem::replace(&mut self.trails.beams, next);
         before.iter().for_each(|trail| self.cache.release(&trail.slots));
-        let mut lives = vec![false; self.prompts.len()];
-        self.beams.iter().for_each(|trail| lives[trail.query] = true);
-        for (prompt, _) in self.prompts.iter_mut().zip(lives).filter(|(_, lives)| !lives) {
+        let mut lives = vec![false; self.trails.prompts.len()];
+        self.trails.beams.iter().for_each(|trail| lives[trail.query] = true);
+        for (prompt, _) in self.trails.prompts.iter_mut().zip(lives).filter(|(_, lives)| !lives) {
             self.cache.release(prompt);
             prompt.clear();
         }
         Ok(new)
     }
 
+    /// Hands the prompts and beams over, so that others can be read; those come back by [`take_up`](Self::take_up).
+    #[cfg(feature = "language")]
+    pub fn set_aside(&mut self) -> Trails {
+        std::mem::take(&mut self.trails)
+    }
+
+    /// Forgets what there is for what was set aside.
+    #[cfg(feature = "language")]
+    pub fn take_up(&mut self, trails: Trails) {
+        self.forget();
+        self.trails = trails;
+    }
+
     /// Frees all slots.
     fn forget(&mut self) {
-        let beams = std::mem::take(&mut self.beams);
-        let prompts = std::mem::take(&mut self.prompts);
+        let Trails { beams, prompts } = std::mem::take(&mut self.trails);
         beams.iter().map(|trail| &trail.slots).chain(&prompts).for_each(|slots| self.cache.release(slots));
     }
 

@@ -5,6 +5,7 @@ mod adam;
 mod adapters;
 mod backward;
 mod cached;
+mod key_cache;
 mod layout;
 mod learned;
 mod masks;

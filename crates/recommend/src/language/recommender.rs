@@ -3,25 +3,17 @@
 use std::path::Path;
 
 use super::model::{LanguageModel, SaveOptions};
-use super::scorer::LanguageScorer;
-use crate::decoding::{FoundId, Sampling, SearchQuery, TrieFilter, search};
-use sememe::compute::tensor::{Precision, TensorBackend};
-use sememe::compute::{BackendTask, run_on};
+use crate::decoding::Sampling;
 use sememe::ids::{Trie, check_keys};
 use sememe::io::{read_bytes_capped, read_index};
-use sememe::{Device, Error, Result, check_shape};
+use sememe::{Error, Result, check_shape};
 use sememe_text::dialogues::ChatMessage;
-use std::sync::Arc;
 
 /// The trie of all IDs, and the keys of the items, as `export` names them.
 const TRIE: &str = "ids.trie";
 const INDEX: &str = "index.json";
 /// The largest that are read.
 const MOST_BYTES: u64 = 64 << 30;
-/// Tokens of questions that are read together, unless one has more.
-const QUESTION_TOKENS: usize = 2048;
-/// Questions that are answered together.
-const QUESTIONS: usize = 32;
 
 /// A language model, the trie of the IDs that it may say, and what the items are called.
 #[derive(Clone)]
@@ -154,19 +146,6 @@ impl LanguageRecommender {
     pub fn question(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
         self.model.tokenizer().encode(&self.model.chat(messages, true)?, false)
     }
-
-    /// Puts the model on a device, to answer many questions with up to `beams` beams each.
-    ///
-    /// # Errors
-    /// Device errors.
-    pub fn session(&self, device: &Device, precision: Precision, beams: usize) -> Result<LanguageSession<'_>> {
-        let positions = self.model.shape().decoder.positions;
-        let longest = positions.saturating_sub(self.trie.depth() + 1);
-        let beams = beams.clamp(1, self.keys.len().max(1));
-        let room = (longest.min(QUESTION_TOKENS), QUESTIONS * beams);
-        let speaker = run_on(device, SpeakerTask { recommender: self, precision, room })?;
-        Ok(LanguageSession { recommender: self, speaker, longest: longest.min(QUESTION_TOKENS), beams })
-    }
 }
 
 /// What `export` wrote for a model.
@@ -200,7 +179,9 @@ fn item_keys(model: &LanguageModel, trie: &Trie, path: &Path) -> Result<(Vec<Str
             let lacks = || Error::Data(format!("the model's tokenizer lacks the token `{token}`"));
             model.tokenizer().id(token).ok_or_else(lacks)
         };
-        let id = tokens.iter().map(number).collect::<Result<Vec<u32>>>()?;
+        let mut id = tokens.iter().map(number).collect::<Result<Vec<u32>>>()?;
+        // Nor does a trie hold what ends an ID, which some formats list.
+        id.pop_if(|last| *last == trie.end());
         let row = keys.len() as u32;
         // Some formats begin every ID with a token of their own.
         let begun = [&begin[..1], &id].concat();
@@ -214,121 +195,4 @@ fn item_keys(model: &LanguageModel, trie: &Trie, path: &Path) -> Result<(Vec<Str
     })?;
     check_keys(&keys)?;
     Ok((keys, ids))
-}
-
-/// A language model on a device that answers questions with items.
-pub struct LanguageSession<'a> {
-    recommender: &'a LanguageRecommender,
-    speaker: Box<dyn IdSpeaker>,
-    /// Tokens of the longest question.
-    longest: usize,
-    beams: usize,
-}
-
-impl std::fmt::Debug for LanguageSession<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LanguageSession").field("recommender", self.recommender).finish_non_exhaustive()
-    }
-}
-
-impl LanguageSession<'_> {
-    /// The most probable items after each question, best first. Items in `left_out` of a question do not come out, nor do items that
-    /// `allowed`, where given, refuses. Every item that comes out exists. O(tokens·parameters + depth·beams·parameters) a question.
-    ///
-    /// # Errors
-    /// [`Error::Data`] for an empty question or one that is longer than the model reads; [`Error::Config`] for no beams or more than the
-    /// session has room for; device errors.
-    pub fn recommend(
-        &mut self,
-        questions: &[(&[u32], &[u32])],
-        options: &SpokenOptions,
-        allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
-    ) -> Result<Vec<Vec<SpokenItem>>> {
-        if options.beams == 0 {
-            return Err(Error::config("beams", "expected at least 1, got 0"));
-        }
-        for (number, (tokens, _)) in questions.iter().enumerate() {
-            if tokens.is_empty() || tokens.len() > self.longest {
-                let (got, most) = (tokens.len(), self.longest);
-                return Err(Error::Data(format!("question {number} has {got} tokens, expected 1 to {most}")));
-            }
-        }
-        let beams = options.beams.min(self.recommender.keys.len());
-        if beams > self.beams {
-            return Err(Error::config("beams", format!("the session has room for {}, got {beams}", self.beams)));
-        }
-        let filter = TrieFilter::new(&self.recommender.trie, allowed)?;
-        let (mut out, mut first) = (Vec::with_capacity(questions.len()), 0);
-        while first < questions.len() {
-            let (mut held, mut end) = (0, first);
-            while end < questions.len() && end - first < QUESTIONS {
-                held += questions[end].0.len();
-                if held > self.longest {
-                    break;
-                }
-                end += 1;
-            }
-            let queries: Vec<SearchQuery<'_>> = (first as u64..)
-                .zip(&questions[first..end])
-                .map(|(number, (prompt, left_out))| SearchQuery { prompt, left_out, number })
-                .collect();
-            let found = self.speaker.speak(&filter, &queries, beams, options.sampling.as_ref())?;
-            out.extend(found.iter().map(|ids| spoken(ids, options.count)));
-            first = end;
-        }
-        Ok(out)
-    }
-}
-
-/// The items of some IDs, best first, the lower row on a tie.
-fn spoken(found: &[FoundId], count: usize) -> Vec<SpokenItem> {
-    let of = |id: &FoundId| {
-        let log_probability = id.log_probability - libm::log(id.sharing as f64);
-        let item = |item: &u32| SpokenItem { item: *item, id: id.id.clone(), log_probability };
-        id.items.iter().map(item).collect::<Vec<_>>()
-    };
-    let mut list: Vec<SpokenItem> = found.iter().flat_map(of).collect();
-    list.sort_by(|a, b| b.log_probability.total_cmp(&a.log_probability).then(a.item.cmp(&b.item)));
-    list.truncate(count);
-    list
-}
-
-/// Whatever speaks IDs, on whichever device.
-trait IdSpeaker: Send {
-    fn speak(
-        &mut self,
-        filter: &TrieFilter<'_>,
-        queries: &[SearchQuery<'_>],
-        beams: usize,
-        sampling: Option<&Sampling>,
-    ) -> Result<Vec<Vec<FoundId>>>;
-}
-
-impl<B: TensorBackend> IdSpeaker for LanguageScorer<B> {
-    fn speak(
-        &mut self,
-        filter: &TrieFilter<'_>,
-        queries: &[SearchQuery<'_>],
-        beams: usize,
-        sampling: Option<&Sampling>,
-    ) -> Result<Vec<Vec<FoundId>>> {
-        let backend = self.backend().clone();
-        backend.together(|| search(self, filter, queries, beams, sampling))
-    }
-}
-
-/// Puts a model on whichever backend.
-struct SpeakerTask<'a> {
-    recommender: &'a LanguageRecommender,
-    precision: Precision,
-    room: (usize, usize),
-}
-
-impl BackendTask for SpeakerTask<'_> {
-    type Output = Result<Box<dyn IdSpeaker>>;
-
-    fn on<B: TensorBackend + 'static>(self, backend: &Arc<B>) -> Self::Output {
-        let LanguageRecommender { model, trie, .. } = self.recommender;
-        Ok(Box::new(LanguageScorer::new(backend, model, trie, self.precision, self.room)?))
-    }
 }

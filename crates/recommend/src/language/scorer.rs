@@ -26,6 +26,8 @@ pub(crate) struct LanguageScorer<B: TensorBackend> {
     table: B::Tensor,
     logits: B::Tensor,
     asked: AskedLogits<B>,
+    /// Logits of all tokens, and of how many texts there is room for.
+    texts: (B::Tensor, usize),
     /// The most tokens, and the most beams, of a call.
     most: usize,
     beams: usize,
@@ -62,6 +64,7 @@ impl<B: TensorBackend> LanguageScorer<B> {
             tokens: backend.index("tokens", most)?,
             logits: backend.zeros("logits", beams * known.len())?,
             asked: AskedLogits::new(&**backend)?,
+            texts: (backend.zeros("logits of texts", 1)?, 0),
             backend: backend.clone(),
             angles: (angles, positions),
             precision,
@@ -77,6 +80,69 @@ impl<B: TensorBackend> LanguageScorer<B> {
 
     pub fn backend(&self) -> &Arc<B> {
         &self.backend
+    }
+
+    /// Runs a search while the texts that are being written are set aside.
+    pub fn beside_texts<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let texts = self.decoder.set_aside();
+        let done = work(self);
+        self.decoder.take_up(texts);
+        done
+    }
+
+    /// Reads prompts of texts, beside those that are being written or, `fresh`, in their place; their logits, `[prompts, vocabulary]`.
+    /// Waits for the device.
+    ///
+    /// # Errors
+    /// Prompts that it cannot read; device errors.
+    pub fn join_texts(&mut self, prompts: &[&[u32]], fresh: bool) -> Result<Vec<f32>> {
+        self.reach(prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0))?;
+        self.read(&prompts.concat())?;
+        let lengths: Vec<usize> = prompts.iter().map(|prompt| prompt.len()).collect();
+        let pass = pass(&*self.backend, &self.shape, &self.layout, self.precision, &self.angles);
+        match fresh {
+            true => self.decoder.start(&pass, &self.params, &lengths)?,
+            false => self.decoder.join(&pass, &self.params, &lengths)?,
+        }
+        self.all_logits(prompts.len())
+    }
+
+    /// Texts go on, each with a token, the longest of them `length` tokens long then; their logits, `[texts, vocabulary]`. Those that are
+    /// not named are forgotten. Waits for the device.
+    ///
+    /// # Errors
+    /// Tokens that it cannot read; device errors.
+    pub fn go_on_with_texts(&mut self, steps: &[BeamStep], length: usize) -> Result<Vec<f32>> {
+        self.reach(length)?;
+        self.step(steps)?;
+        self.all_logits(steps.len())
+    }
+
+    /// Makes the angles of as many positions as texts have, if the model reads so many.
+    fn reach(&mut self, length: usize) -> Result<()> {
+        let decoder = &self.shape.decoder;
+        if length > self.angles.1 && self.angles.1 < decoder.positions {
+            let positions = length.next_power_of_two().min(decoder.positions);
+            let mut angles = self.backend.zeros("angles", positions * decoder.head_dims)?;
+            self.backend.write_tensor(&mut angles, 0, &decoder.angles(positions))?;
+            self.angles = (angles, positions);
+        }
+        Ok(())
+    }
+
+    /// Logits of all tokens after each of so many texts, and waits for them.
+    fn all_logits(&mut self, texts: usize) -> Result<Vec<f32>> {
+        let (d, vocabulary) = (self.shape.decoder.dims, self.shape.vocabulary);
+        if texts > self.texts.1 {
+            let room = texts.next_power_of_two();
+            self.texts = (self.backend.zeros("logits of texts", room * vocabulary)?, room);
+        }
+        let product = Product { layout: Layout::Nt, m: texts, n: vocabulary, k: d, alpha: 1.0, accumulate: false };
+        let (hidden, table) = (whole(&self.decoder.hidden), from(&self.params, self.layout.output));
+        self.backend.matmul(&product, Precision::F32, hidden, table, &mut self.texts.0, 0)?;
+        let mut out = vec![0.0; texts * vocabulary];
+        self.backend.read_tensor(&self.texts.0, 0, &mut out)?;
+        Ok(out)
     }
 
     /// Writes the vectors of tokens to the decoder's input.

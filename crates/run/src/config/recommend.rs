@@ -37,7 +37,7 @@ pub struct Recommend {
     pub vectors: bool,
     /// Items have learned vectors of their own.
     pub identities: bool,
-    /// What is predicted: the next item among all of them, or its ID code by code.
+    /// What is predicted: the next item among all of them, its ID code by code, or all codes of its ID at once.
     pub prediction: Prediction,
     /// Values of an item inside the network.
     pub dims: usize,
@@ -161,6 +161,9 @@ impl Recommend {
                 field,
                 "ordered prediction reads and writes IDs code by code, and nothing else tells items apart",
             ));
+        }
+        if self.prediction == Prediction::Levels && !self.ids {
+            return Err(Error::config("ids", "all codes of an ID at once are predicted, so items need IDs"));
         }
         self.settings(0).validate()
     }

@@ -250,7 +250,7 @@ fn change(folder: &Path, name: &str, field: &str, value: Value) {
 
 #[test]
 fn what_cannot_be_run_is_refused_by_name() {
-    let cases: [(&str, &str, Value, &[&str]); 13] = [
+    let cases: [(&str, &str, Value, &[&str]); 14] = [
         ("config.json", "model_type", json!("t5"), &["`t5` is not supported", "bert", "qwen3", "gemma3_text"]),
         ("config.json", "hidden_act", json!("selu"), &["`hidden_act`", "`selu`"]),
         ("config.json", "position_embedding_type", json!("relative_key"), &["relative_key"]),
@@ -263,6 +263,12 @@ fn what_cannot_be_run_is_refused_by_name() {
         ("sentence_bert_config.json", "max_seq_length", json!("long"), &["`max_seq_length`"]),
         ("modules.json", "0", Value::Null, &[]),
         ("tokenizer.json", "model", json!({"type": "None"}), &["is no tokenizer"]),
+        (
+            "tokenizer.json",
+            "normalizer",
+            json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+            &["is no tokenizer", "gave up on it"],
+        ),
         ("config.json", "is_decoder", json!(true), &["is_decoder"]),
     ];
     for (file, field, value, parts) in cases {

@@ -3,10 +3,10 @@
 use crate::device;
 use crate::flags::DeviceChoice;
 use crate::output::{print, print_json};
+use crate::precision::precision;
 use crate::progress::Progress;
 use crate::text::{count, percent, time, whole};
 use crate::verbs::recommend::language_flags::ChatEvalFlags;
-use crate::verbs::recommend::precision::precision;
 use anyhow::Result;
 use sememe::Error;
 use sememe::progress::check as check_interrupt;

@@ -2,9 +2,9 @@
 
 use crate::embedder::{EndpointFlags, LocalFlags};
 use crate::flags::{EventFlags, OnDevice, UnknownItems};
+use crate::precision::PrecisionChoice;
 #[cfg(feature = "language")]
 use crate::verbs::recommend::language_flags::{ChatEvalFlags, TuneFlags};
-use crate::verbs::recommend::precision::PrecisionChoice;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 

@@ -1,14 +1,14 @@
 //! Flags of `sememe recommend tune` and `eval-chats`.
 
 use crate::flags::OnDevice;
-use crate::verbs::recommend::precision::PrecisionChoice;
+use crate::precision::PrecisionChoice;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 const TUNE_EXAMPLES: &str = "\
 Examples:
   sememe export codes.npy -o bundle --codec codec.safetensors --style lc-rec --end-token '<|im_end|>' --tokenizer smollm2/tokenizer.json --items items.jsonl
-  sememe recommend tune smollm2 --bundle bundle --chats dialogues/train.jsonl --validation dialogues/validation.jsonl -o model
+  sememe recommend tune smollm2 --bundle bundle --codewords codec.safetensors --chats dialogues/train.jsonl -o model
   sememe recommend query model --text 'I am looking for this: a PDF viewer'";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,6 +42,10 @@ pub struct TuneFlags {
     /// Folder that `export --tokenizer` wrote for this model: its tokens are added, its trie goes with the model
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub bundle: Option<PathBuf>,
+    /// Codec of the IDs: a linear map, fitted on the chats, takes its codewords to vectors that the new tokens begin with [default: the
+    /// mean of the others]
+    #[arg(long, value_name = "CODEC", value_hint = ValueHint::FilePath, requires = "bundle")]
+    pub codewords: Option<PathBuf>,
     /// Folder to write the model to
     #[arg(long, short, value_name = "OUT", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,

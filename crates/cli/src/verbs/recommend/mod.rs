@@ -7,7 +7,6 @@ mod eval_chats;
 mod flags;
 #[cfg(feature = "language")]
 mod language_flags;
-mod precision;
 mod query;
 #[cfg(feature = "language")]
 mod speak;

@@ -4,14 +4,14 @@ use crate::device;
 use crate::failure::usage;
 use crate::flags::DeviceChoice;
 use crate::output::{output, print, print_json};
+use crate::precision::precision;
 use crate::progress::Progress;
 use crate::text::{count, time, whole};
 use crate::verbs::recommend::language_flags::{LearnChoice, TuneFlags, TuningFlags, WeightsChoice};
-use crate::verbs::recommend::precision::precision;
 use anyhow::Result;
 use rayon::prelude::*;
-use sememe::Error;
 use sememe::io::is_there;
+use sememe::{Codec, Error};
 use sememe_recommend::{
     Chat, ChatTokens, LanguageModel, LanguageRecommender, LanguageTuning, Learn, SaveOptions, TuningLook,
     TuningRecorder, TuningSettings, TuningUpdate, WeightType, read_chats,
@@ -25,6 +25,7 @@ pub struct Plan {
     chats: PathBuf,
     validation: Option<PathBuf>,
     bundle: Option<PathBuf>,
+    codewords: Option<PathBuf>,
     output: PathBuf,
     weights: WeightType,
     checkpoint: Option<(PathBuf, Duration)>,
@@ -60,6 +61,7 @@ pub fn plan(flags: TuneFlags) -> Result<Plan> {
         chats: flags.chats,
         validation: flags.validation,
         bundle: flags.bundle,
+        codewords: flags.codewords,
         output: flags.output,
         weights: match flags.weights {
             WeightsChoice::F32 => WeightType::F32,
@@ -191,7 +193,14 @@ fn started(plan: &Plan, progress: &Progress) -> Result<LanguageTuning> {
 
 pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
+    let codec = plan.codewords.as_ref().map(Codec::load).transpose()?;
     let mut model = LanguageModel::load(&plan.model)?;
+    if let (Some(bundle), Some(_)) = (&plan.bundle, &codec)
+        && model.has_id_tokens(bundle)?
+    {
+        let problem = "has learned vectors of these tokens already, which `--codewords` would replace; leave it out";
+        return Err(Error::format(&plan.model, problem).into());
+    }
     let first_new = match &plan.bundle {
         Some(bundle) => {
             let first = model.add_id_tokens(bundle)?;
@@ -205,6 +214,18 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
     let validation = match &plan.validation {
         Some(path) => read(path, &model, plan.settings.context, progress)?,
         None => Vec::new(),
+    };
+    let map = match (&plan.bundle, &codec) {
+        (Some(bundle), Some(codec)) => {
+            let map = model.place_id_tokens(bundle, codec, &training)?;
+            progress.note(&format!(
+                "new tokens begin where a map of their codewords puts them: fitted on {}, it explains {:.0} % of their words' variance",
+                count(map.chats, "chat"),
+                100.0 * map.explained
+            ));
+            Some(map)
+        }
+        _ => None,
     };
     let device = device::open(plan.device, usize::MAX)?;
     let mut tuning = started(plan, progress)?;
@@ -234,6 +255,7 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
             "chats": training.len(),
             "tokens": tokens,
             "validation_chats": validation.len(),
+            "codeword_map": map.map(|m| json!({"chats": m.chats, "explained": m.explained})),
             "settings": plan.settings,
             "updates": tuning.updates(),
             "looks": tuning.looks(),

@@ -6,7 +6,7 @@ use sememe_recommend::NewTokenRows;
 use sememe_testkit::files::error;
 
 /// Rows of the input's table, or the output's, as a saved folder has them.
-fn table(model: &LanguageModel, name: &str) -> Matrix {
+pub fn table(model: &LanguageModel, name: &str) -> Matrix {
     let place = tempfile::tempdir().expect("a folder");
     model.save(place.path()).expect("saved");
     let file = TensorFile::open(&place.path().join("model.safetensors")).expect("weights");
@@ -14,7 +14,7 @@ fn table(model: &LanguageModel, name: &str) -> Matrix {
     Matrix::from_vec(rows, dims, file.read(name, &[rows, dims]).expect("a table")).expect("rows")
 }
 
-fn mean(rows: &Matrix, count: usize) -> Vec<f64> {
+pub fn mean(rows: &Matrix, count: usize) -> Vec<f64> {
     let sum = |d: usize| (0..count).map(|row| f64::from(rows.row(row)[d])).sum::<f64>();
     (0..rows.dims()).map(|d| sum(d) / count as f64).collect()
 }

@@ -4,8 +4,10 @@
 
 mod added;
 mod chats;
+mod generation;
 mod hostile;
 mod parity;
+mod placed;
 mod spoken;
 mod transformers;
 

@@ -1,7 +1,7 @@
 //! A language model that speaks IDs: taught, asked, saved.
 
 use super::*;
-use sememe::ids::{Export, TextFormat, Vocabulary};
+use sememe::ids::{Export, Style, TextFormat, Vocabulary};
 use sememe::{Codes, Device};
 use sememe_recommend::{
     Chat, ChatTokens, LanguageRecommender, LanguageTuning, Learn, Precision, Sampling, SaveOptions, SpokenOptions,
@@ -15,21 +15,26 @@ const WORDS: [&str; 7] = ["apple", "pear", "bolt", "nut", "cat", "tom", "dog"];
 
 /// What `export` writes for a model with so many tokens.
 fn bundle(first: u32) -> tempfile::TempDir {
+    // `</s>` ends an ID.
+    bundle_of(Style::LcRec, Some(2), first)
+}
+
+/// The same in another spelling.
+pub(super) fn bundle_of(style: Style, end: Option<u32>, first: u32) -> tempfile::TempDir {
     let place = tempfile::tempdir().expect("a folder");
-    let format = TextFormat::preset(sememe::ids::Style::LcRec, &[3, 3]).expect("a format");
+    let format = TextFormat::preset(style, &[3, 3]).expect("a format");
     let codes = Codes::from_vec(7, 2, CODES.concat()).expect("codes");
     let keys: Vec<String> = WORDS.iter().map(|w| (*w).to_owned()).collect();
     let vocabulary = Vocabulary::new(&format, 0, first, &["[REC]"]).expect("a vocabulary");
     let export = Export::new(&format, &codes, &keys).expect("an export");
     export.index(place.path().join("index.json")).expect("written");
-    // `</s>` ends an ID.
-    export.trie(&vocabulary, Some(2)).expect("a trie").save(place.path().join("ids.trie")).expect("written");
+    export.trie(&vocabulary, end).expect("a trie").save(place.path().join("ids.trie")).expect("written");
     vocabulary.save(place.path().join("vocabulary.json")).expect("written");
     vocabulary.save_special_tokens(place.path().join("special_tokens.json")).expect("written");
     place
 }
 
-fn with_tokens(name: &str) -> (LanguageModel, u32, tempfile::TempDir) {
+pub(super) fn with_tokens(name: &str) -> (LanguageModel, u32, tempfile::TempDir) {
     let mut model = load(name);
     let place = bundle(model.tokenizer().tokens() as u32);
     let first = model.add_id_tokens(place.path()).expect("added");
@@ -139,7 +144,7 @@ fn probabilities_are_those_of_an_exhaustive_search() {
 }
 
 /// The CPU, and a GPU where there is one.
-fn devices() -> Vec<Device> {
+pub(super) fn devices() -> Vec<Device> {
     let mut all = vec![Device::cpu()];
     #[cfg(feature = "gpu")]
     match sememe::device::DeviceChoice::Gpu.open(1) {
@@ -153,7 +158,7 @@ fn devices() -> Vec<Device> {
 }
 
 /// The log-probability of an ID among all IDs, by full passes.
-fn exhaustive(recommender: &LanguageRecommender, prompt: &[u32], id: &[u32]) -> f64 {
+pub(super) fn exhaustive(recommender: &LanguageRecommender, prompt: &[u32], id: &[u32]) -> f64 {
     let mut sum = 0.0;
     for at in 0..id.len() {
         let read = [prompt, &id[..at]].concat();

@@ -92,6 +92,17 @@ fn it_runs_again_for_its_own_inputs_and_settings_alone() {
 }
 
 #[test]
+fn every_prediction_is_a_phase() {
+    let place = place();
+    for prediction in ["items", "ordered", "levels"] {
+        place.run(&[&format!("recommend.prediction={prediction}")]);
+        let recommender = Recommender::load(place.out("recommend/recommender.safetensors")).expect("a recommender");
+        let said = serde_json::to_value(recommender.settings().prediction).expect("JSON");
+        assert_eq!(said, prediction);
+    }
+}
+
+#[test]
 fn events_of_unknown_items_are_refused_or_dropped_and_counted() {
     let place = place();
     fs::write(place.path("walks.csv"), walks("3,item-nowhere,9\n3,item-none,10\n")).expect("written");
@@ -113,13 +124,14 @@ fn settings_that_cannot_be_are_named_by_their_keys() {
         ("recommend.heads=3", &["`recommend.heads`", "got 3"][..]),
         ("recommend.dropout=1.5", &["`recommend.dropout`", "1.5"]),
         ("recommend.ids=false", &["`recommend.ids`", "told apart"]),
+        ("recommend.prediction=levels recommend.ids=false recommend.vectors=true", &["`recommend.ids`", "at once"]),
         ("recommend.accumulate=0", &["`recommend.accumulate`"]),
         ("recommend.interactions=none", &["`recommend.interactions`"]),
         ("recommend.batch_token=1", &["did you mean `batch_tokens`"]),
         ("recommend.precision=f8", &["f8"]),
         ("recommend.event_fields.user=who", &["`who`"]),
     ] {
-        place.refused(&[setting], parts);
+        place.refused(&setting.split(' ').collect::<Vec<_>>(), parts);
     }
 }
 

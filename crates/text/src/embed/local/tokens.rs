@@ -32,8 +32,14 @@ impl TextTokenizer {
             });
             return Err(Error::format(folder, format!("has no `tokenizer.json`{hint}")));
         }
-        let mut tokenizer = Tokenizer::from_bytes(read_bytes_capped(&path, MAX_BYTES)?)
-            .map_err(|e| Error::format(&path, format!("is no tokenizer: {e}")))?;
+        let bytes = read_bytes_capped(&path, MAX_BYTES)?;
+        // The library panics on some files that are JSON, and no tokenizer.
+        let parsed = std::panic::catch_unwind(|| Tokenizer::from_bytes(bytes));
+        let bad = |problem: &dyn std::fmt::Display| Error::format(&path, format!("is no tokenizer: {problem}"));
+        let mut tokenizer = match parsed {
+            Ok(parsed) => parsed.map_err(|e| bad(&e))?,
+            Err(_) => return Err(bad(&"the `tokenizers` library gave up on it")),
+        };
         // A file may say to fill every text up to a length, which is for batches of tensors.
         tokenizer.with_padding(None);
         Ok(Self { tokenizer, lower_case, prompt, vocabulary })

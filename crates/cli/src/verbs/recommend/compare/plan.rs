@@ -38,12 +38,22 @@ pub fn plan(flags: CompareFlags) -> Result<Plan> {
         return Err(usage("`--seeds`: one of them is named twice"));
     }
     let items = flags.items;
-    let ordered = settings.prediction == Prediction::Ordered;
-    let meaningless = [("--identities", items.identities), ("--no-prefixes", items.no_prefixes)];
-    if let Some((flag, _)) = meaningless.iter().find(|(_, given)| ordered && *given) {
-        return Err(usage(format!(
-            "`{flag}` has no meaning with `--predict ordered`, which reads IDs code by code; leave it out"
-        )));
+    let prediction = settings.prediction;
+    let meaningless = match prediction {
+        Prediction::Items => None,
+        Prediction::Levels if items.no_prefixes => {
+            Some("`--no-prefixes` has no meaning with `--predict levels`, whose IDs have no prefixes; leave it out")
+        }
+        Prediction::Ordered if items.no_prefixes => {
+            Some("`--no-prefixes` has no meaning with `--predict ordered`, which reads IDs code by code; leave it out")
+        }
+        Prediction::Ordered if items.identities => {
+            Some("`--identities` has no meaning with `--predict ordered`, which reads IDs code by code; leave it out")
+        }
+        Prediction::Levels | Prediction::Ordered => None,
+    };
+    if let Some(problem) = meaningless {
+        return Err(usage(problem));
     }
     let seeds = match flags.training.seed {
         Some(seed) => vec![seed],
@@ -52,7 +62,7 @@ pub fn plan(flags: CompareFlags) -> Result<Plan> {
     Ok(Plan {
         events: events(flags.histories)?,
         ids: items.ids,
-        prefixes: !items.no_prefixes && !ordered,
+        prefixes: !items.no_prefixes && prediction == Prediction::Items,
         vectors: items.vectors,
         identities: items.identities,
         sasrec: items.sasrec,
