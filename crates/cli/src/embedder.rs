@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[cfg(feature = "embed-http")]
 use std::time::Duration;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Endpoint")]
 pub struct EndpointFlags {
     /// Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1
@@ -36,7 +36,7 @@ pub struct EndpointFlags {
     pub backoff: Option<f64>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model in a folder")]
 pub struct LocalFlags {
     /// Folder with a model in Hugging Face's layout, to run here: config.json, tokenizer.json, model.safetensors
@@ -82,13 +82,19 @@ pub fn embed_model(
 
 /// What makes vectors.
 pub struct EmbedModel {
-    embedder: Box<dyn Embedder>,
+    embedder: Box<dyn Embedder + Send>,
     place: (&'static str, String),
 }
 
 impl EmbedModel {
     pub fn embedder(&self) -> &dyn Embedder {
         &*self.embedder
+    }
+
+    /// It alone, for whoever keeps it.
+    #[cfg(feature = "serve")]
+    pub fn into_embedder(self) -> Box<dyn Embedder + Send> {
+        self.embedder
     }
 
     /// Where it is asked, for JSON.

@@ -6,7 +6,7 @@ use sememe::Error;
 use sememe::device::Instructions;
 
 /// A variable's value; none where it is not set or empty.
-fn variable(name: &str) -> Result<Option<String>> {
+pub fn variable(name: &str) -> Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(std::env::VarError::NotPresent) => Ok(None),

@@ -7,6 +7,8 @@ use crate::given::Given;
 use crate::progress::Progress;
 #[cfg(any(feature = "embed", feature = "embed-http"))]
 use crate::verbs::embed;
+#[cfg(feature = "serve")]
+use crate::verbs::serve;
 use crate::verbs::{
     align, churn, completions, config, decode, demo, dialogues, doctor, encode, eval, export, format, init, parse,
     prep, recommend, resolve, run, show, sweep, train, trie,
@@ -15,6 +17,7 @@ use crate::verbs::{
 use crate::verbs::{assign, delete, lookup};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -89,6 +92,9 @@ pub enum Verb {
     Dialogues(Box<dialogues::Flags>),
     /// Train a recommender on histories of items, ask it, or measure it
     Recommend(recommend::Flags),
+    /// Serve a run over HTTP: encode, assign, find and recommend, for programs, and a page for people
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Flags>),
     /// Show which tokens may follow a prefix in a trie, and which items it names
     Trie(trie::Flags),
     /// Check a configuration (`config check sememe.toml`) or print settings (`config print lc-rec`)
@@ -103,7 +109,11 @@ pub enum Verb {
 
 /// Runs the verb; `given` are the flags as they were typed.
 pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
-    log(&common);
+    #[cfg(feature = "serve")]
+    let serves = matches!(verb, Verb::Serve(_));
+    #[cfg(not(feature = "serve"))]
+    let serves = false;
+    log(&common, serves);
     environment::limit_instructions()?;
     match common.threads {
         Some(0) => return Err(usage("`--threads`: expected at least 1, got 0")),
@@ -122,6 +132,9 @@ pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
         Verb::Delete(flags) => return delete::run(&delete::plan(flags.clone())?, &common),
         Verb::Trie(flags) => return trie::run(flags, json),
         Verb::Doctor => return doctor::run(json),
+        // It hears signals itself.
+        #[cfg(feature = "serve")]
+        Verb::Serve(flags) => return serve::run(serve::plan((**flags).clone())?, &common),
         Verb::Completions(flags) => return completions::run(flags, json),
         _ => {}
     }
@@ -149,15 +162,19 @@ pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
         Verb::Resolve(flags) => resolve::run(&resolve::plan(*flags)?, &progress),
         #[cfg(any(feature = "sqlite", feature = "redis"))]
         Verb::Lookup(_) | Verb::Delete(_) => Ok(()),
+        #[cfg(feature = "serve")]
+        Verb::Serve(_) => Ok(()),
         Verb::Init(_) | Verb::Show(_) | Verb::Config(_) | Verb::Trie(_) | Verb::Doctor | Verb::Completions(_) => Ok(()),
     }
 }
 
 /// Warnings always go to stderr, more with `-v` and `-vv`, and as `RUST_LOG` says if it is set: `debug`, or
 /// levels of modules as in `sememe=debug,wgpu_core=warn`.
-fn log(common: &Common) {
+fn log(common: &Common, serves: bool) {
     let level = match (common.quiet, common.verbose) {
         (true, 0) => "error",
+        // What a service is asked is its progress.
+        (false, 0) if serves => "sememe_serve=info,warn",
         (false, 0) => "warn",
         (_, 1) => "sememe=info,warn",
         (_, 2) => "sememe=debug,info",
@@ -172,8 +189,9 @@ fn log(common: &Common) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .without_time();
+        .with_target(false);
+    // A service is read about later, by others.
+    let lines = if serves { lines.boxed() } else { lines.without_time().boxed() };
     // Fails only if there is a subscriber already, which there is not.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     if let Some(problem) = misspelt {

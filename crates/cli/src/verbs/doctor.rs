@@ -64,6 +64,8 @@ fn features() -> Vec<&'static str> {
         ("mlflow", cfg!(feature = "mlflow")),
         ("embed", cfg!(feature = "embed")),
         ("parquet", cfg!(feature = "parquet")),
+        ("language", cfg!(feature = "language")),
+        ("serve", cfg!(feature = "serve")),
     ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }

@@ -26,6 +26,8 @@ pub mod prep;
 pub mod recommend;
 pub mod resolve;
 pub mod run;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod show;
 pub mod sweep;
 pub mod train;

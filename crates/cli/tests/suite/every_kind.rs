@@ -172,7 +172,7 @@ const WITHOUT: [&str; 7] = ["demo", "init", "prep", "embed", "config", "doctor",
 type Step = (&'static str, fn(&Bench));
 
 /// What is done with a codec of every kind, by verb, in the order in which one builds on another.
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 21] = [
     ("train", train),
     ("show", show),
     ("encode", encode),
@@ -193,6 +193,7 @@ const STEPS: [Step; 20] = [
     ("sweep", sweep),
     ("run", run),
     ("resume", resume),
+    ("serve", serve),
 ];
 
 /// A kind's desk: its codec is `codec.safetensors`, its rows `rows.npy`, its codes `codes.jsonl`.
@@ -317,6 +318,26 @@ fn show(b: &Bench) {
     assert_eq!(!value["encoder"].is_null(), b.network());
     b.ok("show codec.safetensors");
 }
+
+/// The service gives every row the code that `encode` gives it.
+#[cfg(all(unix, feature = "serve", feature = "sqlite"))]
+fn serve(b: &Bench) {
+    let served =
+        crate::serve::Served::start(&b.desk, "--codec codec.safetensors --items items.jsonl --vectors rows.npy");
+    let (rows, codes) = (b.values("rows.npy"), b.codes("codes.jsonl"));
+    let lists: Vec<&[f32]> = rows.chunks(DIMS).collect();
+    for some in [&lists[..1], &lists[1..4], &lists[..]] {
+        let first = if some.len() == 3 { 1 } else { 0 };
+        let (status, answer) = served.post("/v1/encode", &serde_json::json!({ "rows": some }));
+        assert_eq!(status, 200, "{}: {answer}", b.kind.name);
+        for (i, told) in answer["codes"].as_array().expect("codes").iter().enumerate() {
+            assert_eq!(*told, serde_json::json!(codes.row(first + i)), "{}: row {}", b.kind.name, first + i);
+        }
+    }
+}
+
+#[cfg(not(all(unix, feature = "serve", feature = "sqlite")))]
+fn serve(_: &Bench) {}
 
 /// One codec gives one ID on every device, greedily and with a beam, whatever device trained it.
 fn encode(b: &Bench) {

@@ -31,3 +31,5 @@ mod recommend_wishes;
 mod retrain;
 mod rooms;
 mod rqvae_cli;
+#[cfg(all(unix, feature = "serve", feature = "sqlite"))]
+mod serve;

@@ -51,6 +51,7 @@ pages! {
     evaluate: "docs/evaluate.md",
     report: "docs/report.md",
     recommend: "docs/recommend.md",
+    serve: "docs/serve.md",
     prep: "docs/prep.md",
     embed: "docs/embed.md",
     pipeline: "docs/pipeline.md",
