@@ -149,7 +149,7 @@ fn new_tokens_begin_at_their_codewords() {
     let taught = command.replace("tune base", "tune placed");
     desk.run(&format!("{taught} --codewords codec.safetensors -o more")).fails(3, &["placed", "`--codewords`"]);
     let alone = command.replace("--bundle bundle", "");
-    desk.run(&format!("{alone} --codewords codec.safetensors -o more")).fails(2, &["--bundle"]);
+    desk.run(&format!("{alone} --codewords codec.safetensors -o more")).fails(2, &["not provided"]);
     desk.run("train rows.jsonl -o wide.safetensors --codebook-size 6,6 --device cpu").ok();
     desk.run(&format!("{command} --codewords wide.safetensors -o more")).fails(3, &["vocabulary.json", "need 12"]);
     assert!(!desk.path("more").exists());

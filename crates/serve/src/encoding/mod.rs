@@ -57,7 +57,7 @@ impl Encoding {
         // With one row at a time a GPU would never be worth its start; a named one is used.
         let device = options.device.open(1)?;
         let encoder = Arc::new(codec.encoder(&device, &EncodeOptions::default())?);
-        // A row costs a k-means codec less than a hand-over to another thread and back: see `docs/benchmarks.md`.
+        // A row takes a k-means codec microseconds, which is what a hand-over to another thread and back would add.
         let batched = codec.manifest().encoder.is_some();
         let batcher = batched.then(|| Batcher::start(Arc::clone(&encoder), codec, options.gather)).transpose()?;
         // Made now, not by the first request.
