@@ -30,12 +30,13 @@ struct Pair {
     words: Vec<u32>,
 }
 
-/// Sums over the pairs, from which the map of one table is fitted.
+/// The side of the fit that all tables share.
 struct Fit {
-    /// The mean of the words' vectors over the pairs.
-    words: Vec<Vec<f64>>,
-    /// `[e]` mean of the codewords' values.
-    mean: Vec<f64>,
+    /// `[e]` of each pair: its ID's codewords, less their mean over the pairs.
+    items: Vec<Vec<f64>>,
+    /// `[e, e]` their products, with the ridge on the diagonal.
+    gram: Vec<f64>,
+    ridge: f64,
 }
 
 impl LanguageModel {
@@ -75,11 +76,11 @@ impl LanguageModel {
         let (shape, mut params) = (self.shape().clone(), self.params().to_vec());
         let (layout, d) = (LanguageLayout::new(&shape), shape.decoder.dims);
         let tables = if shape.tied { vec![layout.embedding] } else { vec![layout.embedding, layout.output] };
+        let fit = Fit::new(&pairs, &books)?;
         let mut explained = 0.0;
         for (number, at) in tables.into_iter().enumerate() {
             let known = &params[at..at + first as usize * d];
-            let fit = Fit::new(known, d, &pairs, &books);
-            let (map, share) = fit.map(&pairs, &books, d)?;
+            let (map, share) = fit.map(&pairs, known, d)?;
             if number == 0 {
                 explained = share;
             }
@@ -186,51 +187,63 @@ impl Codebooks {
 }
 
 impl Fit {
-    fn new(known: &[f32], d: usize, pairs: &[Pair], books: &Codebooks) -> Self {
-        let of = |pair: &Pair| {
-            let mut sum = vec![0.0; d];
-            for word in &pair.words {
-                let row = &known[*word as usize * d..(*word as usize + 1) * d];
-                sum.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
-            }
-            sum.iter_mut().for_each(|s| *s /= pair.words.len() as f64);
-            sum
-        };
-        let mut mean = vec![0.0; books.dims];
-        for pair in pairs {
-            mean.iter_mut().zip(books.item(&pair.codes)).for_each(|(m, v)| *m += v / pairs.len() as f64);
-        }
-        Self { words: pairs.iter().map(of).collect(), mean }
-    }
-
-    /// The map `[e, d]`, and the share of the variance that it explains.
-    fn map(&self, pairs: &[Pair], books: &Codebooks, d: usize) -> Result<(Vec<f64>, f64)> {
-        let (n, e) = (pairs.len() as f64, books.dims);
-        let mut mean = vec![0.0; d];
-        self.words.iter().for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / n));
-        let (mut gram, mut right, mut variance) = (vec![0.0; e * e], vec![0.0; e * d], 0.0);
-        for (pair, words) in pairs.iter().zip(&self.words) {
-            let item: Vec<f64> = books.item(&pair.codes).iter().zip(&self.mean).map(|(v, m)| v - m).collect();
-            let words: Vec<f64> = words.iter().zip(&mean).map(|(v, m)| v - m).collect();
-            variance += words.iter().map(|v| v * v).sum::<f64>();
-            for (i, value) in item.iter().enumerate() {
-                gram[i * e..(i + 1) * e].iter_mut().zip(&item).for_each(|(g, v)| *g += value * v);
-                right[i * d..(i + 1) * d].iter_mut().zip(&words).for_each(|(r, v)| *r += value * v);
+    fn new(pairs: &[Pair], books: &Codebooks) -> Result<Self> {
+        let e = books.dims;
+        let mut items: Vec<Vec<f64>> = pairs.iter().map(|pair| books.item(&pair.codes)).collect();
+        centre(&mut items, e);
+        let mut gram = vec![0.0; e * e];
+        for item in &items {
+            for (value, row) in item.iter().zip(gram.chunks_exact_mut(e)) {
+                row.iter_mut().zip(item).for_each(|(g, v)| *g += value * v);
             }
         }
         let trace: f64 = gram.iter().step_by(e + 1).sum();
         if !(trace > 0.0 && trace.is_finite()) {
             return Err(Error::Data("all chats are about the same ID, so vectors of codes cannot be fitted".into()));
         }
-        gram.iter_mut().step_by(e + 1).for_each(|v| *v += RIDGE * trace / e as f64);
-        let map = solve_normal_equations(&gram, &right, e, d, "codewords and words")?;
-        // ‖Y − XM‖² = ‖Y‖² − 2·⟨M, XᵀY⟩ + ⟨M, XᵀX·M⟩, and (XᵀX + R)·M = XᵀY.
         let ridge = RIDGE * trace / e as f64;
+        gram.iter_mut().step_by(e + 1).for_each(|v| *v += ridge);
+        Ok(Self { items, gram, ridge })
+    }
+
+    /// The map `[e, d]` to the words of a table, and the share of their variance that it explains.
+    fn map(&self, pairs: &[Pair], known: &[f32], d: usize) -> Result<(Vec<f64>, f64)> {
+        let mut words: Vec<Vec<f64>> = pairs.iter().map(|pair| mean_of_words(&pair.words, known, d)).collect();
+        centre(&mut words, d);
+        let e = self.gram.len().isqrt();
+        let (mut right, mut variance) = (vec![0.0; e * d], 0.0);
+        for (item, words) in self.items.iter().zip(&words) {
+            variance += words.iter().map(|v| v * v).sum::<f64>();
+            for (value, row) in item.iter().zip(right.chunks_exact_mut(d)) {
+                row.iter_mut().zip(words).for_each(|(r, v)| *r += value * v);
+            }
+        }
+        let map = solve_normal_equations(&self.gram, &right, e, d, "codewords and words")?;
+        // ‖Y − XM‖² = ‖Y‖² − 2·⟨M, XᵀY⟩ + ⟨M, XᵀX·M⟩, and (XᵀX + R)·M = XᵀY.
         let inner: f64 = map.iter().zip(&right).map(|(m, r)| m * r).sum();
         let own: f64 = map.iter().map(|m| m * m).sum();
-        let explained = if variance > 0.0 { (inner + ridge * own) / variance } else { 0.0 };
+        let explained = if variance > 0.0 { (inner + self.ridge * own) / variance } else { 0.0 };
         Ok((map, explained))
     }
+}
+
+/// Takes their mean from rows `[n, dims]`.
+fn centre(rows: &mut [Vec<f64>], dims: usize) {
+    let n = rows.len() as f64;
+    let mut mean = vec![0.0; dims];
+    rows.iter().for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / n));
+    rows.iter_mut().for_each(|row| row.iter_mut().zip(&mean).for_each(|(v, m)| *v -= m));
+}
+
+/// The mean of the words' vectors, `[d]`.
+fn mean_of_words(words: &[u32], known: &[f32], d: usize) -> Vec<f64> {
+    let mut sum = vec![0.0; d];
+    for word in words {
+        let row = &known[*word as usize * d..(*word as usize + 1) * d];
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
+    }
+    sum.iter_mut().for_each(|s| *s /= words.len() as f64);
+    sum
 }
 
 /// Root of the mean squared distance of a value to the mean of its column.
