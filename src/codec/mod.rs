@@ -16,9 +16,13 @@ pub use encoder::{EncodeOptions, Encoded, Encoder};
 pub use manifest::{FORMAT_VERSION, Manifest};
 pub use network_tensors::{LayerShape, NetworkShape};
 pub use settings::TrainedBy;
+// What a codec of another system is put together from, see `Codec::from_fitted`.
+pub use crate::compute::mlp::{Layer, Mlp};
+pub use crate::compute::reference::ResidualQuantizer;
+pub use crate::compute::tensor::Activation;
 
 use crate::compute::Metric;
-use crate::compute::reference::{ResidualQuantizer, Scratch};
+use crate::compute::reference::Scratch;
 use crate::data::{Codes, Matrix, MatrixView, RowSource};
 use crate::error::Result;
 use crate::fit::{Fitted, ProductQuantization, RqKMeans};
@@ -201,7 +205,19 @@ impl Codec {
         Self::from_fitted(trainer.finish()?, by(trainer.config()))
     }
 
-    /// Wraps a fitted model; the method and its settings go into the manifest.
+    /// Wraps a fitted model; the method and its settings go into the manifest. A model that another system fitted is put together here, too:
+    ///
+    /// ```
+    /// use sememe::codec::ResidualQuantizer;
+    /// use sememe::fit::Fitted;
+    /// use sememe::{Codec, Matrix, TrainedBy};
+    /// let codebooks = vec![Matrix::from_vec(2, 1, vec![0.0, 5.0])?, Matrix::from_vec(2, 1, vec![-0.5, 0.5])?];
+    /// let quantizer = ResidualQuantizer { dims: 1, codebooks, ..ResidualQuantizer::default() };
+    /// let fitted = Fitted { quantizer, mean_norm: 1.0, beam: 1, ..Fitted::default() };
+    /// let codec = Codec::from_fitted(fitted, TrainedBy::Elsewhere(&serde_json::json!({ "from": "by hand" })))?;
+    /// assert_eq!(codec.encode_row(&[5.6])?, [1, 1]);
+    /// # Ok::<(), sememe::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Codec`] if its parts do not fit together or hold NaN or infinity.
@@ -269,6 +285,18 @@ impl Codec {
     #[must_use]
     pub fn codebook(&self, level: usize) -> &Matrix {
         &self.parts().quantizer.codebooks[level]
+    }
+
+    /// Mean norm of every level's input under `normalize_residuals`, which decoding multiplies by; empty without it.
+    #[must_use]
+    pub fn residual_norms(&self) -> &[f32] {
+        &self.parts().residual_norms
+    }
+
+    /// The rows `[m, d]` that devices measure the encoder's arithmetic on; none without an encoder.
+    #[must_use]
+    pub fn probes(&self) -> &Matrix {
+        &self.parts().probes
     }
 
     /// SHA-256 of everything that the file holds, in hexadecimal: the codec's name for stores and caches.

@@ -20,6 +20,8 @@ pub enum TrainedBy<'a> {
     RqVae(&'a RqVae),
     /// `rq-kmeans-plus`: an RQ-VAE that began from a codec.
     RqKMeansPlus(&'a RqVae),
+    /// `imported`: another system trained it. What is known of how goes into the manifest as it stands; the seed is not known.
+    Elsewhere(&'a Value),
 }
 
 impl TrainedBy<'_> {
@@ -33,10 +35,11 @@ impl TrainedBy<'_> {
             Self::Product(_) => "pq",
             Self::RqVae(_) => "rq-vae",
             Self::RqKMeansPlus(_) => "rq-kmeans-plus",
+            Self::Elsewhere(_) => "imported",
         }
     }
 
-    /// The seed among the settings.
+    /// The seed among the settings; 0 where it is not known.
     #[must_use]
     pub fn seed(self) -> u64 {
         match self {
@@ -44,6 +47,7 @@ impl TrainedBy<'_> {
             Self::MiniBatch(settings) => settings.seed,
             Self::Product(settings) => settings.seed,
             Self::RqVae(settings) | Self::RqKMeansPlus(settings) => settings.seed,
+            Self::Elsewhere(_) => 0,
         }
     }
 
@@ -57,6 +61,7 @@ impl TrainedBy<'_> {
             Self::MiniBatch(settings) => of(settings),
             Self::Product(settings) => of(settings),
             Self::RqVae(settings) | Self::RqKMeansPlus(settings) => of(settings),
+            Self::Elsewhere(settings) => Ok(settings.clone()),
         }
     }
 }

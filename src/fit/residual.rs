@@ -119,8 +119,8 @@ pub struct NetworkSummary {
     pub parameters: u64,
 }
 
-/// A fitted model, not yet a codec.
-#[derive(Clone, Debug)]
+/// A fitted model, not yet a codec. The default is none: it has no levels.
+#[derive(Clone, Debug, Default)]
 pub struct Fitted {
     /// Preprocessing and codebooks.
     pub quantizer: ResidualQuantizer,

@@ -4,6 +4,8 @@
 //! anything is allocated for it, nothing in a file is ever run, and no content makes a reader panic. Every writer
 //! writes its file whole or not at all.
 
+mod array_file;
+mod array_info;
 mod arrays;
 mod atomic;
 mod bytes;
@@ -49,7 +51,9 @@ mod text_file;
 mod titles;
 mod window;
 
-pub(crate) use arrays::{Array, Values, write_arrays};
+pub use array_file::ArrayFile;
+pub use array_info::ArrayInfo;
+pub use arrays::{ArrayValues, NamedArray, write_arrays};
 pub use atomic::{AtomicFile, is_there, read_bytes_capped, read_if_there, remove_leftovers, write_bytes_atomic};
 pub(crate) use bytes::Bytes;
 pub use codes_reader::{read_codes, read_codes_file};

@@ -139,6 +139,11 @@ impl NpyHeader {
         format!("{} {}", shape_text(&self.shape), dtype_name(&self.descr))
     }
 
+    /// `float32`.
+    pub(crate) fn kind_name(&self) -> String {
+        dtype_name(&self.descr)
+    }
+
     pub(crate) fn number(&self) -> Option<NumberKind> {
         match (self.kind, self.size_bytes) {
             (b'f', 2) => Some(NumberKind::F16),
@@ -169,10 +174,32 @@ impl NpyHeader {
                 return Err(w.bad(format_args!("its shape {text} has {n} dimensions, expected 2; {advice}")));
             }
         };
-        if rows == 0 || dims == 0 {
+        self.check_len(w)?;
+        match (usize::try_from(rows), usize::try_from(dims)) {
+            (Ok(rows), Ok(dims)) => Ok((rows, dims)),
+            _ => Err(w.bad(format_args!("its shape {text} does not fit the address space"))),
+        }
+    }
+
+    /// As [`check`](Self::check) for any number of axes: the last one's length, and how many such lines there are.
+    pub(crate) fn check_any(&self, w: &Window) -> Result<(usize, usize)> {
+        self.check_len(w)?;
+        let dims = self.shape.last().copied().unwrap_or(1);
+        // Within the file's length by the check above.
+        let rows = self.shape.iter().rev().skip(1).product::<u64>();
+        match (usize::try_from(rows), usize::try_from(dims)) {
+            (Ok(rows), Ok(dims)) => Ok((rows, dims)),
+            _ => Err(w.bad(format_args!("its shape {} does not fit the address space", shape_text(&self.shape)))),
+        }
+    }
+
+    /// Refuses an array without values, and one whose header claims more or less than the window holds.
+    fn check_len(&self, w: &Window) -> Result<()> {
+        let text = shape_text(&self.shape);
+        if self.shape.contains(&0) {
             return Err(w.bad(format_args!("its shape {text} holds no values")));
         }
-        let claimed = rows.checked_mul(dims).and_then(|n| n.checked_mul(self.size_bytes));
+        let claimed = self.shape.iter().try_fold(self.size_bytes, |n, axis| n.checked_mul(*axis));
         let held = w.len() - self.start;
         let Some(claimed) = claimed else {
             return Err(w.bad(format_args!("its shape {text} overflows, and {held} bytes follow the header")));
@@ -184,10 +211,7 @@ impl NpyHeader {
                 self.descr
             )));
         }
-        match (usize::try_from(rows), usize::try_from(dims)) {
-            (Ok(rows), Ok(dims)) => Ok((rows, dims)),
-            _ => Err(w.bad(format_args!("its shape {text} does not fit the address space"))),
-        }
+        Ok(())
     }
 }
 

@@ -17,12 +17,13 @@ const PEEK_BYTES: u64 = (64 << 10) + 12;
 /// Below this size no inflation ratio is suspicious: an array of zeros deflates a thousandfold.
 const RATIO_FROM_BYTES: u64 = 64 << 20;
 
-type Archive = ZipArchive<BufReader<WindowReader>>;
+pub(crate) type Archive = ZipArchive<BufReader<WindowReader>>;
 
 /// What the central directory says about one entry.
-struct ZipEntry {
+pub(crate) struct ZipEntry {
     index: usize,
-    name: String,
+    /// Without `.npy`.
+    pub name: String,
     method: CompressionMethod,
     packed_bytes: u64,
     bytes: u64,
@@ -116,8 +117,28 @@ impl ZipEntry {
         Ok(())
     }
 
+    /// The header of its array.
+    pub fn header(&self, w: &Window, archive: &mut Archive) -> Result<npy::NpyHeader> {
+        self.window(w, archive, PEEK_BYTES).and_then(|part| npy::read_header(&part))
+    }
+
+    /// All of its bytes, within the limits.
+    pub fn open(&self, w: &Window, archive: &mut Archive, options: &OpenOptions) -> Result<Window> {
+        self.check_size(w, options)?;
+        // One byte more than declared is asked for, so that an entry which lies about its size is found out.
+        let part = self.window(w, archive, self.bytes.saturating_add(1))?;
+        if part.len() != self.bytes {
+            return Err(part.bad(format_args!(
+                "inflates to {} bytes or more, declared are {}",
+                part.len(),
+                self.bytes
+            )));
+        }
+        Ok(part)
+    }
+
     fn candidate(&self, w: &Window, archive: &mut Archive) -> Candidate {
-        let header = self.window(w, archive, PEEK_BYTES).and_then(|part| npy::read_header(&part));
+        let header = self.header(w, archive);
         let name = self.name.clone();
         match header {
             Ok(h) => Candidate { name, summary: h.summary(), usable: Usable::of(h.shape.len() == 2, h.number()) },
@@ -126,17 +147,17 @@ impl ZipEntry {
     }
 }
 
+/// Opens an archive and lists its arrays.
+pub(crate) fn read_directory(w: &Window) -> Result<(Archive, Vec<ZipEntry>)> {
+    let archive = ZipArchive::new(BufReader::new(w.reader())).map_err(|e| refused(w, e))?;
+    let entries = entries(w, &archive)?;
+    Ok((archive, entries))
+}
+
 /// Opens one array of an archive.
 pub(crate) fn open(w: &Window, options: &OpenOptions) -> Result<DenseRows> {
-    let mut archive = ZipArchive::new(BufReader::new(w.reader())).map_err(|e| refused(w, e))?;
-    let entries = entries(w, &archive)?;
+    let (mut archive, entries) = read_directory(w)?;
     let candidates: Vec<Candidate> = entries.iter().map(|e| e.candidate(w, &mut archive)).collect();
     let entry = &entries[pick(w.path(), "array", options.array.as_deref(), &candidates)?];
-    entry.check_size(w, options)?;
-    // One byte more than declared is asked for, so that an entry which lies about its size is found out.
-    let part = entry.window(w, &mut archive, entry.bytes.saturating_add(1))?;
-    if part.len() != entry.bytes {
-        return Err(part.bad(format_args!("inflates to {} bytes or more, declared are {}", part.len(), entry.bytes)));
-    }
-    npy::open(part)
+    npy::open(entry.open(w, &mut archive, options)?)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use super::array_info::ArrayInfo;
 use super::dense::{ArrayLayout, DenseRows};
 use super::npy::shape_text;
 use super::numbers::NumberKind;
@@ -174,6 +175,20 @@ impl TensorFile {
     /// The names, in the order of their bytes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// All tensors, in the order of their names' bytes.
+    pub(crate) fn infos(&self) -> Result<Vec<ArrayInfo>> {
+        let of = |(name, t): &(String, TensorEntry)| {
+            let shape = t.shape.iter().map(|n| usize::try_from(*n)).collect::<Result<Vec<usize>, _>>();
+            let shape = shape.map_err(|_| {
+                self.window
+                    .bad(format_args!("`{name}`: its shape {} does not fit the address space", shape_text(&t.shape)))
+            })?;
+            let floats = number(&t.dtype).is_some_and(NumberKind::is_float);
+            Ok(ArrayInfo { name: name.clone(), shape, kind: t.dtype.clone(), floats })
+        };
+        self.tensors.iter().map(of).collect()
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<(&TensorEntry, NumberKind)> {

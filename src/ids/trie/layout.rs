@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Node, Trie};
 use crate::error::{Error, Result};
-use crate::io::{Array, Values, write_arrays};
+use crate::io::{ArrayValues as Values, NamedArray, write_arrays};
 
 /// A trie in the layout of STATIC: dense tables for the first tokens, a sparse matrix for the rest.
 ///
@@ -183,25 +183,37 @@ impl StaticLayout {
     /// If the name has another extension or the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let dense = || vec![self.vocab_size as u64; self.dense_levels];
-        let one = |name, values| Array { name, shape: Vec::new(), values: Values::I64(values) };
+        let one = |name: &'static str, values| NamedArray {
+            name: name.into(),
+            shape: Vec::new(),
+            values: Values::I64(values),
+        };
         let [offset, vocab_size] = [[i64::from(self.offset)], [self.vocab_size as i64]];
         let [levels, dense_levels] = [[self.levels as i64], [self.dense_levels as i64]];
         let transitions = self.packed_csr.len() as u64;
         let arrays = [
-            Array {
-                name: "packed_csr",
+            NamedArray {
+                name: "packed_csr".into(),
                 shape: vec![transitions, 2],
                 values: Values::I32(self.packed_csr.as_flattened()),
             },
-            Array { name: "indptr", shape: vec![self.indptr.len() as u64], values: Values::I32(&self.indptr) },
-            Array {
-                name: "layer_max_branches",
+            NamedArray {
+                name: "indptr".into(),
+                shape: vec![self.indptr.len() as u64],
+                values: Values::I32(&self.indptr),
+            },
+            NamedArray {
+                name: "layer_max_branches".into(),
                 shape: vec![self.levels as u64],
                 values: Values::I64(&self.layer_max_branches),
             },
-            Array { name: "start_mask", shape: vec![self.vocab_size as u64], values: Values::Bool(&self.start_mask) },
-            Array { name: "dense_mask", shape: dense(), values: Values::Bool(&self.dense_mask) },
-            Array { name: "dense_states", shape: dense(), values: Values::I32(&self.dense_states) },
+            NamedArray {
+                name: "start_mask".into(),
+                shape: vec![self.vocab_size as u64],
+                values: Values::Bool(&self.start_mask),
+            },
+            NamedArray { name: "dense_mask".into(), shape: dense(), values: Values::Bool(&self.dense_mask) },
+            NamedArray { name: "dense_states".into(), shape: dense(), values: Values::I32(&self.dense_states) },
             one("offset", &offset),
             one("vocab_size", &vocab_size),
             one("levels", &levels),

@@ -97,7 +97,10 @@ fn facts(m: &Manifest) -> Vec<Vec<String>> {
         }
     }
     out.push(fact("encodes", if m.beam == 1 { "greedily".into() } else { format!("with a beam of {}", m.beam) }));
-    out.push(fact("trained on", format!("{trained}, seed {}", m.seed)));
+    match m.config.get("from").and_then(Value::as_str).filter(|_| m.method == "imported") {
+        Some(from) => out.push(fact("trained by", from.to_owned())),
+        None => out.push(fact("trained on", format!("{trained}, seed {}", m.seed))),
+    }
     if let [before, .., after] = m.training.refined_r2.as_slice() {
         let rounds = count(m.training.refined_r2.len() as u64 - 1, "round");
         out.push(fact("refined", format!("{rounds}, R² {before:.4} to {after:.4}")));
