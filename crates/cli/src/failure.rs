@@ -3,9 +3,9 @@
 use crate::dashes;
 use crate::hints::Words;
 use sememe::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Write as _;
-use std::process::ExitCode;
 
 /// Something that the command line asks for and cannot have; exit code 2.
 #[derive(Debug)]
@@ -62,16 +62,17 @@ fn line(error: &anyhow::Error, words: Option<&Words>) -> String {
 }
 
 /// What clap says of arguments that it does not take, and of `--help`.
-pub fn misread(error: &clap::Error) -> ExitCode {
-    match dashes::explain(error, std::env::args()) {
+pub fn misread(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    let texts = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
+    match dashes::explain(error, texts) {
         Some(problem) => _ = writeln!(std::io::stderr().lock(), "error: {problem}"),
         None => _ = error.print(),
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
 /// Prints the error to stderr and gives its exit code. A closed stderr is no reason to panic.
-pub fn report(error: &anyhow::Error, words: Option<&Words>) -> ExitCode {
+pub fn report(error: &anyhow::Error, words: Option<&Words>) -> u8 {
     let (code, line) = (code(error), line(error, words));
     let mut stderr = std::io::stderr().lock();
     let _ = match library(error).map(Error::root) {
@@ -83,5 +84,5 @@ pub fn report(error: &anyhow::Error, words: Option<&Words>) -> ExitCode {
     if let Some(Error::Device(_)) = library(error).map(Error::root) {
         let _ = writeln!(stderr, "hint: `sememe doctor` says which devices there are");
     }
-    ExitCode::from(code)
+    code
 }

@@ -29,23 +29,30 @@ mod verbs;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use program::Cli;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// The program: reads its arguments, does what they say and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     environment::silence_device_selection();
+    ExitCode::from(run(std::env::args_os().collect()))
+}
+
+/// The same with other arguments, the program's own name first: for those who bring it along as a library.
+#[must_use]
+pub fn run(arguments: Vec<OsString>) -> u8 {
     let mut program = Cli::command();
     let parsed = program
-        .try_get_matches_from_mut(std::env::args_os())
+        .try_get_matches_from_mut(&arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     match parsed {
-        Err(error) => failure::misread(&error),
+        Err(error) => failure::misread(&error, &arguments),
         Ok((cli, matches)) => {
             let given = given::Given::of(&program, &matches);
             hints::keep(program);
             match program::run(cli, &given) {
-                Ok(()) => ExitCode::SUCCESS,
+                Ok(()) => 0,
                 Err(error) => failure::report(&error, hints::Words::of(&matches).as_ref()),
             }
         }
