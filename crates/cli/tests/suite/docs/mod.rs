@@ -59,6 +59,7 @@ pages! {
     tracking: "docs/tracking.md",
     rqvae: "docs/rqvae.md",
     rust: "docs/rust.md",
+    python: "docs/python.md",
     formats: "docs/formats.md",
     devices: "docs/devices.md",
     benchmarks: "docs/benchmarks.md",
