@@ -16,5 +16,5 @@ print(codes[:3].tolist(), "mean squared error", torch.nn.functional.mse_loss(bac
 
 # Batches of a loader, one after the other: all of them need not fit memory.
 loader = torch.utils.data.DataLoader(vectors, batch_size=512)
-streamed = sememe.Codec.train(iter(loader), method="minibatch", levels=4, codebook_size=32, epochs=3)
+streamed = sememe.Codec.train(iter(loader), method="minibatch", levels=4, codebook_size=32, batch_rows=512)
 print(sum(len(part) for part in streamed.encode_batches(loader)), "rows encoded")

@@ -159,7 +159,7 @@ impl Lists {
         let range = from..from + out.len();
         match self.values.data_type() {
             DataType::Float32 => {
-                out.copy_from_slice(&self.values.as_primitive::<Float32Type>().values()[range.clone()])
+                out.copy_from_slice(&self.values.as_primitive::<Float32Type>().values()[range.clone()]);
             }
             DataType::Float64 => {
                 let values = &self.values.as_primitive::<Float64Type>().values()[range.clone()];

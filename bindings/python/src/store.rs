@@ -16,7 +16,7 @@ use crate::work::at_once;
 enum Kept {
     Memory(MemoryStore),
     Sqlite(SqliteStore),
-    Redis(RedisStore),
+    Redis(Box<RedisStore>),
 }
 
 impl Kept {
@@ -24,7 +24,7 @@ impl Kept {
         match self {
             Self::Memory(store) => store,
             Self::Sqlite(store) => store,
-            Self::Redis(store) => store,
+            Self::Redis(store) => &mut **store,
         }
     }
 }
@@ -50,8 +50,8 @@ fn opened(kind: &str, place: &str, codec: Option<(&str, usize)>) -> Result<Kept>
     Ok(match (kind, codec) {
         ("sqlite", Some((hash, levels))) => Kept::Sqlite(SqliteStore::open(place, hash, levels)?),
         ("sqlite", None) => Kept::Sqlite(SqliteStore::open_existing(place)?),
-        ("redis", Some((hash, levels))) => Kept::Redis(RedisStore::open(place, hash, levels)?),
-        ("redis", None) => Kept::Redis(RedisStore::open_existing(place)?),
+        ("redis", Some((hash, levels))) => Kept::Redis(Box::new(RedisStore::open(place, hash, levels)?)),
+        ("redis", None) => Kept::Redis(Box::new(RedisStore::open_existing(place)?)),
         (_, Some((hash, levels))) => Kept::Memory(MemoryStore::new(hash, levels)?),
         (_, None) => return Err(Error::config("codec", "a store in memory is of a codec; give it")),
     })
@@ -89,6 +89,9 @@ impl Store {
         })
     }
 }
+
+/// IDs `[n, levels + 1]`, which are new, and which are on other codes than those asked for.
+type Given<'py> = (Bound<'py, PyArray2<u32>>, Vec<bool>, Vec<bool>);
 
 fn row(id: &StoredId) -> Vec<u32> {
     id.to_row()
@@ -140,7 +143,7 @@ impl Store {
         keys: Vec<String>,
         codes: PyReadonlyArray2<'py, u32>,
         reuse_deleted: bool,
-    ) -> PyResult<(Bound<'py, PyArray2<u32>>, Vec<bool>, Vec<bool>)> {
+    ) -> PyResult<Given<'py>> {
         let codes = values::read_codes(&codes)?.or_raise(py)?;
         sememe::check_shape("keys", codes.rows(), keys.len(), "keys of the items").or_raise(py)?;
         let reuse = if reuse_deleted { Reuse::Deleted } else { Reuse::Never };

@@ -95,6 +95,9 @@ pub fn default_settings<'py>(py: Python<'py>, method: &str, network: Option<&str
     }
 }
 
+/// A codec, the codes of its rows, and rows that were left out.
+type Answer<'py> = (Codec, Option<Bound<'py, PyArray2<u32>>>, Vec<u64>);
+
 /// Trains a codec. Returns it with the codes of the rows, if they were asked for, and the rows that were left out.
 #[pyfunction]
 #[pyo3(signature = (request, rows, aligned, start, progress))]
@@ -105,7 +108,7 @@ pub fn train<'py>(
     aligned: Option<&Rows>,
     start: Option<&Codec>,
     progress: Option<&Bound<'py, PyAny>>,
-) -> PyResult<(Codec, Option<Bound<'py, PyArray2<u32>>>, Vec<u64>)> {
+) -> PyResult<Answer<'py>> {
     let wrong = |e: serde_json::Error| Error::config("settings", e.to_string());
     let request: Request = serde_json::from_str(request).map_err(wrong).or_raise(py)?;
     let (rows, aligned) = (rows.0.clone(), aligned.map(|rows| rows.0.clone()));

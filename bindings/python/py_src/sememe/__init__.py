@@ -9,7 +9,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+# Mesa's layer for desktops with several cards complains on stderr where there is no desktop; devices are ranked by the library itself. What the
+# environment says already stays.
+if sys.platform == "linux" and not {"XDG_RUNTIME_DIR", "MESA_VK_DEVICE_SELECT", "DRI_PRIME"} & os.environ.keys():
+    os.environ.setdefault("NODEVICE_SELECT", "1")
 
 from ._sememe import __version__, device_info, set_threads
 from .codec import BadRowsWarning, Codec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 
@@ -13,9 +12,6 @@ def main() -> int:
     """Runs the program with the arguments of this process; returns its exit code."""
     # The program hears Ctrl-C itself, and a closed pipe ends it as it ends others.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # As the program does: Mesa's device selection complains where there is no desktop, and only sorts what is sorted here.
-    if not any(name in os.environ for name in ("XDG_RUNTIME_DIR", "MESA_VK_DEVICE_SELECT", "DRI_PRIME")):
-        os.environ.setdefault("NODEVICE_SELECT", "1")
     return _sememe.program(["sememe", *sys.argv[1:]])
 
 
