@@ -7,6 +7,8 @@ use crate::given::Given;
 use crate::progress::Progress;
 #[cfg(any(feature = "embed", feature = "embed-http"))]
 use crate::verbs::embed;
+#[cfg(feature = "import")]
+use crate::verbs::import;
 #[cfg(feature = "serve")]
 use crate::verbs::serve;
 use crate::verbs::{
@@ -59,6 +61,9 @@ pub enum Verb {
     Embed(Box<embed::Flags>),
     /// Fit a codec to embeddings
     Train(Box<train::Flags>),
+    /// Read a codec or a table of IDs that another system wrote
+    #[cfg(feature = "import")]
+    Import(Box<import::Flags>),
     /// Turn embeddings into codes
     Encode(encode::Flags),
     /// Turn codes back into embeddings
@@ -86,7 +91,7 @@ pub enum Verb {
     Format(format::Flags),
     /// Read text that `format` wrote back into codes
     Parse(parse::Flags),
-    /// Write the files that language models are trained and served with: vocabulary, index, items, trie
+    /// Write the files that language models are trained and served with: vocabulary, index, items, trie; or a codec for another system
     Export(Box<export::Flags>),
     /// Write training data for a language model: IDs from queries, facts from IDs, next items from histories
     Dialogues(Box<dialogues::Flags>),
@@ -156,7 +161,9 @@ pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
         Verb::Parse(flags) => parse::run(&parse::plan(flags)?, &progress),
         Verb::Dialogues(flags) => dialogues::run(&dialogues::plan(*flags)?, &progress),
         Verb::Recommend(flags) => recommend::run(&recommend::plan(flags)?, &progress),
-        Verb::Export(flags) => export::run(&export::plan(*flags)?, &progress),
+        Verb::Export(flags) => export::run(&export::plan(*flags, given)?, &progress),
+        #[cfg(feature = "import")]
+        Verb::Import(flags) => import::run(&import::plan(*flags)?, &progress),
         #[cfg(any(feature = "sqlite", feature = "redis"))]
         Verb::Assign(flags) => assign::run(&assign::plan(*flags)?, &progress),
         Verb::Resolve(flags) => resolve::run(&resolve::plan(*flags)?, &progress),

@@ -1,28 +1,44 @@
 //! `sememe export`.
 
 use crate::failure::usage;
+use crate::given::Given;
+#[cfg(feature = "import")]
+use crate::given::Takes;
 use crate::id_format::{Sizes, SizesPlan, Spelling, SpellingPlan, pick, sizes, spelling};
+#[cfg(feature = "import")]
+use crate::output::output;
 use crate::output::{print, print_json};
 use crate::progress::{Progress, stopped};
 use crate::text::{count, size, time, whole};
 use anyhow::Result;
 use clap::{Args, ValueEnum, ValueHint};
+#[cfg(feature = "import")]
+use sememe::Codec;
 use sememe::Error;
 use sememe::ids::{Export, TextFormat, Tokenizer, Vocabulary};
 use sememe::io::{AtomicFolder, CodesFile, read_codes_file, read_keys, read_titles, write_bytes_atomic};
+#[cfg(feature = "import")]
+use sememe_import::ExportFormat;
 use serde_json::json;
+#[cfg(feature = "import")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Instant;
 
 #[derive(Debug, Args)]
 pub struct Flags {
-    /// Codes: .npy, .parquet, .jsonl or .csv
+    /// Codes: .npy, .parquet, .jsonl or .csv; with --format a codec
     #[arg(value_name = "CODES", value_hint = ValueHint::FilePath)]
     pub codes: PathBuf,
     /// Folder to write to, made if it does not exist: vocabulary.json, special_tokens.json, index.json, items.jsonl, ids.trie;
-    /// with --title info.tsv, with --tokenizer tokenizer.json, with --static static.npz, with --python-helper sememe_trie.py
-    #[arg(long, short, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    /// with --title info.tsv, with --tokenizer tokenizer.json, with --static static.npz, with --python-helper sememe_trie.py; with --format a
+    /// file
+    #[arg(long, short, value_name = "FOLDER", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
+    #[cfg(feature = "import")]
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(help = "Write a codec for another system instead: faiss or numpy (.npz), torch-safetensors (.safetensors)")]
+    pub format: Option<CodecFormat>,
     #[command(flatten)]
     pub sizes: Sizes,
     #[command(flatten)]
@@ -77,6 +93,35 @@ pub enum StaticFormat {
     Safetensors,
 }
 
+/// The systems that codecs are written for.
+#[cfg(feature = "import")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CodecFormat {
+    Faiss,
+    Numpy,
+    TorchSafetensors,
+}
+
+#[cfg(feature = "import")]
+impl CodecFormat {
+    fn wanted(self) -> ExportFormat {
+        match self {
+            Self::Faiss => ExportFormat::Faiss,
+            Self::Numpy => ExportFormat::Numpy,
+            Self::TorchSafetensors => ExportFormat::TorchSafetensors,
+        }
+    }
+}
+
+/// What is written.
+pub enum Plan {
+    /// Files for language models, of codes.
+    Bundle(Box<BundlePlan>),
+    /// A codec for another system.
+    #[cfg(feature = "import")]
+    Codec { codec: PathBuf, output: PathBuf, format: ExportFormat },
+}
+
 /// Where items' keys and titles are.
 pub struct ItemsPlan {
     pub path: PathBuf,
@@ -84,7 +129,7 @@ pub struct ItemsPlan {
     pub title: Option<String>,
 }
 
-pub struct Plan {
+pub struct BundlePlan {
     pub codes: PathBuf,
     pub folder: PathBuf,
     pub sizes: SizesPlan,
@@ -101,7 +146,32 @@ pub struct Plan {
     pub layout: Option<(&'static str, usize)>,
 }
 
-pub fn plan(flags: Flags) -> Result<Plan> {
+pub fn plan(flags: Flags, given: &Given) -> Result<Plan> {
+    #[cfg(feature = "import")]
+    if let Some(format) = flags.format {
+        // Whatever else there is says something of codes.
+        let own = Takes { choice: "", groups: &[], flags: &["codes", "output", "format"] };
+        if let Some(flag) = given.outside(&own) {
+            return Err(usage(format!(
+                "`--{flag}` is about codes, and `--format` writes a codec; leave one of them out"
+            )));
+        }
+        let format = format.wanted();
+        output(
+            &flags.output,
+            &[format.extension()],
+            &format!("{} is written as", format.name()),
+            &[&flags.codes],
+            true,
+        )?;
+        return Ok(Plan::Codec { codec: flags.codes, output: flags.output, format });
+    }
+    #[cfg(not(feature = "import"))]
+    let _ = given;
+    bundle(flags).map(|plan| Plan::Bundle(Box::new(plan)))
+}
+
+fn bundle(flags: Flags) -> Result<BundlePlan> {
     let (sizes, spelling) = (sizes(flags.sizes)?, spelling(flags.spelling)?);
     let folder = flags.output;
     if folder.exists() && !folder.is_dir() {
@@ -131,7 +201,7 @@ pub fn plan(flags: Flags) -> Result<Plan> {
         }
     }
     let (key, title) = (flags.key, flags.title);
-    Ok(Plan {
+    Ok(BundlePlan {
         codes: flags.codes,
         folder,
         sizes,
@@ -165,8 +235,38 @@ const BUNDLE: [&str; 9] = [
     "sememe_trie.py",
 ];
 
-/// Writes all files or none; codes, keys and the trie are held in memory.
+/// Writes what is planned.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
+    match plan {
+        Plan::Bundle(plan) => write_bundle(plan, progress),
+        #[cfg(feature = "import")]
+        Plan::Codec { codec, output, format } => write_codec(codec, output, *format, progress),
+    }
+}
+
+/// Writes a codec for another system.
+#[cfg(feature = "import")]
+fn write_codec(path: &Path, output: &Path, format: ExportFormat, progress: &Progress) -> Result<()> {
+    let codec = Codec::load(path)?;
+    let notes = sememe_import::export(&codec, format, output)?;
+    progress.finish();
+    notes.iter().for_each(|note| progress.note(&note.to_string()));
+    if progress.json {
+        return print_json(&json!({
+            "output": output.display().to_string(),
+            "format": format.name(),
+            "codec": codec.content_hash(),
+            "notes": progress.notes(),
+        }));
+    }
+    if progress.quiet {
+        return Ok(());
+    }
+    print(&format!("wrote {} for {}\n", output.display(), format.name()))
+}
+
+/// Writes all files or none; codes, keys and the trie are held in memory.
+fn write_bundle(plan: &BundlePlan, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
     let file = read_codes_file(&plan.codes)?;
     let width = file.codes.levels();
@@ -264,7 +364,12 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<()> {
 }
 
 /// The vocabulary, numbered on from the tokenizer's own tokens if there is one.
-fn vocabulary(plan: &Plan, format: &TextFormat, counters: u32, tokenizer: Option<&Tokenizer>) -> Result<Vocabulary> {
+fn vocabulary(
+    plan: &BundlePlan,
+    format: &TextFormat,
+    counters: u32,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Vocabulary> {
     let first = match (plan.first_token_id, tokenizer.map(Tokenizer::next_id)) {
         (Some(given), Some(next)) if given != next => {
             return Err(usage(format!(
@@ -278,7 +383,7 @@ fn vocabulary(plan: &Plan, format: &TextFormat, counters: u32, tokenizer: Option
 }
 
 /// The number of the token that ends an ID, if one is named.
-fn end(plan: &Plan, tokenizer: Option<&Tokenizer>) -> Result<Option<u32>> {
+fn end(plan: &BundlePlan, tokenizer: Option<&Tokenizer>) -> Result<Option<u32>> {
     let Some(tokenizer) = tokenizer else { return Ok(plan.end_token_id) };
     if let Some(text) = &plan.end_token {
         let unknown = || usage(format!("`--end-token`: the tokenizer has no token `{text}`"));
@@ -294,7 +399,7 @@ fn end(plan: &Plan, tokenizer: Option<&Tokenizer>) -> Result<Option<u32>> {
 }
 
 /// Each row's key, and its title if one is wanted.
-fn items(plan: &Plan, file: &CodesFile) -> Result<(Vec<String>, Option<Vec<String>>)> {
+fn items(plan: &BundlePlan, file: &CodesFile) -> Result<(Vec<String>, Option<Vec<String>>)> {
     let rows = file.codes.rows();
     let number = |i: usize| file.rows.as_ref().map_or(i as u64, |numbers| numbers[i]);
     let Some(items) = &plan.items else {

@@ -18,6 +18,8 @@ pub mod encode;
 pub mod eval;
 pub mod export;
 pub mod format;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod init;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 pub mod lookup;
