@@ -7,7 +7,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use filter::TrieFilter;
+pub(crate) use filter::{TrieFilter, TriePlaces};
 pub use sampling::Sampling;
 pub(crate) use scorer::{AskedLogits, BeamScorer, BeamStep};
 pub(crate) use search::{FoundId, SearchQuery, log_sum, search};

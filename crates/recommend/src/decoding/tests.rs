@@ -1,6 +1,6 @@
 //! Search and sampling against exhaustive scoring, with a scorer that makes its logits up from what it has read.
 
-use super::{BeamScorer, BeamStep, FoundId, Sampling, SearchQuery, TrieFilter, search};
+use super::{BeamScorer, BeamStep, FoundId, Sampling, SearchQuery, TrieFilter, TriePlaces, search};
 use sememe::Result;
 use sememe::ids::Trie;
 use sememe::rng::stream;
@@ -53,7 +53,8 @@ fn search_with(
     sampling: Option<&Sampling>,
 ) -> Vec<Vec<FoundId>> {
     let trie = Trie::build(ids.iter().map(Vec::as_slice), END).expect("a trie");
-    let filter = TrieFilter::new(&trie, allowed).expect("a filter");
+    let places = TriePlaces::new(&trie).expect("a trie");
+    let filter = TrieFilter::new(&trie, &places, allowed);
     let mut scorer = MadeUp { shift: 3.0, ..MadeUp::default() };
     let found = search(&mut scorer, &filter, queries, width, sampling).expect("found");
     assert!(scorer.calls <= trie.depth() + 1, "{} calls", scorer.calls);
@@ -217,7 +218,8 @@ fn draws_follow_the_probabilities() {
 #[test]
 fn what_cannot_be_is_refused() {
     let trie = Trie::build([&[1u32, 2][..], &[1, 3]].into_iter(), END).expect("a trie");
-    let filter = TrieFilter::new(&trie, None).expect("a filter");
+    let places = TriePlaces::new(&trie).expect("a trie");
+    let filter = TrieFilter::new(&trie, &places, None);
     let ask = |width, sampling: Option<&Sampling>| {
         search(&mut MadeUp::default(), &filter, &[query(&[1], &[])], width, sampling).expect_err("refused").to_string()
     };

@@ -3,7 +3,7 @@
 use super::recommender::{LanguageRecommender, SpokenItem, SpokenOptions};
 use super::speaker::{IdSpeaker, SpeakerTask};
 use super::texts::Texts;
-use crate::decoding::{FoundId, SearchQuery, TrieFilter};
+use crate::decoding::{FoundId, SearchQuery, TrieFilter, TriePlaces};
 use sememe::compute::run_on;
 use sememe::compute::tensor::Precision;
 use sememe::{Device, Error, Result};
@@ -17,7 +17,7 @@ impl LanguageRecommender {
     /// Puts the model on a device, to answer many questions with up to `beams` beams each.
     ///
     /// # Errors
-    /// Device errors.
+    /// [`Error::Data`] for a damaged trie; device errors.
     pub fn session(&self, device: &Device, precision: Precision, beams: usize) -> Result<LanguageSession<'_>> {
         let positions = self.model().shape().decoder.positions;
         let longest = positions.saturating_sub(self.trie().depth() + 1);
@@ -25,13 +25,16 @@ impl LanguageRecommender {
         let room = (longest.min(QUESTION_TOKENS), QUESTIONS * beams);
         let speaker = run_on(device, SpeakerTask { recommender: self, precision, room })?;
         let longest = longest.min(QUESTION_TOKENS);
-        Ok(LanguageSession { recommender: self, speaker, longest, beams, texts: Texts::default() })
+        let places = TriePlaces::new(self.trie())?;
+        Ok(LanguageSession { recommender: self, places, speaker, longest, beams, texts: Texts::default() })
     }
 }
 
 /// A language model on a device that answers questions with items.
 pub struct LanguageSession<'a> {
     pub(super) recommender: &'a LanguageRecommender,
+    /// Of its trie.
+    places: TriePlaces,
     pub(super) speaker: Box<dyn IdSpeaker>,
     /// Tokens of the longest question.
     pub(super) longest: usize,
@@ -47,6 +50,12 @@ impl std::fmt::Debug for LanguageSession<'_> {
 }
 
 impl LanguageSession<'_> {
+    /// Tokens of the longest question that is read.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// The most probable items after each question, best first. Items in `left_out` of a question do not come out, nor do items that
     /// `allowed`, where given, refuses. Every item that comes out exists. O(tokens·parameters + depth·beams·parameters) a question.
     ///
@@ -72,7 +81,7 @@ impl LanguageSession<'_> {
         if beams > self.beams {
             return Err(Error::config("beams", format!("the session has room for {}, got {beams}", self.beams)));
         }
-        let filter = TrieFilter::new(self.recommender.trie(), allowed)?;
+        let filter = TrieFilter::new(self.recommender.trie(), &self.places, allowed);
         let (mut out, mut first) = (Vec::with_capacity(questions.len()), 0);
         while first < questions.len() {
             let (mut held, mut end) = (0, first);

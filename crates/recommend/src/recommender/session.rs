@@ -88,6 +88,20 @@ impl Recommender {
         self.session_for(device, usize::MAX)
     }
 
+    /// How far from 0 each value of a wish may be for the wish to be read, whatever the others are. `None` where no wish is read, and where
+    /// the items' vectors are so far from 0 for how little they differ that no such bound is.
+    #[must_use]
+    pub fn wish_bound(&self) -> Option<f64> {
+        let (mean, factor) = self.scaling.as_ref()?;
+        if self.settings.prediction == Prediction::Ordered {
+            return None;
+        }
+        let furthest = mean.iter().fold(0.0f64, |most, value| most.max(f64::from(*value).abs()));
+        // The norm of values that are no further than this from the mean is at most the longest; a little less, as values are rounded.
+        let reach = 0.999 * LONGEST_WISH / (factor * (mean.len() as f64).sqrt());
+        Some((reach - furthest).min(f64::from(f32::MAX))).filter(|bound| *bound > 0.0)
+    }
+
     /// A session for batches of up to `tokens` items, or fewer.
     pub(super) fn session_for(&self, device: &Device, tokens: usize) -> Result<RecommenderSession> {
         Ok(RecommenderSession {

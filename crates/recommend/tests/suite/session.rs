@@ -170,6 +170,32 @@ fn wishes_that_cannot_be_read_are_refused_with_the_numbers() {
 }
 
 #[test]
+fn wishes_within_the_bound_are_read_and_far_beyond_it_they_are_not() {
+    let recommender = from_vectors();
+    let bound = recommender.wish_bound().expect("a bound");
+    assert!(bound > 1e4 && bound < 1e7, "{bound}");
+    let mut session = recommender.session(&Device::cpu()).expect("a session");
+    let mut read = |most: f64| {
+        let signs = [[1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0], [0.0, 0.0, 0.0, -1.0]];
+        signs.map(|signs| {
+            let wish = signs.map(|sign| (sign * most) as f32);
+            session.recommend(&[RecommenderQuery { history: &[], wish: Some(&wish) }], 3, true, None).is_ok()
+        })
+    };
+    assert_eq!((read(0.0), read(bound)), ([true; 4], [true; 4]));
+    // A single value may be larger by the root of how many there are.
+    assert_eq!(read(1.1 * bound), [false, false, false, true]);
+    assert_eq!(read(2.1 * bound), [false; 4]);
+    // The same values for all items stand for any: nothing is too far. Without vectors, nothing is read.
+    let same =
+        ItemSources { items: 16, vectors: Some(Matrix::from_vec(16, 2, vec![0.5; 32]).expect("vectors")), ..ring(16) };
+    let same = train(RecommenderSettings { epochs: 1, ..small() }, &same, &walks(20, 16, 6));
+    assert_eq!(same.wish_bound(), Some(f64::from(f32::MAX)));
+    let codes = train(RecommenderSettings { epochs: 1, ..small() }, &ring(16), &walks(20, 16, 6));
+    assert_eq!(codes.wish_bound(), None);
+}
+
+#[test]
 fn a_session_predicts_ids_code_by_code_too() {
     let settings = RecommenderSettings { prediction: Prediction::Ordered, epochs: 3, ..small() };
     let (sources, histories) = (ItemSources { vectors: Some(turns(16)), ..ring(16) }, walks(40, 16, 7));

@@ -5,7 +5,7 @@ use super::batch::OrderedBatch;
 use super::model::OrderedModel;
 use super::training::OrderedTraining;
 use crate::decoder::Moments;
-use crate::decoding::TrieFilter;
+use crate::decoding::{TrieFilter, TriePlaces};
 use crate::recommender::Recommendation;
 use crate::recommender::history::questions;
 use crate::recommender::items::ItemSources;
@@ -74,7 +74,8 @@ fn measure<B: TensorBackend>(
     let all: Vec<_> = questions(asked.histories, asked.from_end).collect();
     let histories: Vec<&[u32]> = all.iter().map(|q| q.history).collect();
     let trie = model.codes.trie()?;
-    let filter = TrieFilter::new(&trie, None)?;
+    let places = TriePlaces::new(&trie)?;
+    let filter = TrieFilter::new(&trie, &places, None);
     let mut tally = RankingTally::new(training_events(asked.histories, items, settings.hold_out.items()));
     let request = OrderedRequest { beams, sampling: None, hide_seen: asked.hide_seen };
     let at_once = (SCORES / items).max(1);
@@ -127,6 +128,7 @@ struct ResidentSearcher<B: TensorBackend> {
     model: OrderedModel<B>,
     settings: RecommenderSettings,
     trie: Trie,
+    places: TriePlaces,
 }
 
 /// Takes a recommender of this kind to a device.
@@ -143,7 +145,8 @@ pub(crate) fn searcher<B: TensorBackend + 'static>(
     let tokens = (settings.positions + 1).saturating_mul(levels);
     let model = OrderedModel::new(backend, settings, sources, sources.vectors.as_ref(), params, tokens)?;
     let trie = model.codes.trie()?;
-    Ok(Box::new(ResidentSearcher { model, settings: settings.clone(), trie }))
+    let places = TriePlaces::new(&trie)?;
+    Ok(Box::new(ResidentSearcher { model, settings: settings.clone(), trie, places }))
 }
 
 impl<B: TensorBackend> OrderedSearcher for ResidentSearcher<B> {
@@ -154,7 +157,7 @@ impl<B: TensorBackend> OrderedSearcher for ResidentSearcher<B> {
         request: &OrderedRequest<'_>,
         allowed: Option<&(dyn Fn(u32) -> bool + Sync)>,
     ) -> Result<Vec<Vec<Recommendation>>> {
-        let filter = TrieFilter::new(&self.trie, allowed)?;
+        let filter = TrieFilter::new(&self.trie, &self.places, allowed);
         let mut room = OrderedAnswers::new(&self.model, &self.settings, histories, request.beams)?;
         let mut out = Vec::with_capacity(histories.len());
         room.answer(&self.model, &filter, histories, request, &mut |_, found| {

@@ -6,7 +6,7 @@ use super::layout::{OrderedLayout, shape};
 use super::model::OrderedModel;
 use super::training::OrderedTraining;
 use crate::decoder::{Moments, mask_bits, mask_count, mask_words, testing_devices};
-use crate::decoding::TrieFilter;
+use crate::decoding::{TrieFilter, TriePlaces};
 use crate::recommender::items::{ItemSources, scaled_vectors};
 use crate::recommender::learner::UpdatePart;
 use crate::recommender::settings::{Prediction, RecommenderSettings};
@@ -93,7 +93,8 @@ impl BackendTask for Exhaustive {
             let model = OrderedModel::new(backend, &settings, &sources, sources.vectors.as_ref(), &params, 40)
                 .expect("a model");
             let trie = model.codes.trie().expect("a trie");
-            let filter = TrieFilter::new(&trie, None).expect("a filter");
+            let places = TriePlaces::new(&trie).expect("a trie");
+            let filter = TrieFilter::new(&trie, &places, None);
             let request = OrderedRequest { beams: items, sampling: None, hide_seen: false };
             let mut room = OrderedAnswers::new(&model, &settings, &histories, items).expect("room");
             let mut asked = 0;
