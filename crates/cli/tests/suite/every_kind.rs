@@ -172,11 +172,12 @@ const WITHOUT: [&str; 7] = ["demo", "init", "prep", "embed", "config", "doctor",
 type Step = (&'static str, fn(&Bench));
 
 /// What is done with a codec of every kind, by verb, in the order in which one builds on another.
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 22] = [
     ("train", train),
     ("show", show),
     ("encode", encode),
     ("decode", decode),
+    ("import", other_systems),
     ("eval", eval),
     ("align", align),
     ("churn", churn),
@@ -519,6 +520,56 @@ fn export_and_trie(b: &Bench) {
     let wanted: Vec<usize> = (0..ROWS).filter(|i| codes.row(*i) == id).collect();
     assert_eq!(there, wanted, "{}", b.kind.name);
 }
+
+/// Whether a kind goes to faiss and to PyTorch, or why not.
+#[cfg(feature = "import")]
+fn goes_to_others(kind: &str) -> [Result<(), &'static str>; 2] {
+    match kind {
+        "k-means" | "refined" | "minibatch" => [Ok(()), Ok(())],
+        "sinkhorn" | "capacity" => [Err("prices"); 2],
+        "cosine" => [Err("cosine"); 2],
+        "residual-normalised" => [Err("normalised residuals"); 2],
+        "PCA" => [Err("PCA"); 2],
+        "whitened" => [Err("scales"); 2],
+        "RQ-VAE" | "shared codebook" => [Err("networks"), Err("other activations than ReLU")],
+        "RQ-KMeans+" => [Err("networks"), Err("skip connection")],
+        // Three levels of 16 dimensions.
+        "PQ" | "OPQ" => [Err("different sizes or widths"), Err("side by side")],
+        "balanced PQ of rows of one length" => [Err("norm 1"), Err("side by side")],
+        other => panic!("whether `{other}` goes to other systems is not said"),
+    }
+}
+
+/// Out and in again: the same codes by numpy, which holds every kind; by the others too, or refused with the reason.
+#[cfg(feature = "import")]
+fn other_systems(b: &Bench) {
+    let differing = |file: &str, flags: &str| {
+        b.ok(&format!("import {file} -o back.safetensors{flags}"));
+        b.ok("encode back.safetensors rows.npy -o c.npy --device cpu");
+        let (codes, back) = (b.codes("codes.jsonl"), b.codes("c.npy"));
+        codes.iter().zip(back.iter()).filter(|(a, b)| a != b).count()
+    };
+    b.ok("export codec.safetensors -o whole.npz --format numpy");
+    assert_eq!(differing("whole.npz", ""), 0, "{}: numpy", b.kind.name);
+    let beam = b.json("show codec.safetensors")["beam"].as_u64().expect("a beam");
+    let formats = [
+        "export codec.safetensors -o f.npz --format faiss",
+        "export codec.safetensors -o t.safetensors --format torch-safetensors",
+    ];
+    for ((export, file), fate) in formats.iter().zip(["f.npz", "t.safetensors"]).zip(goes_to_others(b.kind.name)) {
+        match fate {
+            Ok(()) => {
+                b.ok(export);
+                let flags = if beam > 1 { format!(" --beam {beam}") } else { String::new() };
+                assert_eq!(differing(file, &flags), 0, "{}: `{export}`", b.kind.name);
+            }
+            Err(why) => b.refused(export, &[why, "cannot express"]),
+        }
+    }
+}
+
+#[cfg(not(feature = "import"))]
+fn other_systems(_: &Bench) {}
 
 fn dialogues(b: &Bench) {
     let told = b.json("dialogues bundle/items.jsonl --source items.jsonl -o chats");

@@ -39,7 +39,9 @@ fn program_words(line: &str) -> Option<String> {
 fn libraries_name_no_flags_and_verbs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut files = Vec::new();
-    for folder in ["src", "crates/text/src", "crates/recommend/src", "crates/run/src", "crates/serve/src"] {
+    for folder in
+        ["src", "crates/text/src", "crates/recommend/src", "crates/import/src", "crates/run/src", "crates/serve/src"]
+    {
         sources(&root.join(folder), &mut files);
     }
     assert!(files.len() > 100, "{} sources found", files.len());

@@ -17,6 +17,8 @@ mod ids_cli;
 mod ids_python;
 #[cfg(feature = "sqlite")]
 mod ids_store_cli;
+#[cfg(feature = "import")]
+mod import;
 mod judge_cli;
 mod library_words;
 mod pipeline_run;

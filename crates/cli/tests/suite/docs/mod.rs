@@ -63,6 +63,7 @@ pages! {
     formats: "docs/formats.md",
     devices: "docs/devices.md",
     benchmarks: "docs/benchmarks.md",
+    import: "docs/import.md",
     migrating: "docs/migrating.md",
     summary: "docs/SUMMARY.md",
     catalogue: "examples/catalogue/README.md",
