@@ -40,8 +40,10 @@ pub enum ErrorCode {
     Busy,
     /// The request took longer than it may (503).
     Timeout,
-    /// The service was started without what the endpoint needs (501).
+    /// The service was started without what the request needs (422): 501 would be the service's own fault, and asked again for nothing.
     NotLoaded,
+    /// Two items of a request have one key (409).
+    SameKey,
     /// The store of IDs cannot be read or written (503).
     Store,
     /// The service itself failed (500).
@@ -60,7 +62,8 @@ impl ErrorCode {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotLoaded => StatusCode::NOT_IMPLEMENTED,
+            Self::NotLoaded => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::SameKey => StatusCode::CONFLICT,
             Self::Busy | Self::Timeout | Self::Store => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -16,6 +16,7 @@ mod loading;
 mod manners;
 mod models;
 mod names;
+mod patterns;
 mod run_folder;
 mod served;
 mod server;

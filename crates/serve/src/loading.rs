@@ -18,19 +18,19 @@ const PIECE_ROWS: usize = 4096;
 /// # Errors
 /// Whatever the files say; [`Error::Shape`] if codec and vectors, or codec and IDs, do not fit.
 pub fn load_items(from: &Resolved, codec: &Codec, known: Option<Vec<NewItem>>) -> Result<(Items, Option<Vectors>)> {
-    let rows = from.vectors.as_ref().map(|path| open(path, &OpenOptions::default())).transpose()?;
-    if let (Some(rows), Some(path)) = (&rows, &from.vectors) {
+    let rows = from.sources.vectors.as_ref().map(|path| open(path, &OpenOptions::default())).transpose()?;
+    if let (Some(rows), Some(path)) = (&rows, &from.sources.vectors) {
         sememe::check_shape("d", codec.dims(), rows.dims(), path.display().to_string())?;
     }
-    let (listed, words) = match &from.items {
-        Some(path) => read_items(path, &from.fields)?,
+    let (listed, words) = match &from.sources.items {
+        Some(path) => read_items(path, &from.sources.fields)?,
         None => (Vec::new(), HashMap::new()),
     };
     let of_rows = match (&rows, &from.vector_keys) {
         (Some(_), Some(path)) => read_keys(path, "id")?,
         _ => listed,
     };
-    let mut new = match (known, &from.ids, &rows) {
+    let mut new = match (known, &from.sources.ids, &rows) {
         (Some(known), ..) => known,
         (None, Some(path), _) => read_ids(path, codec.levels())?,
         (None, None, Some(rows)) => encode_all(rows.as_ref(), &of_rows, codec)?,

@@ -1,6 +1,7 @@
 //! IDs and prefixes as text: in the spelling that is served, and plain.
 
 use crate::error::{ApiError, ErrorCode, clip};
+use crate::patterns;
 use sememe::Result;
 use sememe::ids::{Style, TextFormat};
 
@@ -80,14 +81,14 @@ impl IdNames {
         })
     }
 
-    /// An ID in either spelling.
+    /// An ID in either spelling; what [`write`](Self::write) wrote is read as such, should it look like plain codes, too.
     ///
     /// # Errors
     /// `bad_request` for any other text.
     pub fn parse(&self, text: &str) -> Result<NamedId, ApiError> {
-        let row = match self.plain.parse(text) {
+        let row = match self.format.parse(text) {
             Ok(row) => row,
-            Err(in_plain) => self.format.parse(text).map_err(|error| self.no_id(text, &in_plain, error))?,
+            Err(in_spelling) => self.plain.parse(text).map_err(|in_plain| self.no_id(text, &in_plain, in_spelling))?,
         };
         let (codes, counter) = row.split_at(self.levels().min(row.len()));
         Ok(NamedId { codes: codes.to_vec(), counter: counter.first().copied().unwrap_or(0) })
@@ -136,32 +137,173 @@ impl IdNames {
             return Some(Vec::new());
         }
         // As people type them.
-        let parts = text.split(['-', ' ', ',']).filter(|part| !part.is_empty());
-        let codes: Option<Vec<u32>> = parts.map(|code| code.parse().ok()).collect();
+        let parts = text.split(PLAIN_SEPARATORS).filter(|part| !part.is_empty());
+        let codes: Option<Vec<u32>> = parts.map(read_number).collect();
         codes.filter(|codes| !codes.is_empty() && codes.len() <= self.levels())
     }
 
+    /// The tokens of the first codes, with or without what an ID begins and ends with.
     fn read_spelled(&self, text: &str) -> Option<Vec<u32>> {
         let template = self.format.template();
-        let mut rest = text.strip_prefix(&template.begin).unwrap_or(text);
-        rest = match template.end.is_empty() {
-            true => rest,
-            false => rest.strip_suffix(&template.end).unwrap_or(rest),
-        };
+        // A token may begin as IDs do, so both are tried.
+        let begun = [text.strip_prefix(&template.begin), Some(text)].into_iter().flatten();
+        let mut whole = begun.flat_map(|rest| [rest.strip_suffix(&template.end), Some(rest)]).flatten();
+        whole.find_map(|tokens| self.read_tokens(tokens))
+    }
+
+    fn read_tokens(&self, mut rest: &str) -> Option<Vec<u32>> {
         let mut codes = Vec::new();
         for (before, after, first) in self.format.token_parts().take(self.levels()) {
             if rest.is_empty() {
                 break;
             }
             if !codes.is_empty() {
-                rest = rest.strip_prefix(&template.separator)?;
+                rest = rest.strip_prefix(&self.format.template().separator)?;
             }
             rest = rest.strip_prefix(before)?;
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            let number: u32 = rest[..digits].parse().ok()?;
-            codes.push(number.checked_sub(first)?);
+            codes.push(read_number(&rest[..digits])?.checked_sub(first)?);
             rest = rest[digits..].strip_prefix(after)?;
         }
         rest.is_empty().then_some(codes)
+    }
+
+    /// What [`parse`](Self::parse) reads, as a regular expression.
+    #[must_use]
+    pub fn id_pattern(&self) -> String {
+        let [plain, spelled] = [&self.plain, &self.format].map(|format| {
+            let template = format.template();
+            let mut tokens = token_patterns(format);
+            let counter = format!("{}{}", patterns::literal(&template.separator), tokens.pop().unwrap_or_default());
+            let codes = tokens.join(&patterns::literal(&template.separator));
+            let [begin, end] = [&template.begin, &template.end].map(|text| patterns::literal(text));
+            format!("{begin}{codes}{}{end}", patterns::perhaps(&counter))
+        });
+        let both = if plain == spelled { vec![plain] } else { vec![plain, spelled] };
+        patterns::whole(&patterns::any(both))
+    }
+
+    /// What [`parse_prefix`](Self::parse_prefix) reads but for the empty text, as a regular expression.
+    #[must_use]
+    pub fn prefix_pattern(&self) -> String {
+        let between: String = PLAIN_SEPARATORS.iter().collect();
+        // The codes from the last one back: each may only come behind the one before it.
+        let nested = |tokens: Vec<String>, separator: &str| {
+            tokens
+                .into_iter()
+                .rev()
+                .reduce(|rest, token| format!("{token}{}", patterns::perhaps(&format!("{separator}{rest}"))))
+        };
+        let codes = |format: &TextFormat| token_patterns(format).into_iter().take(self.levels()).collect::<Vec<_>>();
+        // Behind the opening bracket, a hyphen is itself.
+        let plain = nested(codes(&self.plain), &format!("[{between}]+")).unwrap_or_default();
+        let plain = format!("[{between}]*{plain}[{between}]*");
+        let template = self.format.template();
+        let spelled = nested(codes(&self.format), &patterns::literal(&template.separator)).unwrap_or_default();
+        let [begin, end] = [&template.begin, &template.end].map(|text| patterns::perhaps(&patterns::literal(text)));
+        // Nothing but what an ID begins and ends with is the root.
+        let spelled = format!("{begin}{}{end}", patterns::perhaps(&spelled));
+        patterns::whole(&patterns::any([plain, spelled]))
+    }
+}
+
+/// What stands between the codes of a plain prefix; the hyphen first, as in a pattern it would span a range elsewhere.
+const PLAIN_SEPARATORS: [char; 3] = ['-', ' ', ','];
+
+/// A number as codes are written: digits, without leading zeros.
+fn read_number(digits: &str) -> Option<u32> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
+    if plain { digits.parse().ok() } else { None }
+}
+
+/// The tokens of each level, and that of a counter last.
+fn token_patterns(format: &TextFormat) -> Vec<String> {
+    let sizes = format.sizes().iter().map(|size| (0, u64::from(*size) - 1));
+    // The first of the items on some codes has no counter.
+    let numbers = sizes.chain([(1, u64::from(u32::MAX) - 1)]);
+    let tokens = format.token_parts().zip(numbers).map(|((before, after, first), (from, to))| {
+        let number = patterns::number(from + u64::from(first)..=to + u64::from(first));
+        format!("{}{number}{}", patterns::literal(before), patterns::literal(after))
+    });
+    tokens.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::patterns::whole;
+    use regex::Regex;
+    use sememe::ids::IdTemplate;
+
+    fn all() -> Vec<IdNames> {
+        let odd = IdTemplate {
+            begin: "<".into(),
+            token: "<{letter}.{code})".into(),
+            separator: "|".into(),
+            end: ")".into(),
+            first: 3,
+            cumulative: true,
+        };
+        let templates = Style::ALL.into_iter().map(Style::template).chain([odd]);
+        let format = |template: IdTemplate| TextFormat::new(template, &[5, 12, 300]).expect("a format");
+        templates.map(|template| IdNames::new(format(template), "some").expect("names")).collect()
+    }
+
+    /// Texts near IDs: written ones, cut, doubled, and with every character taken out, doubled or changed.
+    fn texts(names: &IdNames) -> Vec<String> {
+        let mut out = vec![
+            String::new(),
+            "-".into(),
+            " ".into(),
+            "0".into(),
+            "00-0-0".into(),
+            "4-11-299-0".into(),
+            "4-11-299-4294967295".into(),
+        ];
+        for codes in [[0, 0, 0], [4, 11, 299], [2, 10, 100], [1, 9, 99]] {
+            for counter in [0, 1, 10, u32::MAX - 1] {
+                let plain = names.plain.write(&[codes[0], codes[1], codes[2], counter]).expect("an ID");
+                out.extend([names.write(&codes, counter).expect("an ID"), plain]);
+            }
+            let template = names.format.template();
+            for length in 0..=3 {
+                let prefix = names.write_prefix(&codes[..length]);
+                out.push(format!("{}{prefix}{}", template.begin, template.end));
+                out.push(format!("{}{prefix}", template.begin));
+                out.push(format!("{prefix}{}", template.end));
+                out.extend([prefix, names.plain_prefix(&codes[..length])]);
+            }
+        }
+        out.extend(
+            ["5-0-0", "0-12-0", "0-0-300", "1 2 3", "1,2", " 1 -,2-", "+1-2", "01-2", "1-2-3-4-5", "99999999999"]
+                .map(String::from),
+        );
+        let mut near = Vec::new();
+        for text in &out {
+            for (at, c) in text.char_indices() {
+                let (before, after) = (&text[..at], &text[at + c.len_utf8()..]);
+                near.extend([format!("{before}{after}"), format!("{before}{c}{c}{after}")]);
+                near.extend(['0', '9', '-', 'x'].map(|other| format!("{before}{other}{after}")));
+            }
+        }
+        out.extend(near);
+        out
+    }
+
+    #[test]
+    fn patterns_say_what_is_read() {
+        for names in all() {
+            let (id, prefix) = (names.id_pattern(), names.prefix_pattern());
+            let (id_re, prefix_re) = (Regex::new(&id).expect("a pattern"), Regex::new(&prefix).expect("a pattern"));
+            let (mut ids, mut prefixes, texts) = (0, 0, texts(&names));
+            for text in texts.iter().filter(|text| !text.is_empty()) {
+                assert_eq!(id_re.is_match(text), names.parse(text).is_ok(), "`{text}`: {id}");
+                assert_eq!(prefix_re.is_match(text), names.parse_prefix(text).is_ok(), "`{text}`: {prefix}");
+                ids += usize::from(id_re.is_match(text));
+                prefixes += usize::from(prefix_re.is_match(text));
+            }
+            assert!(ids > 20 && prefixes > 20 && ids < texts.len() / 2, "{ids} and {prefixes} of {}", texts.len());
+            assert!(Regex::new(&whole(&id)).is_ok());
+        }
     }
 }

@@ -33,13 +33,14 @@ impl Served {
     pub fn load(from: &Resolved) -> Result<Self> {
         let codec = Codec::load(&from.codec)?;
         let sizes = codec.codebook_sizes();
-        let names = IdNames::new(TextFormat::new(from.template.clone(), &sizes)?, from.style.as_str())?;
+        let names =
+            IdNames::new(TextFormat::new(from.spelling.template.clone(), &sizes)?, from.spelling.style.as_str())?;
         let mut notes = from.notes.clone();
-        let (assigning, known) = match &from.store {
+        let (assigning, known) = match &from.sources.store {
             Some(place) => {
                 let opened = Assigning::open(StorePlace {
                     place: place.clone(),
-                    patience: from.patience,
+                    patience: from.sources.patience,
                     codec_hash: codec.content_hash().to_owned(),
                     levels: codec.levels(),
                 })?;
@@ -48,7 +49,8 @@ impl Served {
             }
             None => (None, None),
         };
-        let encoding = Encoding::new(&codec, &EncodingOptions { device: from.device, gather: from.gather })?;
+        let encoding =
+            Encoding::new(&codec, &EncodingOptions { device: from.sources.device, gather: from.sources.gather })?;
         let (items, vectors) = load_items(from, &codec, known)?;
         let catalogue = Catalogue::new(items);
         let models = Models::load(from, &codec, &catalogue)?;

@@ -131,43 +131,15 @@ impl Default for Sources {
 
 /// [`Sources`] with what the run's folder says.
 #[derive(Clone, Debug)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The codec.
     pub codec: PathBuf,
-    /// The store that gives out IDs.
-    pub store: Option<PathBuf>,
-    /// How long other users of the store are waited for.
-    pub patience: Duration,
-    /// IDs in a file.
-    pub ids: Option<PathBuf>,
-    /// The items.
-    pub items: Option<PathBuf>,
-    /// Fields of the items' file.
-    pub fields: ItemFields,
-    /// The items' vectors.
-    pub vectors: Option<PathBuf>,
-    /// Whose vectors they are: `.jsonl` with `id`, in their order. That of [`Self::items`] otherwise.
-    pub vector_keys: Option<PathBuf>,
     /// How IDs are written.
-    pub template: IdTemplate,
-    /// What that is called.
-    pub style: String,
-    /// A recommender.
-    pub recommender: Option<PathBuf>,
-    /// A folder with a language model.
-    pub language: Option<PathBuf>,
-    /// The model that made the items' vectors.
-    pub embed: Option<EmbedSource>,
-    /// Where rows are encoded and models run.
-    pub device: DeviceChoice,
-    /// Arithmetic of the language model.
-    pub precision: Precision,
-    /// Text after which a language model's answer is an ID.
-    pub marker: Option<String>,
-    /// A question that the page shows as an example.
-    pub ask: Option<String>,
-    /// How long rows of several requests may wait for each other.
-    pub gather: Duration,
+    pub spelling: SpellingSource,
+    /// Whose vectors [`Sources::vectors`] are: `.jsonl` with `id`, in their order. That of [`Sources::items`] otherwise.
+    pub vector_keys: Option<PathBuf>,
+    /// Everything else, with the run's files where none was named.
+    pub sources: Sources,
     /// What whoever runs the service should know.
     pub notes: Vec<String>,
 }
@@ -183,82 +155,57 @@ impl Sources {
     ///
     /// # Errors
     /// [`Error::Config`] if there is no codec; [`Error::Format`] if the folder is none that a run wrote.
-    pub fn resolve(&self) -> Result<Resolved> {
-        let given = self.clone();
-        let spelling = given.spelling.clone().unwrap_or_else(|| SpellingSource::of(Style::Plain));
-        let mut out = Resolved {
-            codec: PathBuf::new(),
-            store: given.store,
-            patience: given.patience,
-            ids: given.ids,
-            items: given.items,
-            fields: given.fields,
-            vectors: given.vectors,
-            vector_keys: None,
-            template: spelling.template,
-            style: spelling.style,
-            recommender: given.recommender,
-            language: given.language,
-            embed: given.embed,
-            device: given.device,
-            precision: given.precision,
-            marker: given.marker,
-            ask: given.ask,
-            gather: given.gather,
-            notes: Vec::new(),
-        };
-        match (&given.codec, &given.run) {
-            (Some(codec), None) => out.codec.clone_from(codec),
-            (codec, Some(folder)) => {
-                let run = RunFolder::read(folder)?;
-                out.codec = codec.clone().unwrap_or_else(|| run.codec.clone());
-                if codec.is_some() {
-                    let other =
-                        "IDs, store and recommender of the run are those of its own codec; another one is used here";
-                    out.notes.push(other.into());
-                }
-                out.fill(run, given.spelling.is_none());
+    pub(crate) fn resolve(&self) -> Result<Resolved> {
+        let run = self.run.as_deref().map(RunFolder::read).transpose()?;
+        let codec = self.codec.clone().or_else(|| run.as_ref().map(|run| run.codec.clone()));
+        let codec = codec.ok_or_else(|| Error::Config {
+            field: "codec".into(),
+            problem: "expected a codec, or a run's folder, got neither".into(),
+        })?;
+        let spelling = self.spelling.clone().unwrap_or_else(|| SpellingSource::of(Style::Plain));
+        let mut out = Resolved { codec, spelling, vector_keys: None, sources: self.clone(), notes: Vec::new() };
+        if let Some(run) = run {
+            if self.codec.is_some() {
+                let other =
+                    "IDs, store and recommender of the run are those of its own codec; another one is used here";
+                out.notes.push(other.into());
             }
-            (None, None) => {
-                return Err(Error::Config {
-                    field: "codec".into(),
-                    problem: "expected a codec, or a run's folder, got neither".into(),
-                });
-            }
+            out.fill(run);
         }
         Ok(out)
     }
 }
 
 impl Resolved {
-    /// Takes from a run what nobody named; `spelling` says whether that is how IDs are written, too.
-    fn fill(&mut self, run: RunFolder, spelling: bool) {
+    /// Takes from a run what nobody named.
+    fn fill(&mut self, run: RunFolder) {
+        let Self { sources, notes, .. } = self;
         if !run.trained {
-            self.notes.push("the run has not finished its phase train".into());
+            notes.push("the run has not finished its phase train".into());
         }
-        if self.store.is_none() && self.ids.is_none() {
-            (self.store, self.ids) = (run.store, run.ids.clone());
+        if sources.store.is_none() && sources.ids.is_none() {
+            (sources.store, sources.ids) = (run.store, run.ids.clone());
         }
-        if self.vectors.is_none() {
+        if sources.vectors.is_none() {
             // Items without a vector have no ID either.
-            (self.vectors, self.vector_keys) = (run.vectors, run.ids);
+            (sources.vectors, self.vector_keys) = (run.vectors, run.ids);
         }
-        self.items = self.items.take().or(run.items);
-        self.recommender = self.recommender.take().or(run.recommender);
-        if let (true, Some((template, style))) = (spelling, run.spelling) {
-            (self.template, self.style) = (template, style);
+        sources.items = sources.items.take().or(run.items);
+        sources.recommender = sources.recommender.take().or(run.recommender);
+        if let (None, Some((template, style))) = (&sources.spelling, run.spelling) {
+            self.spelling = SpellingSource { template, style };
         }
-        if self.embed.is_some() {
+        if sources.embed.is_some() {
             return;
         }
         match run.texts {
             RunTexts::Unknown => {}
-            RunTexts::Folder => self.notes.push(
+            RunTexts::Folder => notes.push(
                 "a model in a folder made the run's vectors, and the run does not say where it is; name it, for texts to be taken".into(),
             ),
             RunTexts::Endpoint(endpoint) => match ask(endpoint) {
-                Ok(source) => self.embed = Some(source),
-                Err(problem) => self.notes.push(problem.into()),
+                Ok(source) => sources.embed = Some(source),
+                Err(problem) => notes.push(problem.into()),
             },
         }
     }

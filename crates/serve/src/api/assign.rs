@@ -1,11 +1,11 @@
 //! `POST /v1/assign`: IDs that stay.
 
 use crate::api::encode::embed;
-use crate::api::extract::{App, Current, JsonAnswer, RawBody, check_json, parse_json};
-use crate::api::rows::{check_count, read_row};
+use crate::api::extract::{App, Current, JsonAnswer, RawBody, check_json, given, parse_json};
+use crate::api::rows::{RowName, check_count, read_row};
 use crate::assigning::AssignBatch;
 use crate::catalogue::{Item, NewItem};
-use crate::error::{ApiError, ErrorBody};
+use crate::error::{ApiError, ErrorBody, ErrorCode, clip};
 use crate::item::ItemJson;
 use crate::served::Served;
 use axum::extract::State;
@@ -13,11 +13,12 @@ use axum::http::HeaderMap;
 use sememe::ids::store::AssignedId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 
-/// The longest key, in bytes.
-const KEY_BYTES: usize = 1024;
+/// The longest key, in characters.
+pub(super) const MOST_KEY: usize = 1024;
 
 /// Items that want an ID.
 #[derive(Debug, ToSchema)]
@@ -35,13 +36,16 @@ pub(crate) struct AssignRequest {
 #[expect(dead_code, reason = "as above")]
 pub(crate) struct AssignItem {
     /// What programs call it; it keeps its ID under this key.
-    #[schema(min_length = 1, max_length = 1024)]
+    #[schema(min_length = 1)]
     key: String,
     /// Its embedding.
+    #[schema(nullable = false)]
     row: Option<Vec<f32>>,
     /// Its text, for the model that made the items' vectors.
+    #[schema(nullable = false)]
     text: Option<String>,
     /// What people call it, until the service is started again: the catalogue's file has the titles that stay.
+    #[schema(nullable = false)]
     title: Option<String>,
 }
 
@@ -56,9 +60,11 @@ struct AssignBody<'a> {
 #[serde(deny_unknown_fields)]
 struct AskedItem<'a> {
     key: String,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "given")]
     row: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "given")]
     text: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     title: Option<String>,
 }
 
@@ -87,7 +93,8 @@ pub(crate) struct AssignedJson {
     responses(
         (status = 200, body = AssignAnswer, description = "IDs, in the order of the request"),
         (status = 400, body = ErrorBody, description = "`bad_json`, `bad_request`, `rows_shape`, `not_finite`"),
-        (status = 501, body = ErrorBody, description = "`not_loaded`: no store, or texts without a model for them"),
+        (status = 409, body = ErrorBody, description = "`same_key`: two items have one key"),
+        (status = 422, body = ErrorBody, description = "`not_loaded`: no store, or texts without a model for them"),
         (status = 503, body = ErrorBody, description = "`store`, `busy`, `timeout`: ask again; who got an ID keeps it"),
     )
 )]
@@ -132,15 +139,25 @@ fn show(served: &Served, new: &NewItem, given: &AssignedId) -> AssignedJson {
 }
 
 fn check_keys(items: &[AskedItem<'_>]) -> Result<(), ApiError> {
-    if let Some(at) = items.iter().position(|item| item.key.is_empty() || item.key.len() > KEY_BYTES) {
-        let have = items[at].key.len();
-        return Err(ApiError::bad_request(format!("the key of item {at} has {have} bytes, expected 1 to {KEY_BYTES}")));
+    let mut first = HashMap::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        // Bytes are counted at once, and are never fewer.
+        let have = if item.key.len() > MOST_KEY { item.key.chars().count() } else { item.key.len() };
+        if have == 0 || have > MOST_KEY {
+            return Err(ApiError::bad_request(format!(
+                "the key of item {at} has {have} characters, expected 1 to {MOST_KEY}"
+            )));
+        }
+        if item.row.is_some() == item.text.is_some() {
+            return Err(ApiError::bad_request(format!("item {at}: expected one of `row` and `text`")));
+        }
+        if let Some(first) = first.insert(item.key.as_str(), at) {
+            let key = clip(&item.key);
+            return Err(ApiError::new(ErrorCode::SameKey, format!("items {first} and {at} have the same key `{key}`"))
+                .hint("send an item once in a request"));
+        }
     }
-    if let Some(at) = items.iter().position(|item| item.row.is_some() == item.text.is_some()) {
-        return Err(ApiError::bad_request(format!("item {at}: expected one of `row` and `text`")));
-    }
-    let keys: Vec<String> = items.iter().map(|item| item.key.clone()).collect();
-    Ok(sememe::ids::check_keys(&keys)?)
+    Ok(())
 }
 
 /// The rows of all items, those of texts by the model for them.
@@ -152,7 +169,7 @@ async fn rows(served: &Served, items: &[AskedItem<'_>], most: usize) -> Result<V
     let mut rows = Vec::with_capacity(items.len() * dims);
     for (number, item) in items.iter().enumerate() {
         match item.row {
-            Some(row) => rows.extend(read_row(row.get(), number, dims)?),
+            Some(row) => read_row(row.get(), RowName::Row(number), dims, &mut rows)?,
             None => rows.extend_from_slice(of_texts.next().unwrap_or_default()),
         }
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
             (ChatCompletion = "application/json"), (ChatChunk = "text/event-stream"),
         )),
         (status = 400, body = ErrorBody, description = "`bad_json`, `bad_request`"),
-        (status = 501, body = ErrorBody, description = "`not_loaded`: no language model"),
+        (status = 422, body = ErrorBody, description = "`not_loaded`: no language model"),
     )
 )]
 pub async fn chat_completions(

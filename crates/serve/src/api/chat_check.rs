@@ -19,8 +19,12 @@ pub(crate) struct CheckedChat {
 
 /// The most items of an answer, as many as prefixes are followed.
 const MOST_ITEMS: usize = 50;
+/// The most tokens of an answer: more than any model goes on for.
+const MOST_TOKENS: usize = 1_000_000;
+/// The highest temperature: past it all tokens are as likely.
+const HOTTEST: f64 = 100.0;
 /// The most texts that end an answer.
-const MOST_STOPS: usize = 16;
+pub(super) const MOST_STOPS: usize = 16;
 
 impl CheckedChat {
     pub fn new(request: ChatRequest) -> Result<Self, ApiError> {
@@ -33,8 +37,10 @@ impl CheckedChat {
             return Err(ApiError::bad_request("the chat has no messages").hint("send at least 1 of role `user`"));
         }
         let most_tokens = request.max_completion_tokens.or(request.max_tokens).unwrap_or(256);
-        if most_tokens == 0 {
-            return Err(ApiError::bad_request("`max_tokens` is 0, expected at least 1"));
+        // Both names are looked at, whichever counts.
+        let lengths = [request.max_completion_tokens, request.max_tokens];
+        if let Some(wrong) = lengths.into_iter().flatten().find(|tokens| !(1..=MOST_TOKENS).contains(tokens)) {
+            return Err(ApiError::bad_request(format!("`max_tokens` is {wrong}, expected 1 to {MOST_TOKENS}")));
         }
         let count = request.n.unwrap_or(10);
         if !(1..=MOST_ITEMS).contains(&count) {
@@ -52,7 +58,15 @@ impl CheckedChat {
                 stop.len()
             )));
         }
-        Ok(Self { messages, most_tokens, drawn, seed: request.seed, count, stop, stream: request.stream })
+        Ok(Self {
+            messages,
+            most_tokens,
+            drawn,
+            seed: request.seed,
+            count,
+            stop,
+            stream: request.stream.unwrap_or_default(),
+        })
     }
 }
 
@@ -62,8 +76,8 @@ fn drawn(temperature: Option<f64>, top_p: Option<f64>) -> Result<Option<(f64, f6
         return Err(ApiError::bad_request(format!("`top_p` is {share}, expected above 0 and at most 1")));
     }
     match temperature {
-        Some(value) if !(value >= 0.0 && value.is_finite()) => {
-            Err(ApiError::bad_request(format!("`temperature` is {value}, expected 0 or above")))
+        Some(value) if !(0.0..=HOTTEST).contains(&value) => {
+            Err(ApiError::bad_request(format!("`temperature` is {value}, expected 0 to {HOTTEST}")))
         }
         Some(value) if value > 0.0 => Ok(Some((value, top_p.unwrap_or(1.0)))),
         Some(_) => Ok(None),

@@ -1,5 +1,6 @@
 //! The form of chats and of their answers: OpenAI's, with the items beside the words.
 
+use crate::api::extract::whole_or_null;
 use crate::item::ItemJson;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,7 +23,7 @@ pub struct ChatPart {
     #[schema(example = "text")]
     pub kind: String,
     /// The words.
-    #[schema(nullable = false)]
+    #[schema(nullable = false, required)]
     pub text: Option<String>,
 }
 
@@ -46,38 +47,38 @@ pub enum StopInput {
     Several(Vec<String>),
 }
 
-/// A chat to go on with. Fields of OpenAI's that are not here are passed over.
+/// A chat to go on with. Fields of OpenAI's that are not here are passed over, and null is a field that is not there, as it is in theirs.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct ChatRequest {
     /// The chat so far; the answer comes behind its last message.
     pub messages: Vec<ChatInput>,
     /// Whatever the client calls the model: there is one.
-    #[schema(nullable = false)]
     #[serde(rename = "model")]
     pub _model: Option<String>,
     /// Tokens of the answer, at most; an ID that has begun is finished.
-    #[schema(nullable = false, default = 256, minimum = 1)]
+    #[schema(default = 256, minimum = 1, maximum = 1_000_000)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     pub max_tokens: Option<usize>,
     /// The same under its newer name.
-    #[schema(nullable = false, minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     pub max_completion_tokens: Option<usize>,
     /// Above 0 the answer is drawn; 0, as without it, is the most probable one.
-    #[schema(nullable = false, minimum = 0)]
+    #[schema(minimum = 0, maximum = 100)]
     pub temperature: Option<f64>,
     /// Draws among the likeliest tokens that have this share of the probability together.
-    #[schema(nullable = false, minimum = 0, maximum = 1)]
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     pub top_p: Option<f64>,
     /// How many items come with the answer: 10 unless it says otherwise.
-    #[schema(nullable = false, default = 10, minimum = 1, maximum = 50)]
+    #[schema(default = 10, minimum = 1, maximum = 50)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     pub n: Option<usize>,
     /// Whether the answer comes piece by piece, as server-sent events.
-    #[serde(default)]
-    pub stream: bool,
+    pub stream: Option<bool>,
     /// Of the draws: the same seed draws the same answer.
-    #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     pub seed: Option<i64>,
     /// Texts that end the answer.
-    #[schema(nullable = false)]
     pub stop: Option<StopInput>,
 }
 

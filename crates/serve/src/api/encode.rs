@@ -1,6 +1,6 @@
 //! `POST /v1/encode`: rows or texts to codes and IDs.
 
-use crate::api::extract::{App, Current, JsonAnswer, RawBody, check_json, media_type, parse_json};
+use crate::api::extract::{App, Current, JsonAnswer, RawBody, check_json, given, media_type, parse_json};
 use crate::api::rows::{check_count, read_rows, rows_of_bytes};
 use crate::error::{ApiError, ErrorBody};
 use crate::served::Served;
@@ -14,27 +14,29 @@ use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 
 /// The media type of raw values.
-pub(super) const RAW: &str = "application/octet-stream";
+pub(crate) const RAW: &str = "application/octet-stream";
 
 /// Either rows or texts.
 #[derive(Debug, ToSchema)]
-#[schema(description = "Either `rows` or `texts`.")]
 #[expect(
     dead_code,
     reason = "what the document shows; bodies are read as EncodeBody, without a copy of the rows' text"
 )]
 pub(crate) struct EncodeRequest {
     /// Embeddings, as many values each as the codec takes.
+    #[schema(nullable = false)]
     rows: Option<Vec<Vec<f32>>>,
     /// Texts, for the model that made the items' vectors.
+    #[schema(nullable = false)]
     texts: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EncodeBody<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "given")]
     rows: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "given")]
     texts: Option<Vec<String>>,
 }
 
@@ -54,7 +56,7 @@ pub(crate) struct EncodeAnswer {
 #[utoipa::path(
     post, path = "/v1/encode", tag = "ids",
     request_body(content(
-        (EncodeRequest = "application/json", example = json!({"rows": [[0.1, 0.2]]})),
+        (EncodeRequest = "application/json"),
         (Vec<u8> = "application/octet-stream"),
     )),
     responses(
@@ -62,7 +64,7 @@ pub(crate) struct EncodeAnswer {
             (EncodeAnswer = "application/json"), (Vec<u8> = "application/octet-stream"),
         )),
         (status = 400, body = ErrorBody, description = "`bad_json`, `bad_request`, `rows_shape`, `not_finite`"),
-        (status = 501, body = ErrorBody, description = "`not_loaded`: texts, without a model for them"),
+        (status = 422, body = ErrorBody, description = "`not_loaded`: texts, without a model for them"),
     )
 )]
 pub(crate) async fn encode(

@@ -11,9 +11,11 @@ use axum::http::{HeaderMap, Request};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// The state of the routes.
@@ -87,13 +89,76 @@ pub fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// `bad_json`, with the line and column.
-pub fn parse_json<'de, T: serde::Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
+pub fn parse_json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
     // serde would take a list of the fields' values as well.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(ApiError::new(ErrorCode::BadJson, "the body is a list, expected an object"));
     }
     serde_json::from_slice(body)
         .map_err(|error| ApiError::new(ErrorCode::BadJson, format!("the body cannot be read: {error}")))
+}
+
+/// A field that may be left out, but is not null where it is there: what the document says of it is what is taken.
+///
+/// # Errors
+/// As the field's own type.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
+}
+
+/// A whole number. Some clients write all numbers with a fraction, and to JSON Schema `20.0` is as whole as `20`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole<T>(pub T);
+
+impl<'de, T: TryFrom<i128>> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(number: D) -> Result<Self, D::Error> {
+        struct WholeNumber<T>(PhantomData<T>);
+        impl<T: TryFrom<i128>> Visitor<'_> for WholeNumber<T> {
+            type Value = Whole<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole<T>, E> {
+                within(number.into()).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole<T>, E> {
+                within(number.into()).ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole<T>, E> {
+                // Past this, a float64 stands for several whole numbers.
+                let whole = (number.fract() == 0.0 && number.abs() <= MOST_EXACT).then_some(number as i128);
+                whole.and_then(within).ok_or_else(|| E::invalid_type(Unexpected::Float(number), &self))
+            }
+        }
+        number.deserialize_any(WholeNumber(PhantomData))
+    }
+}
+
+/// Whole numbers up to 2⁵³ are float64 values, every one.
+const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+fn within<T: TryFrom<i128>>(number: i128) -> Option<Whole<T>> {
+    T::try_from(number).ok().map(Whole)
+}
+
+/// As [`given`], of a whole number.
+///
+/// # Errors
+/// What is no whole number, or none of the type.
+pub fn given_whole<'de, T: TryFrom<i128>, D: Deserializer<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    Whole::deserialize(field).map(|Whole(number)| Some(number))
+}
+
+/// A whole number that may be null, which is as if it were not there.
+///
+/// # Errors
+/// As [`given_whole`].
+pub fn whole_or_null<'de, T: TryFrom<i128>, D: Deserializer<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::deserialize(field)?.map(|Whole(number)| number))
 }
 
 /// An answer of JSON.

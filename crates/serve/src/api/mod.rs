@@ -21,11 +21,12 @@ mod recommend_form;
 mod rows;
 pub mod search;
 
-use crate::api::extract::App;
+use crate::api::extract::{App, Current};
+use crate::api::openapi::ApiDocument;
 use crate::error::{ApiError, ErrorCode};
 use crate::service::Service;
 use axum::Router;
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use std::sync::Arc;
@@ -52,8 +53,11 @@ pub(crate) const ROUTES: [&str; 16] = [
 
 /// The routes of a service.
 pub(crate) fn router(service: Arc<Service>) -> Router {
-    let tokens = service.settings().tokens.are_asked();
-    let document: Arc<str> = openapi::document(tokens).into();
+    let document = Arc::new(ApiDocument::new(service.settings().tokens.are_asked()));
+    let openapi = move |State(app): State<App>, Current(served): Current| {
+        let document = Arc::clone(&document);
+        async move { document.answer(&served, app.0.limits()) }
+    };
     let app = App(service);
     Router::new()
         .route("/v1/info", get(info::info))
@@ -69,7 +73,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
-        .route("/openapi.json", get(async move || ([(CONTENT_TYPE, "application/json")], document.to_string())))
+        .route("/openapi.json", get(openapi))
         .route("/", get(page::index))
         .route("/{file}", get(page::file))
         .fallback(nothing)

@@ -1,52 +1,56 @@
 //! `POST /v1/recommend`: histories and wishes to the items that may come next, with what speaks for them.
 
 use crate::api::encode::embed;
-use crate::api::extract::{Current, JsonAnswer, JsonBody};
+use crate::api::extract::{App, Current, JsonAnswer, JsonBody};
 use crate::api::recommend_form::{
     Reason, RecommendAnswer, RecommendQuery, RecommendRequest, Recommendations, RecommendedItem,
 };
-use crate::api::search::{check_count, check_vector, shared_codes};
+use crate::api::rows::{RowName, check_count, read_row};
+use crate::api::search::{check_items, shared_codes};
 use crate::catalogue::Items;
-use crate::error::{ApiError, ErrorBody};
-use crate::models::{RankedItem, RankingQuery, RankingRequest, RecommendWorker};
+use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::manners::limits::Limits;
+use crate::models::{RankedItem, RankingQuery, RecommendWorker};
 use crate::served::Served;
+use axum::extract::State;
 
 /// Items of a list, unless it is said.
 const COUNT: usize = 10;
-/// The most queries of one request.
-pub const MOST_QUERIES: usize = 256;
+/// The most queries of one request, whatever the limits say.
+const MOST_QUERIES: usize = 256;
 /// The most items of all lists of one answer.
 const MOST_LISTED: usize = 20_000;
 /// The most items of a history: more than any decoder reads.
-const MOST_HISTORY: usize = 10_000;
+pub(super) const MOST_HISTORY: usize = 10_000;
 /// The most prefixes that a search follows.
-const MOST_BEAMS: usize = 1000;
+pub(super) const MOST_BEAMS: usize = 1000;
 /// Items of the history that are named as reasons.
 const REASONS: usize = 3;
 
 /// Recommends items to whoever took some, wishes for something, or both: one query, or several as `queries`.
 ///
-/// Every item that comes exists. Probabilities are those among all items, whatever is left out.
+/// Every item that comes exists. Probabilities are those among all items, whatever is left out. To a history of nothing but items that are
+/// newer than the recommender, no items are the answer.
 #[utoipa::path(
     post, path = "/v1/recommend", tag = "recommendations", request_body = RecommendRequest,
     responses(
         (status = 200, body = RecommendAnswer, description = "Items that may come next, best first"),
         (status = 400, body = ErrorBody, description = "`bad_json`, `bad_request`, `rows_shape`, `not_finite`"),
         (status = 404, body = ErrorBody, description = "`unknown_item`: keys that are none"),
-        (status = 501, body = ErrorBody, description = "`not_loaded`: no recommender, or no model for texts"),
+        (status = 422, body = ErrorBody, description = "`not_loaded`: no recommender, or no model for texts"),
     )
 )]
 pub async fn recommend(
+    State(app): State<App>,
     Current(served): Current,
     JsonBody(request): JsonBody<RecommendRequest>,
 ) -> Result<JsonAnswer<RecommendAnswer>, ApiError> {
     let Some(worker) = &served.models().recommender else {
         return Err(ApiError::not_loaded("a recommender", "recommender"));
     };
-    let (queries, several) = queries(request)?;
-    let asked = Asked::check(&served, worker, queries).await?;
-    let request = RankingRequest { queries: asked.iter().map(|asked| asked.query.clone()).collect() };
-    let ranked = worker.recommend(request).await?;
+    let (queries, several) = queries(request, most_queries(app.0.limits()))?;
+    let asked = Asked::check(&served, worker, queries, several).await?;
+    let ranked = worker.recommend(asked.iter().map(|asked| asked.query.clone()).collect()).await?;
     let items = served.catalogue().read();
     let mut answers: Vec<Recommendations> =
         asked.into_iter().zip(&ranked).map(|(asked, ranked)| asked.answer(ranked, &served, &items)).collect();
@@ -59,8 +63,13 @@ pub async fn recommend(
     }))
 }
 
+/// The most queries of a request.
+pub(super) fn most_queries(limits: &Limits) -> usize {
+    limits.rows.min(MOST_QUERIES)
+}
+
 /// The queries of a request, and whether they came as several.
-fn queries(request: RecommendRequest) -> Result<(Vec<RecommendQuery>, bool), ApiError> {
+fn queries(request: RecommendRequest, most: usize) -> Result<(Vec<RecommendQuery>, bool), ApiError> {
     let RecommendRequest { queries, history, text, vector, count, beams, include_seen } = request;
     let single = history.is_some()
         || text.is_some()
@@ -71,12 +80,10 @@ fn queries(request: RecommendRequest) -> Result<(Vec<RecommendQuery>, bool), Api
     match queries {
         Some(_) if single => Err(ApiError::bad_request("the body has `queries` and fields of a single query")
             .hint("put them into the queries")),
-        Some(queries) if queries.len() > MOST_QUERIES => {
-            let got = queries.len();
-            Err(ApiError::bad_request(format!("the body has {got} queries, expected at most {MOST_QUERIES}"))
-                .hint("send them in several requests"))
+        Some(queries) => {
+            check_count(queries.len(), most, "queries")?;
+            Ok((queries, true))
         }
-        Some(queries) => Ok((queries, true)),
         None => {
             let (history, include_seen) = (history.unwrap_or_default(), include_seen.unwrap_or_default());
             Ok((vec![RecommendQuery { history, text, vector, count, beams, include_seen }], false))
@@ -97,17 +104,17 @@ impl Asked {
         served: &Served,
         worker: &RecommendWorker,
         queries: Vec<RecommendQuery>,
+        several: bool,
     ) -> Result<Vec<Self>, ApiError> {
+        let dims = served.codec().dims();
         let (mut out, mut texts, mut of_text) = (Vec::with_capacity(queries.len()), Vec::new(), Vec::new());
         {
             let items = served.catalogue().read();
             let mut unknown: Vec<&str> = Vec::new();
             let listed: usize = queries.iter().map(|query| query.count.unwrap_or(COUNT)).fold(0, usize::saturating_add);
             if queries.len() > 1 && listed > MOST_LISTED {
-                return Err(ApiError::bad_request(format!(
-                    "the queries ask for {listed} items, at most {MOST_LISTED} come at once"
-                ))
-                .hint("send them in several requests"));
+                let problem = format!("the queries ask for {listed} items, at most {MOST_LISTED} come at once");
+                return Err(ApiError::new(ErrorCode::TooLarge, problem).hint("send them in several requests"));
             }
             for query in &queries {
                 out.push(Self::look_up(query, &items, worker, &mut unknown)?);
@@ -117,7 +124,7 @@ impl Asked {
             }
         }
         for (place, query) in queries.into_iter().enumerate() {
-            if (query.text.is_some() || query.vector.is_some()) && worker.wish_dims().is_none() {
+            if (query.text.is_some() || query.vector.is_some()) && !worker.info().wishes {
                 return Err(ApiError::bad_request("the recommender reads no wishes")
                     .hint("send a history; a recommender of items that was trained with their vectors reads wishes"));
             }
@@ -129,24 +136,25 @@ impl Asked {
                     texts.push(text);
                     of_text.push(place);
                 }
-                (None, vector) => out[place].query.wish = vector,
+                (None, Some(vector)) => {
+                    let name = if several { RowName::VectorOf(place) } else { RowName::Vector };
+                    let mut wish = Vec::with_capacity(dims);
+                    read_row(vector.get(), name, dims, &mut wish)?;
+                    worker.check_wish(&wish, &name)?;
+                    out[place].query.wish = Some(wish);
+                }
+                (None, None) if out[place].query.history.is_empty() => {
+                    return Err(ApiError::bad_request("a query has neither a history nor a wish")
+                        .hint("name at least 1 item, or send a wish"));
+                }
+                (None, None) => {}
             }
         }
         if !texts.is_empty() {
-            let vectors = embed(served, texts, MOST_QUERIES).await?;
-            for (row, place) in vectors.chunks_exact(served.codec().dims()).zip(of_text) {
+            let count = texts.len();
+            let vectors = embed(served, texts, count).await?;
+            for (row, place) in vectors.chunks_exact(dims).zip(of_text) {
                 out[place].query.wish = Some(row.to_vec());
-            }
-        }
-        for Self { query, unread } in &out {
-            if let Some(wish) = &query.wish {
-                check_vector(wish, served.codec().dims())?;
-            } else if query.history.len() == unread.len() {
-                let problem = match unread.is_empty() {
-                    true => "a query has neither a history nor a wish",
-                    false => "none of a history's items was there when the recommender was trained",
-                };
-                return Err(ApiError::bad_request(problem).hint("name at least 1 item that it knows, or send a wish"));
             }
         }
         Ok(out)
@@ -159,7 +167,7 @@ impl Asked {
         unknown: &mut Vec<&'a str>,
     ) -> Result<Self, ApiError> {
         let count = query.count.unwrap_or(COUNT);
-        check_count("count", count)?;
+        check_items("count", count)?;
         if query.history.len() > MOST_HISTORY {
             let got = query.history.len();
             return Err(ApiError::bad_request(format!("a history has {got} items, expected at most {MOST_HISTORY}")));

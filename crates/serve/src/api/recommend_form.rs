@@ -1,7 +1,9 @@
 //! The form of questions for recommendations, and of their answers.
 
+use crate::api::extract::{given, given_whole};
 use crate::item::ItemJson;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 /// What somebody took and wishes for.
@@ -10,18 +12,21 @@ use utoipa::ToSchema;
 pub struct RecommendQuery {
     /// Keys of items, oldest first.
     #[serde(default)]
-    #[schema(example = json!(["3dchess"]))]
     pub history: Vec<String>,
     /// A wish in words, read after the history.
+    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     pub text: Option<String>,
     /// A wish as a vector of the kind that the codec takes, instead of words.
-    #[schema(nullable = false)]
-    pub vector: Option<Vec<f32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, value_type = Option<Vec<f32>>)]
+    pub vector: Option<Box<RawValue>>,
     /// Items at most: 10 unless it says otherwise.
+    #[serde(default, deserialize_with = "given_whole")]
     #[schema(nullable = false, default = 10, minimum = 1, maximum = 1000)]
     pub count: Option<usize>,
     /// Prefixes that a search follows, for recommenders that search for IDs.
+    #[serde(default, deserialize_with = "given_whole")]
     #[schema(nullable = false, minimum = 1, maximum = 1000)]
     pub beams: Option<usize>,
     /// Whether items of the history may come again.
@@ -34,24 +39,31 @@ pub struct RecommendQuery {
 #[serde(deny_unknown_fields)]
 pub struct RecommendRequest {
     /// Several queries, instead of the other fields.
+    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     pub queries: Option<Vec<RecommendQuery>>,
     /// Keys of items, oldest first.
-    #[schema(nullable = false, example = json!(["3dchess"]))]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub history: Option<Vec<String>>,
     /// A wish in words, read after the history.
+    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     pub text: Option<String>,
     /// A wish as a vector of the kind that the codec takes, instead of words.
-    #[schema(nullable = false)]
-    pub vector: Option<Vec<f32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, value_type = Option<Vec<f32>>)]
+    pub vector: Option<Box<RawValue>>,
     /// Items at most: 10 unless it says otherwise.
+    #[serde(default, deserialize_with = "given_whole")]
     #[schema(nullable = false, default = 10, minimum = 1, maximum = 1000)]
     pub count: Option<usize>,
     /// Prefixes that a search follows, for recommenders that search for IDs.
+    #[serde(default, deserialize_with = "given_whole")]
     #[schema(nullable = false, minimum = 1, maximum = 1000)]
     pub beams: Option<usize>,
     /// Whether items of the history may come again.
+    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     pub include_seen: Option<bool>,
 }

@@ -1,13 +1,34 @@
 //! Rows out of bodies.
 
 use crate::error::{ApiError, ErrorCode};
+use std::fmt;
+
+/// What an error calls a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RowName {
+    /// One of several.
+    Row(usize),
+    /// The only one.
+    Vector,
+    /// That of a query.
+    VectorOf(usize),
+}
+
+impl fmt::Display for RowName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row(number) => write!(f, "row {number}"),
+            Self::Vector => write!(f, "the vector"),
+            Self::VectorOf(query) => write!(f, "the vector of query {query}"),
+        }
+    }
+}
 
 /// Values of a JSON array of arrays of numbers, one row after the other. `text` is one JSON value, already checked to be one. Each number
 /// is rounded to float32 once, from its decimal digits.
 ///
 /// # Errors
-/// `bad_json` for another value, `rows_shape` for a row of another length, `not_finite` for a number too large for float32, `too_large`
-/// for more rows than `most`.
+/// As [`read_row`]; `too_large` for more rows than `most`.
 pub(super) fn read_rows(text: &str, dims: usize, most: usize) -> Result<Vec<f32>, ApiError> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     let mut values = Vec::with_capacity((text.len() / 8).min(most.saturating_mul(dims)));
@@ -16,11 +37,7 @@ pub(super) fn read_rows(text: &str, dims: usize, most: usize) -> Result<Vec<f32>
         return Err(ApiError::new(ErrorCode::BadJson, "`rows` is no list of rows"));
     }
     while reader.element() {
-        if !reader.open() {
-            let problem = format!("row {rows} is no list of numbers");
-            return Err(ApiError::new(ErrorCode::BadJson, problem).hint("a row is a list, also if it is the only one"));
-        }
-        reader.row(rows, dims, &mut values)?;
+        reader.row(RowName::Row(rows), dims, &mut values)?;
         rows += 1;
         if rows > most {
             // The rest is not looked at.
@@ -30,18 +47,12 @@ pub(super) fn read_rows(text: &str, dims: usize, most: usize) -> Result<Vec<f32>
     Ok(values)
 }
 
-/// One row.
+/// Appends the values of one row, in the same way.
 ///
 /// # Errors
-/// As [`read_rows`].
-pub(super) fn read_row(text: &str, number: usize, dims: usize) -> Result<Vec<f32>, ApiError> {
-    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
-    if !reader.open() {
-        return Err(ApiError::new(ErrorCode::BadJson, format!("row {number} is no list of numbers")));
-    }
-    let mut values = Vec::with_capacity(dims);
-    reader.row(number, dims, &mut values)?;
-    Ok(values)
+/// `bad_json` for another value, `rows_shape` for a row of another length, `not_finite` for a number too large for float32.
+pub(super) fn read_row(text: &str, name: RowName, dims: usize, values: &mut Vec<f32>) -> Result<(), ApiError> {
+    Reader { bytes: text.as_bytes(), at: 0 }.row(name, dims, values)
 }
 
 /// A reader of JSON that is known to be right.
@@ -83,20 +94,20 @@ impl Reader<'_> {
         }
     }
 
-    /// The rest of a row, whose list was entered.
-    fn row(&mut self, row: usize, dims: usize, values: &mut Vec<f32>) -> Result<(), ApiError> {
+    fn row(&mut self, name: RowName, dims: usize, values: &mut Vec<f32>) -> Result<(), ApiError> {
+        if !self.open() {
+            let problem = ApiError::new(ErrorCode::BadJson, format!("{name} is no list of numbers"));
+            return Err(problem.hint("a row is a list, also if it is the only one"));
+        }
         let from = values.len();
         while self.element() {
-            let number = self.number().ok_or_else(|| {
-                let problem = format!("value {} of row {row} is no number", values.len() - from);
-                ApiError::new(ErrorCode::BadJson, problem)
-            })?;
+            let column = values.len() - from;
+            let number = self
+                .number()
+                .ok_or_else(|| ApiError::new(ErrorCode::BadJson, format!("value {column} of {name} is no number")))?;
             if !number.is_finite() {
-                let column = values.len() - from;
-                return Err(ApiError::new(
-                    ErrorCode::NotFinite,
-                    format!("value {column} of row {row} is too large for float32"),
-                ));
+                let problem = format!("value {column} of {name} is too large for float32");
+                return Err(ApiError::new(ErrorCode::NotFinite, problem).hint("send finite float32 values"));
             }
             values.push(number);
         }
@@ -104,7 +115,7 @@ impl Reader<'_> {
         if have == dims {
             return Ok(());
         }
-        Err(ApiError::new(ErrorCode::RowsShape, format!("row {row} has {have} values, expected {dims}"))
+        Err(ApiError::new(ErrorCode::RowsShape, format!("{name} has {have} values, expected {dims}"))
             .hint(format!("send rows of {dims} values")))
     }
 

@@ -1,11 +1,13 @@
 //! `POST /v1/search`: items by words, by meaning, by a vector, or by an item that they are like.
 
 use crate::api::encode::embed;
-use crate::api::extract::{Current, JsonAnswer, JsonBody};
-use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::api::extract::{Current, JsonAnswer, JsonBody, given, given_whole};
+use crate::api::rows::{RowName, read_row};
+use crate::error::{ApiError, ErrorBody};
 use crate::item::ItemJson;
 use crate::served::Served;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -17,26 +19,29 @@ pub const MOST_ITEMS: usize = 1000;
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
     /// Words in keys and titles; the last may be a beginning.
-    #[schema(nullable = false, example = "chess board")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub words: Option<String>,
     /// A text by its meaning.
+    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     pub text: Option<String>,
     /// A vector of the kind that the codec takes.
-    #[schema(nullable = false)]
-    pub vector: Option<Vec<f32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, value_type = Option<Vec<f32>>)]
+    pub vector: Option<Box<RawValue>>,
     /// The key of an item.
+    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     pub like: Option<String>,
     /// Items at most.
-    #[serde(default = "default_limit")]
-    #[schema(default = 20, minimum = 1, maximum = 1000)]
-    pub limit: usize,
+    #[serde(default, deserialize_with = "given_whole")]
+    #[schema(nullable = false, default = 20, minimum = 1, maximum = 1000)]
+    pub limit: Option<usize>,
 }
 
-fn default_limit() -> usize {
-    20
-}
+/// Items that come unless it is said how many.
+const LIMIT: usize = 20;
 
 /// How items were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -82,7 +87,7 @@ pub struct SearchAnswer {
         (status = 200, body = SearchAnswer, description = "Items, best first"),
         (status = 400, body = ErrorBody, description = "`bad_json`, `bad_request`, `rows_shape`, `not_finite`"),
         (status = 404, body = ErrorBody, description = "`unknown_item`: there is no item to be like"),
-        (status = 501, body = ErrorBody, description = "`not_loaded`: a text, without a model for it"),
+        (status = 422, body = ErrorBody, description = "`not_loaded`: a text, without a model for it"),
     )
 )]
 pub async fn search(
@@ -90,14 +95,19 @@ pub async fn search(
     JsonBody(request): JsonBody<SearchRequest>,
 ) -> Result<JsonAnswer<SearchAnswer>, ApiError> {
     let SearchRequest { words, text, vector, like, limit } = request;
-    check_count("limit", limit)?;
+    let limit = limit.unwrap_or(LIMIT);
+    check_items("limit", limit)?;
     let answer = match (words, text, vector, like) {
         (Some(words), None, None, None) => by_words(served, words, limit).await?,
         (None, Some(text), None, None) => {
             let vector = embed(&served, vec![text], 1).await?;
             by_vector(served, vector, limit).await?
         }
-        (None, None, Some(vector), None) => by_vector(served, vector, limit).await?,
+        (None, None, Some(text), None) => {
+            let mut vector = Vec::with_capacity(served.codec().dims());
+            read_row(text.get(), RowName::Vector, served.codec().dims(), &mut vector)?;
+            by_vector(served, vector, limit).await?
+        }
         (None, None, None, Some(key)) => by_likeness(served, &key, limit).await?,
         (words, text, vector, like) => {
             let given = [words.is_some(), text.is_some(), vector.is_some(), like.is_some()];
@@ -110,26 +120,11 @@ pub async fn search(
 }
 
 /// Refuses a number of items that is not from 1 to [`MOST_ITEMS`].
-pub(crate) fn check_count(field: &str, count: usize) -> Result<(), ApiError> {
+pub(crate) fn check_items(field: &str, count: usize) -> Result<(), ApiError> {
     if (1..=MOST_ITEMS).contains(&count) {
         return Ok(());
     }
     Err(ApiError::bad_request(format!("`{field}` is {count}, expected 1 to {MOST_ITEMS}")))
-}
-
-/// Refuses a vector that is none of the codec's rows.
-pub(crate) fn check_vector(vector: &[f32], dims: usize) -> Result<(), ApiError> {
-    if vector.len() != dims {
-        let got = vector.len();
-        return Err(ApiError::new(ErrorCode::RowsShape, format!("the vector has {got} values, expected {dims}")));
-    }
-    match vector.iter().position(|value| !value.is_finite()) {
-        Some(at) => {
-            let problem = format!("value {at} of the vector is {}", vector[at]);
-            Err(ApiError::new(ErrorCode::NotFinite, problem).hint("send finite float32 values"))
-        }
-        None => Ok(()),
-    }
 }
 
 /// How many codes two items share, from the first on.
@@ -149,7 +144,6 @@ async fn by_words(served: Arc<Served>, words: String, limit: usize) -> Result<Se
 }
 
 async fn by_vector(served: Arc<Served>, vector: Vec<f32>, limit: usize) -> Result<SearchAnswer, ApiError> {
-    check_vector(&vector, served.codec().dims())?;
     let codes = served.encoding().encode(vector.clone()).await?;
     if served.vectors().is_some() {
         return by_distance(served, vector, codes, limit, None).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Statuses that are counted by their number; others count as 0.
-const STATUSES: [u16; 13] = [0, 200, 304, 400, 401, 404, 405, 413, 415, 429, 500, 501, 503];
+const STATUSES: [u16; 14] = [0, 200, 304, 400, 401, 404, 405, 409, 413, 415, 422, 429, 500, 503];
 
 /// Figures of one route.
 #[derive(Debug, Default)]

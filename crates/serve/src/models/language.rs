@@ -1,7 +1,7 @@
 //! Chats to items and texts, by a language model on a thread of its own.
 
 use crate::catalogue::Catalogue;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorCode};
 use crate::models::language_work::{LanguageJob, TextEvent, work};
 use crate::models::queue::WorkQueue;
 use crate::models::{LanguageInfo, RankedItem};
@@ -45,6 +45,8 @@ pub struct LanguageWorker {
     queue: WorkQueue<LanguageJob>,
     recommender: Arc<LanguageRecommender>,
     item_of_row: Arc<[u32]>,
+    /// Tokens of the longest question.
+    longest: usize,
     info: LanguageInfo,
     marker: Option<String>,
 }
@@ -65,13 +67,13 @@ impl LanguageWorker {
             return Err(Error::format(folder, format!("none of its {known} items is one of those that are served")));
         }
         let recommender = Arc::new(recommender);
-        let (device, precision) = (from.device.open(1)?, from.precision);
+        let (device, precision) = (from.sources.device.open(1)?, from.sources.precision);
         let (ready, started) = mpsc::channel();
         let (own, rows) = (Arc::clone(&recommender), Arc::clone(&item_of_row));
         let queue = WorkQueue::start("the language model", "sememe-language", QUEUE, move |waiting| {
             match own.session(&device, precision, BEAMS) {
                 Ok(mut session) => {
-                    let _ = ready.send(Ok(()));
+                    let _ = ready.send(Ok(session.longest()));
                     let served = |row: u32| rows[row as usize] != NONE;
                     let all = !rows.contains(&NONE);
                     work(&waiting, &mut session, if all { None } else { Some(&served) });
@@ -79,8 +81,9 @@ impl LanguageWorker {
                 Err(error) => _ = ready.send(Err(error)),
             }
         })?;
-        started.recv().map_err(|_| Error::Data("the language model's thread ended before it began".into()))??;
-        Ok(Self { queue, recommender, item_of_row, info, marker: from.marker.clone() })
+        let ended = |_| Error::Data("the language model's thread ended before it began".into());
+        let longest = started.recv().map_err(ended)??;
+        Ok(Self { queue, recommender, item_of_row, longest, info, marker: from.sources.marker.clone() })
     }
 
     /// What it is called.
@@ -98,15 +101,21 @@ impl LanguageWorker {
     /// The tokens of a chat, up to where the answer begins. O(length); takes milliseconds for a long one.
     ///
     /// # Errors
-    /// `bad_request` for a chat that the model's template refuses.
+    /// `bad_request` for a chat that the model's template refuses, `too_large` for one that is longer than the model reads.
     pub fn question(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, ApiError> {
-        Ok(self.recommender.question(messages)?)
+        let tokens = self.recommender.question(messages)?;
+        let (have, most) = (tokens.len(), self.longest);
+        if have > most {
+            let problem = format!("the chat has {have} tokens, at most {most} are read");
+            return Err(ApiError::new(ErrorCode::TooLarge, problem).hint("send fewer or shorter messages"));
+        }
+        Ok(tokens)
     }
 
     /// The most probable items after a question, best first: those that are served.
     ///
     /// # Errors
-    /// `bad_request` for a question that is longer than the model reads; `busy` if too many wait already.
+    /// `busy` if too many wait already.
     pub async fn ask(&self, question: Vec<u32>, count: usize) -> Result<AskedItems, ApiError> {
         let options = SpokenOptions { count, beams: count.clamp(20, BEAMS), sampling: None };
         let (reply, answer) = oneshot::channel();

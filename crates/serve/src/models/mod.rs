@@ -20,7 +20,7 @@ pub use language::{AskedItems, LanguageWorker, WrittenText};
 pub use language_work::TextEvent;
 #[cfg(not(feature = "language"))]
 pub use no_language::LanguageWorker;
-pub use ranking::{RankedItem, RankingQuery, RankingRequest, RecommendWorker};
+pub use ranking::{RankedItem, RankingQuery, RecommendWorker};
 
 use crate::catalogue::Catalogue;
 use crate::error::ApiError;
@@ -79,21 +79,21 @@ impl Models {
     /// Files that cannot be read or are of another catalogue or codec; [`Error::Config`] for a language model in a build without them;
     /// device errors.
     pub fn load(from: &Resolved, codec: &Codec, catalogue: &Catalogue) -> Result<Self> {
-        let recommender = from.recommender.as_deref().map(|path| {
+        let recommender = from.sources.recommender.as_deref().map(|path| {
             let recommender = Recommender::load(path)?;
             let limits = WorkerLimits { queue: 256, batch: 64 };
-            let device = from.device.open(1)?;
+            let device = from.sources.device.open(1)?;
             RecommendWorker::start(&recommender, &device, catalogue, codec.dims(), limits)
                 .map_err(|e| Error::format(path, e.to_string()))
         });
-        let embedder = from.embed.as_ref().map(|embed| {
+        let embedder = from.sources.embed.as_ref().map(|embed| {
             let limits = WorkerLimits { queue: 256, batch: 64 };
             EmbedWorker::start((embed.open)()?, embed.prefix.clone(), embed.normalize, limits)
         });
-        let language = from.language.as_deref().map(|folder| {
+        let language = from.sources.language.as_deref().map(|folder| {
             let info = LanguageInfo {
                 model: folder.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned()),
-                ask: from.ask.clone(),
+                ask: from.sources.ask.clone(),
             };
             LanguageWorker::load(folder, info, from, catalogue)
         });

@@ -8,6 +8,7 @@ use sememe::{Device, Error, Result};
 use sememe_recommend::{
     DEFAULT_BEAMS, Prediction, RecommendOptions, Recommender, RecommenderQuery, RecommenderSession,
 };
+use std::fmt::Display;
 use tokio::sync::oneshot;
 
 /// No item of the catalogue, or no row of the recommender.
@@ -35,13 +36,6 @@ pub struct RankedItem {
     pub item: u32,
     /// Natural logarithm of its probability among all items.
     pub log_probability: f64,
-}
-
-/// Queries that are answered together, all or none.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RankingRequest {
-    /// The queries.
-    pub queries: Vec<RankingQuery>,
 }
 
 type Ranked = Vec<Vec<RankedItem>>;
@@ -101,8 +95,8 @@ pub struct RecommendWorker {
     queue: WorkQueue<Job>,
     rows: std::sync::Arc<ItemRows>,
     info: RecommenderInfo,
-    /// Values of a wish.
-    wish_dims: Option<usize>,
+    /// How far from 0 values of a wish may be, where wishes are read.
+    wish_bound: Option<f32>,
 }
 
 impl RecommendWorker {
@@ -126,7 +120,8 @@ impl RecommendWorker {
             Prediction::Ordered => "ordered",
         };
         let searches = prediction == Prediction::Ordered;
-        let wish_dims = recommender.vector_dims().filter(|own| !searches && *own == dims);
+        let wishes = !searches && recommender.vector_dims() == Some(dims);
+        let wish_bound = recommender.wish_bound().filter(|_| wishes).map(round_down);
         let mut session = recommender.session(device)?;
         let own = std::sync::Arc::clone(&rows);
         let queue = WorkQueue::start("the recommender", "sememe-recommend", limits.queue, move |waiting| {
@@ -135,8 +130,8 @@ impl RecommendWorker {
                 answer(jobs, &mut session, &own, searches);
             }
         })?;
-        let info = RecommenderInfo { predicts: predicts.into(), beams: searches, wishes: wish_dims.is_some() };
-        Ok(Self { queue, rows, info, wish_dims })
+        let info = RecommenderInfo { predicts: predicts.into(), beams: searches, wishes };
+        Ok(Self { queue, rows, info, wish_bound })
     }
 
     /// What it can be asked.
@@ -145,10 +140,26 @@ impl RecommendWorker {
         self.info.clone()
     }
 
-    /// Values of a wish's vector, where wishes are read.
+    /// How far from 0 values of a wish's vector may be; unknown where the items' own values are large for how much they differ.
     #[must_use]
-    pub fn wish_dims(&self) -> Option<usize> {
-        self.wish_dims
+    pub fn wish_bound(&self) -> Option<f32> {
+        self.wish_bound
+    }
+
+    /// Refuses a wish that is of another kind than the items' vectors; `name` is what the error calls it.
+    ///
+    /// # Errors
+    /// `bad_request`.
+    pub fn check_wish(&self, wish: &[f32], name: &dyn Display) -> Result<(), ApiError> {
+        let Some(bound) = self.wish_bound else { return Ok(()) };
+        match wish.iter().position(|value| value.abs() > bound) {
+            Some(at) => {
+                let value = wish[at];
+                let problem = format!("value {at} of {name} is {value:e}, expected -{bound:e} to {bound:e}");
+                Err(ApiError::bad_request(problem).hint("send a vector by the model that made the items' vectors"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether it was trained with an item of the catalogue.
@@ -157,20 +168,36 @@ impl RecommendWorker {
         self.rows.row(item).is_some()
     }
 
-    /// The most probable next items of each query, best first.
+    /// The most probable next items of each query, best first; none for one without a wish and without an item that was there in training.
+    /// All queries are answered, or none.
     ///
     /// # Errors
-    /// `bad_request` for a query without a wish and without an item that was there in training, for beams where nothing is searched for,
-    /// and for a wish that cannot be read; `busy` if too many wait already.
-    pub async fn recommend(&self, request: RankingRequest) -> Result<Ranked, ApiError> {
-        let queries = request.queries;
-        if queries.is_empty() {
-            return Ok(Vec::new());
+    /// `bad_request` for beams where nothing is searched for, and for a wish that cannot be read; `busy` if too many wait already.
+    pub async fn recommend(&self, queries: Vec<RankingQuery>) -> Result<Ranked, ApiError> {
+        if let Some(beams) = queries.iter().find_map(|query| query.beams).filter(|_| !self.info.beams) {
+            let problem = format!("`beams` is {beams}, but this recommender ranks all items and searches for none");
+            return Err(ApiError::bad_request(problem).hint("leave it out"));
+        }
+        let readable =
+            |query: &RankingQuery| query.wish.is_some() || query.history.iter().any(|item| self.knows(*item));
+        let readable: Vec<bool> = queries.iter().map(readable).collect();
+        let asked: Vec<_> = queries.into_iter().zip(&readable).filter_map(|(query, r)| r.then_some(query)).collect();
+        if asked.is_empty() {
+            return Ok(vec![Vec::new(); readable.len()]);
         }
         let (reply, answer) = oneshot::channel();
-        self.queue.put(Job { queries, reply })?;
-        answer.await.map_err(ApiError::internal)?
+        self.queue.put(Job { queries: asked, reply })?;
+        let mut ranked = answer.await.map_err(ApiError::internal)??.into_iter();
+        Ok(readable.iter().map(|readable| if *readable { ranked.next() } else { None }.unwrap_or_default()).collect())
     }
+}
+
+/// The next power of ten below: a bound that people and programs can write down.
+fn round_down(bound: f64) -> f32 {
+    let power = 10f64.powi(bound.log10().floor() as i32);
+    // Powers are rounded to either side.
+    let power = if power > bound { power / 10.0 } else { power };
+    (power as f32).min(f32::MAX)
 }
 
 fn answer(jobs: Vec<Job>, session: &mut RecommenderSession, rows: &ItemRows, searches: bool) {

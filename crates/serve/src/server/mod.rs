@@ -29,6 +29,8 @@ pub struct Bound {
 struct Wishes {
     stop: watch::Sender<bool>,
     reload: Notify,
+    /// Do not wait for what was begun.
+    leave: Notify,
 }
 
 /// Tells a running service what to do, from any thread.
@@ -43,6 +45,14 @@ impl Handle {
     pub fn stop(&self) {
         self.service.stop();
         self.wishes.stop.send_replace(true);
+    }
+
+    /// As a signal does: the first time finish, the second time leave at once.
+    fn hear_stop(&self) {
+        if self.service.is_stopping() {
+            self.wishes.leave.notify_one();
+        }
+        self.stop();
     }
 
     /// Load the sources again, as SIGHUP asks for; blocks until that is served or has failed.
@@ -63,12 +73,11 @@ impl Handle {
 /// Loads the sources, listens at `address`, tells `ready` where that is, and serves until SIGTERM or SIGINT; SIGHUP loads the sources again.
 ///
 /// # Errors
-/// As [`Bound::new`].
+/// As [`Bound::new`] and [`Bound::run`].
 pub fn serve(sources: Sources, settings: Settings, address: &str, ready: impl FnOnce(SocketAddr)) -> Result<()> {
     let bound = Bound::new(sources, settings, address)?.with_signals();
     ready(bound.address());
-    bound.run();
-    Ok(())
+    bound.run()
 }
 
 impl Bound {
@@ -90,7 +99,7 @@ impl Bound {
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed("listen at"))?;
         let address = listener.local_addr().map_err(failed("listen at"))?;
         let service = Arc::new(Service::new(sources, settings, &ROUTES)?);
-        let wishes = Arc::new(Wishes { stop: watch::channel(false).0, reload: Notify::new() });
+        let wishes = Arc::new(Wishes { stop: watch::channel(false).0, reload: Notify::new(), leave: Notify::new() });
         Ok(Self { runtime, listener, address, service, wishes, signals: false })
     }
 
@@ -106,7 +115,7 @@ impl Bound {
         self.service.current().catalogue().read().len()
     }
 
-    /// Hears SIGTERM, SIGINT and SIGHUP while it runs.
+    /// Hears SIGTERM, SIGINT and SIGHUP while it runs; a second one of the first two does not wait for what was begun.
     #[must_use]
     pub fn with_signals(mut self) -> Self {
         self.signals = true;
@@ -120,17 +129,26 @@ impl Bound {
     }
 
     /// Serves until it is told to stop, finishes what it had begun, and returns.
-    pub fn run(self) {
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if a second signal came before that was finished. The store is whole all the same.
+    pub fn run(self) -> Result<()> {
         let Self { runtime, listener, service, wishes, signals, address: _ } = self;
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             if signals {
                 tokio::spawn(hear(Handle { service: Arc::clone(&service), wishes: Arc::clone(&wishes) }));
             }
             tokio::spawn(reload_when_asked(Arc::clone(&service), Arc::clone(&wishes)));
-            connections::accept(listener, &service, wishes.stop.subscribe()).await;
+            tokio::select! {
+                () = connections::accept(listener, &service, wishes.stop.subscribe()) => Ok(()),
+                () = wishes.leave.notified() => {
+                    Err(Error::Interrupted("told to stop again; what was being answered was cut".into()))
+                }
+            }
         });
         // Work that nobody waits for any more; what the store has begun is whole or absent either way.
         runtime.shutdown_timeout(Duration::from_millis(100));
+        ended
     }
 }
 
@@ -152,19 +170,14 @@ async fn hear(handle: Handle) {
                 continue;
             }
         }
-        if handle.service.is_stopping() {
-            // The second one does not wait.
-            tracing::warn!("told to stop again; leaving at once");
-            std::process::exit(130);
-        }
-        handle.stop();
+        handle.hear_stop();
     }
 }
 
 #[cfg(not(unix))]
 async fn hear(handle: Handle) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        handle.stop();
+    while tokio::signal::ctrl_c().await.is_ok() {
+        handle.hear_stop();
     }
 }
 

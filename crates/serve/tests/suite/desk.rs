@@ -161,7 +161,7 @@ impl Service {
     pub fn start(sources: Sources, settings: Settings) -> Self {
         let bound = Bound::new(sources, settings, "127.0.0.1:0").expect("a service");
         let (address, handle) = (bound.address(), bound.handle());
-        let thread = std::thread::spawn(move || bound.run());
+        let thread = std::thread::spawn(move || bound.run().expect("finished"));
         Self { address, handle, thread: Some(thread), token: None }
     }
 

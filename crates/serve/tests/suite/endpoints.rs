@@ -227,7 +227,7 @@ fn vectors_alone_are_enough_for_a_try() {
     let service = crate::desk::Service::start(sources, sememe_serve::Settings::default());
     let item = service.get("/v1/items/item%2F7").ok().json();
     assert_eq!(as_codes(&item["codes"]), desk.codes.row(7));
-    service.post("/v1/assign", &json!({ "items": [] })).fails(501, "not_loaded", "`store`");
+    service.post("/v1/assign", &json!({ "items": [] })).fails(422, "not_loaded", "`store`");
 }
 
 #[test]

@@ -127,7 +127,13 @@ fn items_that_training_did_not_know_are_passed_over() {
         session.recommend_with(&[RecommenderQuery { history: &[3, 4], wish: None }], &options, None).expect("a list");
     let wanted: Vec<String> = lists[0].iter().map(|item| format!("k{}", item.item)).collect();
     assert_eq!(keys_of(&answer), wanted);
-    service.refused(RECOMMEND, &json!({"history": ["k10", "k11"]}), 400, "bad_request", "none of a history's items");
+    // One of them alone hides no other answer.
+    let body =
+        json!({"queries": [{"history": ["k10", "k11"]}, {"history": ["k10", "k3", "k4"], "count": 3, "beams": 30}]});
+    let several = service.ask(RECOMMEND, &body);
+    assert_eq!(several["answers"][0], json!({"items": [], "unread": ["k10", "k11"]}));
+    assert_eq!(keys_of(&several["answers"][1]), wanted);
+    assert_eq!(service.ask(RECOMMEND, &json!({"history": ["k10"]})), json!({"items": [], "unread": ["k10"]}));
     service.refused(RECOMMEND, &json!({"history": ["k1"], "vector": vector(1)}), 400, "bad_request", "no wishes");
 }
 
@@ -143,15 +149,25 @@ fn what_cannot_be_recommended_is_refused() {
     refused(json!({"history": ["k1"], "count": 1001}), 400, "bad_request", "expected 1 to 1000");
     refused(json!({"history": ["k1"], "beams": 5}), 400, "bad_request", "beams");
     refused(json!({"history": ["k1"], "vector": [1.0, 2.0]}), 400, "rows_shape", "2 values, expected 4");
-    refused(json!({"history": ["k1"], "vector": [1e39, 0.0, 0.0, 0.0]}), 400, "bad_json", "out of range");
-    refused(json!({"history": ["k1"], "vector": [1e30, 0.0, 0.0, 0.0]}), 400, "bad_request", "as far from the mean");
+    refused(
+        json!({"history": ["k1"], "vector": [0.0, 1e39, 0.0, 0.0]}),
+        400,
+        "not_finite",
+        "value 1 of the vector is too large",
+    );
+    refused(
+        json!({"history": ["k1"], "vector": [0.0, 1e30, 0.0, 0.0]}),
+        400,
+        "bad_request",
+        "value 1 of the vector is 1e30, expected -",
+    );
     refused(json!({"history": ["k1"], "text": "3", "vector": [0, 0, 0, 0]}), 400, "bad_request", "`text` and `vector`");
-    refused(json!({"history": ["k1"], "text": "3"}), 501, "not_loaded", "texts into vectors");
+    refused(json!({"history": ["k1"], "text": "3"}), 422, "not_loaded", "texts into vectors");
     refused(json!({"history": ["k1"], "hystory": []}), 400, "bad_json", "hystory");
     refused(json!({"history": ["k1"], "queries": []}), 400, "bad_request", "fields of a single query");
     refused(json!({"queries": [{"history": ["k1"]}, {"history": ["k99"]}]}), 404, "unknown_item", "`k99`");
-    refused(json!({"queries": vec![json!({"history": ["k1"]}); 257]}), 400, "bad_request", "257 queries");
-    refused(json!({"queries": vec![json!({"history": ["k1"], "count": 1000}); 21]}), 400, "bad_request", "21000 items");
+    refused(json!({"queries": vec![json!({"history": ["k1"]}); 257]}), 413, "too_large", "257 queries, at most 256");
+    refused(json!({"queries": vec![json!({"history": ["k1"], "count": 1000}); 21]}), 413, "too_large", "21000 items");
 }
 
 #[test]
@@ -186,7 +202,18 @@ fn search_finds_by_words_meaning_vectors_and_likeness() {
     service.refused(SEARCH, &json!({"like": "k99"}), 404, "unknown_item", "`k99`");
     service.refused(SEARCH, &json!({}), 400, "bad_request", "0 of `words`");
     service.refused(SEARCH, &json!({"words": "a", "like": "k1"}), 400, "bad_request", "2 of `words`");
+    assert_eq!(
+        service.ask(SEARCH, &json!({"words": "thing 7", "limit": 3.0})),
+        service.ask(SEARCH, &json!({"words": "thing 7", "limit": 3}))
+    );
+    service.refused(SEARCH, &json!({"words": "a", "limit": 2.5}), 400, "bad_json", "a whole number");
+    service.refused(SEARCH, &json!({"words": "a", "limit": -1}), 400, "bad_json", "a whole number");
+    service.refused(SEARCH, &json!({"words": "a", "limit": 1e30}), 400, "bad_json", "a whole number");
     service.refused(SEARCH, &json!({"words": "a", "limit": 0}), 400, "bad_request", "`limit` is 0");
+    service.refused(SEARCH, &json!({"vector": [0, -1e39, 0, 0]}), 400, "not_finite", "value 1 of the vector");
+    service.refused(SEARCH, &json!({"vector": [0, "1", 0, 0]}), 400, "bad_json", "value 1 of the vector is no number");
+    service.refused(SEARCH, &json!({"vector": 5}), 400, "bad_json", "the vector is no list");
+    service.refused(SEARCH, &json!({"words": "a", "like": null}), 400, "bad_json", "null");
     service.refused(SEARCH, &json!({"vector": vec![0; 8]}), 400, "rows_shape", "8 values, expected 4");
     service.refused(SEARCH, &json!({"text": " "}), 400, "bad_request", "empty");
     service.refused(SEARCH, &json!({"text": "no number"}), 400, "bad_request", "names no number");
@@ -211,9 +238,9 @@ fn without_vectors_search_goes_by_ids() {
         assert!(item.get("distance").is_none());
     }
     assert!(!keys_of(&service.ask(SEARCH, &json!({"like": "k5"}))).contains(&"k5"));
-    service.refused(SEARCH, &json!({"text": "5"}), 501, "not_loaded", "texts into vectors");
-    service.refused(RECOMMEND, &json!({"history": ["k1"]}), 501, "not_loaded", "`recommender`");
-    service.refused(CHAT, &json!({"messages": []}), 501, "not_loaded", "`language`");
+    service.refused(SEARCH, &json!({"text": "5"}), 422, "not_loaded", "texts into vectors");
+    service.refused(RECOMMEND, &json!({"history": ["k1"]}), 422, "not_loaded", "`recommender`");
+    service.refused(CHAT, &json!({"messages": []}), 422, "not_loaded", "`language`");
 }
 
 #[test]
@@ -222,7 +249,7 @@ fn a_chat_is_answered_with_items_that_exist() {
     let (recommender, sources) = desk.language();
     let service = Running::start(sources);
     let messages = json!([{"role": "user", "content": "a thing?"}]);
-    let answer = service.ask(CHAT, &json!({"model": "any", "messages": messages, "n": 12, "unknown_field": true}));
+    let answer = service.ask(CHAT, &json!({"model": "any", "messages": messages, "n": 12, "unknown_field": true, "stream": null, "stop": null, "seed": null}));
     assert_eq!((answer["object"].as_str(), answer["model"].as_str()), (Some("chat.completion"), Some("speaker")));
     let choice = &answer["choices"][0];
     let keys = keys_of(choice);
@@ -370,6 +397,8 @@ fn chats_that_cannot_be_are_refused() {
     refused(json!({"messages": "hello"}), 400, "bad_json", "sequence");
     refused(json!({"n": 0}), 400, "bad_request", "`n` is 0");
     refused(json!({"n": 51}), 400, "bad_request", "expected 1 to 50");
+    refused(json!({"temperature": 100.5}), 400, "bad_request", "expected 0 to 100");
+    refused(json!({"max_completion_tokens": 8, "max_tokens": 1_000_001}), 400, "bad_request", "expected 1 to 1000000");
     refused(json!({"temperature": -1}), 400, "bad_request", "`temperature` is -1");
     refused(json!({"top_p": 0}), 400, "bad_request", "`top_p` is 0");
     refused(json!({"max_tokens": 0}), 400, "bad_request", "`max_tokens` is 0");
@@ -378,12 +407,7 @@ fn chats_that_cannot_be_are_refused() {
     let long = json!([{"role": "user", "content": "word ".repeat(1000)}]);
     // Before the stream begins, an error is an error like any other.
     for stream in [false, true] {
-        refused(json!({"messages": long, "stream": stream}), 400, "bad_request", "tokens, expected 1 to");
-        refused(
-            json!({"messages": long, "stream": stream, "temperature": 1}),
-            400,
-            "bad_request",
-            "tokens, expected 1 to",
-        );
+        refused(json!({"messages": long, "stream": stream}), 413, "too_large", "tokens, at most");
+        refused(json!({"messages": long, "stream": stream, "temperature": 1}), 413, "too_large", "tokens, at most");
     }
 }

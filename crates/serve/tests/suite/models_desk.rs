@@ -2,6 +2,7 @@
 //! that knows their IDs.
 
 use sememe::device::DeviceChoice;
+use sememe::ids::store::{SqliteStore, Store as _};
 use sememe::ids::{Export, IdTemplate, Style, TextFormat, Vocabulary};
 use sememe::io::RowsWriter;
 use sememe::{Codec, Codes, Device, Matrix, RqKMeans, Sequences};
@@ -56,6 +57,20 @@ impl Embedder for Numbers {
     }
 }
 
+/// The vector of the item whose number is the text's length: every text has one.
+struct Lengths;
+
+impl Embedder for Lengths {
+    fn model(&self) -> &str {
+        "lengths"
+    }
+
+    fn embed(&self, texts: &[&str], _: &EmbedCall<'_>) -> Result<Matrix, EmbedError> {
+        let vectors = texts.iter().flat_map(|text| vector(text.len() as u32 % ITEMS)).collect();
+        Ok(Matrix::from_vec(texts.len(), DIMS, vectors)?)
+    }
+}
+
 /// A folder with all that can be served.
 pub struct Desk {
     place: tempfile::TempDir,
@@ -100,6 +115,20 @@ impl Desk {
     pub fn with_embedder(sources: Sources) -> Sources {
         let embed = EmbedSource { open: Arc::new(|| Ok(Box::new(Numbers))), prefix: String::new(), normalize: false };
         Sources { embed: Some(embed), ..sources }
+    }
+
+    /// Everything that can be loaded.
+    pub fn everything(&self) -> Sources {
+        let (_, recommender) = self.recommender(Prediction::Items, 0);
+        let (_, language) = self.language();
+        let store = self.path("ids.sqlite");
+        let mut opened = SqliteStore::open(&store, self.codec.content_hash(), self.codec.levels()).expect("a store");
+        let keys = keys();
+        let asked: Vec<(&str, &[u32])> =
+            keys.iter().enumerate().map(|(i, key)| (key.as_str(), self.codes.row(i))).collect();
+        opened.assign(&asked).expect("IDs");
+        let embed = EmbedSource { open: Arc::new(|| Ok(Box::new(Lengths))), prefix: String::new(), normalize: false };
+        Sources { store: Some(store), recommender: recommender.recommender, embed: Some(embed), ..language }
     }
 
     /// Trains a recommender on walks along the items, and saves it without the last `left_out` of them.
@@ -194,7 +223,7 @@ impl Running {
     pub fn start(sources: Sources) -> Self {
         let bound = Bound::new(sources, Settings::default(), "127.0.0.1:0").expect("a service");
         let (url, handle) = (format!("http://{}", bound.address()), bound.handle());
-        let thread = std::thread::spawn(move || bound.run());
+        let thread = std::thread::spawn(move || bound.run().expect("finished"));
         Self { url, handle, thread: Some(thread) }
     }
 

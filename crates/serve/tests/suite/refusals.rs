@@ -24,12 +24,15 @@ fn bodies_that_are_no_rows() {
     encode("{\"rows\": [[0,0,0,0,0,0,0]]}").fails(400, "rows_shape", "row 0 has 7 values");
     encode("{\"rows\": [[0,0,0,0,0,1e39]]}").fails(400, "not_finite", "value 5 of row 0 is too large for float32");
     encode("{\"rows\": [], \"texts\": []}").fails(400, "bad_request", "one of `rows` and `texts`");
+    encode("{\"rows\": [], \"texts\": null}").fails(400, "bad_json", "null");
+    encode("{\"rows\": null}").fails(400, "bad_json", "no list of rows");
+    encode("{\"rows\": [[0,0,0,0,0,1e400]]}").fails(400, "not_finite", "value 5 of row 0 is too large for float32");
     encode("{}").fails(400, "bad_request", "one of `rows` and `texts`");
     encode("{\"row\": [[1]]}").fails(400, "bad_json", "unknown field `row`");
     encode("[]").fails(400, "bad_json", "expected an object");
     encode(" [null, []]").fails(400, "bad_json", "expected an object");
     encode("7").fails(400, "bad_json", "");
-    encode("{\"texts\": [\"a\"]}").fails(501, "not_loaded", "whoever runs it");
+    encode("{\"texts\": [\"a\"]}").fails(422, "not_loaded", "whoever runs it");
     let nested = "[".repeat(100_000);
     encode(&format!("{{\"rows\": {nested}")).fails(400, "bad_json", "");
     let raw = |values: &[f32]| {
@@ -60,20 +63,19 @@ fn items_that_cannot_have_an_id() {
     let before = desk.store().count().unwrap();
     let row = desk.row(0);
     let assign = |items: serde_json::Value| service.post("/v1/assign", &json!({ "items": items }));
-    assign(json!([{ "key": "", "row": row }])).fails(400, "bad_request", "key of item 0 has 0 bytes");
-    assign(json!([{ "key": "k".repeat(1025), "row": row }])).fails(
-        400,
-        "bad_request",
-        "1025 bytes, expected 1 to 1024",
-    );
+    assign(json!([{ "key": "", "row": row }])).fails(400, "bad_request", "key of item 0 has 0 characters");
+    // Characters, however many bytes they are.
+    assign(json!([{ "key": "ü".repeat(1025), "row": row }])).fails(400, "bad_request", "1025 characters, expected 1");
     assign(json!([{ "key": "a", "row": row }, { "key": "a", "row": row }])).fails(
-        400,
-        "bad_request",
-        "the same key `a`",
+        409,
+        "same_key",
+        "items 0 and 1 have the same key `a`",
     );
+    assign(json!([{ "key": "a", "row": row, "text": null }])).fails(400, "bad_json", "null");
+    assign(json!([{ "key": "a", "row": null }])).fails(400, "bad_json", "row 0 is no list of numbers");
     assign(json!([{ "key": "a" }])).fails(400, "bad_request", "item 0: expected one of `row` and `text`");
     assign(json!([{ "key": "a", "row": row, "text": "b" }])).fails(400, "bad_request", "item 0: expected one of");
-    assign(json!([{ "key": "a", "text": "b" }])).fails(501, "not_loaded", "");
+    assign(json!([{ "key": "a", "text": "b" }])).fails(422, "not_loaded", "");
     // All or none: what is right beside what is wrong is not kept either.
     assign(json!([{ "key": "a", "row": row }, { "key": "b", "row": [1, 2] }])).fails(
         400,

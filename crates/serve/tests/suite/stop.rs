@@ -10,6 +10,13 @@ fn body(desk: &Desk) -> String {
     format!("{{\"rows\":[{}]}}", desk.row(0))
 }
 
+/// Waits until the head of another request was read.
+fn until_it_has_begun(service: &Service) {
+    while !service.get("/metrics").ok().text().lines().any(|line| line == "sememe_requests_in_flight 2") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn what_was_begun_is_finished_and_who_comes_then_is_told() {
     let desk = Desk::new();
@@ -20,13 +27,13 @@ fn what_was_begun_is_finished_and_who_comes_then_is_told() {
     let head = format!("POST /v1/encode HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     begun.write_all(head.as_bytes()).unwrap();
     begun.write_all(&body.as_bytes()[..10]).unwrap();
+    until_it_has_begun(&service);
     // Idle ones are let go.
     let mut idle = service.connect();
     idle.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     let mut ready = [0u8; 15];
     idle.read_exact(&mut ready).unwrap();
     assert_eq!(&ready, b"HTTP/1.1 200 OK");
-    std::thread::sleep(Duration::from_millis(100));
     service.handle.stop();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).unwrap();
@@ -50,7 +57,7 @@ fn what_does_not_finish_is_left_within_the_bound() {
     let service = Service::start(desk.sources(), Settings { limits, ..Settings::default() });
     let mut stuck = service.connect();
     stuck.write_all(b"POST /v1/encode HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    until_it_has_begun(&service);
     let begun = Instant::now();
     service.handle.stop();
     service.join();

@@ -136,8 +136,7 @@ pub fn run(plan: Plan, common: &Common) -> Result<()> {
         tracing::warn!("everybody who reaches {address} may ask, and give items IDs; `--tokens` says who may");
     }
     say(address, items, common)?;
-    bound.run();
-    Ok(())
+    Ok(bound.run()?)
 }
 
 fn say(address: SocketAddr, items: usize, common: &Common) -> Result<()> {
