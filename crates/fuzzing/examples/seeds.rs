@@ -78,6 +78,7 @@ fn main() -> Done {
     states(&seeds)?;
     languages(&seeds, here)?;
     settings(&seeds, here)?;
+    others(&seeds, here)?;
     Ok(fs::remove_dir_all(&seeds.folder)?)
 }
 
@@ -347,4 +348,35 @@ fn settings(seeds: &Seeds, here: &Path) -> Done {
     let starter = Templates::starter();
     seeds.put("dialogue_templates", "starter.toml", starter.to_toml().as_bytes())?;
     seeds.put("dialogue_templates", "starter.json", &serde_json::to_vec(&starter)?)
+}
+
+/// Files of other systems, and hostile ones.
+fn others(seeds: &Seeds, here: &Path) -> Done {
+    let fixtures = here.join("../import/tests/fixtures");
+    let mut folders = vec![fixtures.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(&fixtures)?.to_string_lossy().replace('/', "-");
+            let target = match path.extension().and_then(|e| e.to_str()) {
+                Some("pt" | "pth" | "ckpt") => "import_torch",
+                Some("npz") => "import_arrays",
+                Some("npy") if matches!(name.as_str(), "faiss-rq.npy" | "faiss-pq.npy") => "import_arrays",
+                Some("db") => "import_counters",
+                Some("jsonl") => "import_ids",
+                Some("json") if name.ends_with("index.json") => "import_ids",
+                Some("json") if name.starts_with("semantic-id-kmeans") => "import_settings",
+                _ => continue,
+            };
+            // Inflates to 71 MB, which is refused before.
+            if name != "hostile-zeros.npz" {
+                seeds.put(target, &name, &fs::read(&path)?)?;
+            }
+        }
+    }
+    Ok(())
 }

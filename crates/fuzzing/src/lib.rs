@@ -2,8 +2,9 @@
 //!
 //! A [`Target`] is a name and a body that takes bytes. libFuzzer drives it (`fuzz/run`, `fuzz/readers.rs`), and `tests/replay.rs` runs it over the kept
 //! inputs with a stable compiler. Three things are held to, by both: no panic, no abort, and memory within
-//! [`FLOOR_BYTES`]` + factor · input length`.
+//! [`FLOOR_BYTES`]` + factor · input length`; a target may have a floor of its own.
 
+mod import;
 mod language;
 mod library;
 pub mod memory;
@@ -22,14 +23,16 @@ pub const FLOOR_BYTES: usize = 24 << 20;
 pub struct Target {
     /// Its name, and that of its folder of seeds.
     pub name: &'static str,
-    /// Bytes of memory for each byte of input, above [`FLOOR_BYTES`].
+    /// Bytes of memory for each byte of input, above the floor.
     pub factor: usize,
+    /// Bytes that it may take whatever the length of its input.
+    pub floor: usize,
     /// Reads the bytes. Whether it fails does not matter.
     pub body: fn(&[u8], &Scratch),
 }
 
 const fn target(name: &'static str, factor: usize, body: fn(&[u8], &Scratch)) -> Target {
-    Target { name, factor, body }
+    Target { name, factor, floor: FLOOR_BYTES, body }
 }
 
 /// A text takes a small multiple of its length in memory: its lines as owned strings, and a map over them.
@@ -78,6 +81,11 @@ pub const TARGETS: &[Target] = &[
     target("prep_template", TEXT, text::prep_template),
     target("embed_texts", 128, text::embed_texts),
     target("config", 256, text::config),
+    Target { floor: import::TORCH_FLOOR_BYTES, ..target("import_torch", 256, import::torch) },
+    target("import_arrays", INFLATED, import::arrays),
+    target("import_counters", 64, import::counters),
+    target("import_settings", 256, import::settings),
+    target("import_ids", 128, import::ids),
     target("dialogue_templates", 256, text::dialogue_templates),
 ];
 
@@ -91,7 +99,7 @@ impl Target {
     /// Memory that an input may take.
     #[must_use]
     pub fn bound_bytes(&self, input: usize) -> usize {
-        FLOOR_BYTES + self.factor * input
+        self.floor + self.factor * input
     }
 
     /// Runs the body and says how many bytes were held at most, above those held before.
