@@ -21,6 +21,8 @@ mod ids_store_cli;
 mod import;
 mod judge_cli;
 mod library_words;
+#[cfg(all(feature = "serve", feature = "sqlite"))]
+mod packaging;
 mod pipeline_run;
 mod prep;
 mod recommend_cli;
@@ -35,3 +37,5 @@ mod rooms;
 mod rqvae_cli;
 #[cfg(all(unix, feature = "serve", feature = "sqlite"))]
 mod serve;
+#[cfg(all(target_os = "linux", feature = "serve", feature = "sqlite"))]
+mod serve_malformed;

@@ -37,6 +37,21 @@ impl Served {
         Self { child, address }
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to stop; the exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        self.signal(libc::SIGTERM);
+        self.ended()
+    }
+
     /// Status and body of an answer; nothing if the service was gone before it had answered.
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
         ask(&self.address, method, path, headers, body)
@@ -79,7 +94,7 @@ impl Drop for Served {
     }
 }
 
-fn ask(address: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+pub(crate) fn ask(address: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     let length = body.len();
@@ -156,8 +171,7 @@ fn a_runs_folder_is_served_until_it_is_told_to_stop() {
     }
     let (_, later) = served.get("/v1/items/later");
     assert_eq!((&later["id"], later["title"].as_str()), (&given["items"][0]["id"], Some("came later")));
-    served.signal(libc::SIGTERM);
-    assert_eq!(served.ended(), Some(0));
+    assert_eq!(served.stop(), Some(0));
     let log = fs::read_to_string(desk.path("serve.log")).unwrap();
     assert!(log.contains("answered") && log.contains("route=\"/v1/items/{key}\""), "{log}");
     // What clients send is not in it.
@@ -166,6 +180,33 @@ fn a_runs_folder_is_served_until_it_is_told_to_stop() {
     let again = Served::start(&desk, "run --log-content");
     assert_eq!(again.get("/v1/items/later").1["id"], given["items"][0]["id"]);
     assert!(fs::read_to_string(desk.path("serve.log")).unwrap().contains("/v1/items/later"));
+}
+
+#[test]
+fn who_is_told_to_stop_twice_does_not_wait() {
+    let desk = Desk::fitted();
+    let mut served = Served::start(&desk, "--codec codec.safetensors --stop-seconds 60");
+    // Its body is not here yet, so it has begun and cannot end.
+    let mut begun = TcpStream::connect(served.address()).expect("a connection");
+    begun.write_all(b"POST /v1/encode HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").expect("sent");
+    while !figure(&served, "sememe_requests_in_flight 2") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    served.signal(libc::SIGTERM);
+    while served.ask("GET", "/readyz", "", b"").map(|(status, _)| status) != Some(503) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(served.child.try_wait().expect("asked").is_none(), "it left before what was begun was finished");
+    served.signal(libc::SIGINT);
+    assert_eq!(served.ended(), Some(130));
+    let log = fs::read_to_string(desk.path("serve.log")).expect("a log");
+    assert!(log.contains("told to stop again"), "{log}");
+}
+
+/// Whether a line stands among the service's figures.
+fn figure(served: &Served, line: &str) -> bool {
+    let (_, body) = served.ask("GET", "/metrics", "", b"").expect("figures");
+    String::from_utf8_lossy(&body).lines().any(|l| l == line)
 }
 
 /// Where the run keeps its IDs.
