@@ -1,24 +1,8 @@
 //! Measures of a codec on rows, for the verbs that make a report.
 
 use crate::device;
-use crate::progress::stopped;
 use crate::text::{sizes, time, whole};
-use sememe::eval::{EvalOptions, Evaluation, evaluate};
-use sememe::{Codec, Codes, Device, Error, RowSource};
-
-/// [`evaluate`] with a codec's own decoding, stopped on request.
-pub fn measure(
-    codec: &Codec,
-    rows: &dyn RowSource,
-    codes: &Codes,
-    options: &EvalOptions,
-) -> sememe::Result<Evaluation> {
-    let decode = |codes: &Codes| {
-        if stopped() { Err(Error::Interrupted(String::new())) } else { codec.decode(codes) }
-    };
-    let options = EvalOptions { shared_codebook: codec.manifest().shared_codebook, ..*options };
-    evaluate(rows, codes, &codec.codebook_sizes(), &decode, &options)
-}
+use sememe::{Codec, Device};
 
 /// What went into a run, for the report.
 pub fn facts(codec: &Codec, device: &Device, seconds: f64, beam: usize) -> Vec<(String, String)> {

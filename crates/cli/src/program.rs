@@ -5,6 +5,8 @@ use crate::failure::usage;
 use crate::flags::Common;
 use crate::given::Given;
 use crate::progress::Progress;
+#[cfg(feature = "demo")]
+use crate::verbs::demo;
 #[cfg(any(feature = "embed", feature = "embed-http"))]
 use crate::verbs::embed;
 #[cfg(feature = "import")]
@@ -12,8 +14,8 @@ use crate::verbs::import;
 #[cfg(feature = "serve")]
 use crate::verbs::serve;
 use crate::verbs::{
-    align, churn, completions, config, decode, demo, dialogues, doctor, encode, eval, export, format, init, parse,
-    prep, recommend, resolve, run, show, sweep, train, trie,
+    align, churn, completions, config, decode, dialogues, doctor, encode, eval, export, format, init, parse, prep,
+    recommend, resolve, run, show, sweep, train, trie,
 };
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 use crate::verbs::{assign, delete, lookup};
@@ -24,16 +26,26 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-const EXAMPLES: &str = "\
-Examples:
-  sememe demo
-  sememe train items.npy -o codec.safetensors --levels 3 --codebook-size 256
+macro_rules! examples {
+    ($first:literal) => {
+        concat!(
+            "Examples:\n",
+            $first,
+            "  sememe train items.npy -o codec.safetensors --levels 3 --codebook-size 256
   sememe encode codec.safetensors items.npy -o codes.parquet
   sememe decode codec.safetensors codes.parquet -o rows.npy
   sememe eval codec.safetensors items.npy --report report.html --names items.jsonl
   sememe format codes.parquet -o ids.jsonl --codec codec.safetensors --style lc-rec
 
-Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 5 store, 6 endpoint, 130 interrupted.";
+Exit codes: 0 done, 2 usage, 3 bad data, 4 device, 5 store, 6 endpoint, 130 interrupted."
+        )
+    };
+}
+
+#[cfg(feature = "demo")]
+const EXAMPLES: &str = examples!("  sememe demo\n");
+#[cfg(not(feature = "demo"))]
+const EXAMPLES: &str = examples!("");
 
 /// Semantic IDs from embeddings: short tuples of codes, coarse to fine, that name an item by what it means
 #[derive(Debug, Parser)]
@@ -49,6 +61,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Train on 4,149 built-in Debian packages, show their IDs and write a report; needs no file and no network
+    #[cfg(feature = "demo")]
     Demo(demo::Flags),
     /// Run a whole pipeline from one TOML file, from a catalogue to tokens and a report; skips what is up to date
     Run(run::Flags),
@@ -145,6 +158,7 @@ pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
     }
     let progress = Progress::new(&common)?;
     match verb {
+        #[cfg(feature = "demo")]
         Verb::Demo(flags) => demo::run(&demo::plan(flags)?, &progress),
         Verb::Run(flags) => run::run(&run::plan(&flags)?, &progress),
         Verb::Prep(flags) => prep::run(&prep::plan(*flags)?, &progress),

@@ -1,17 +1,17 @@
 //! `sememe demo`: the whole way once, on 4,149 Debian packages that the program carries with it.
 
-use crate::evaluation::{facts, measure};
+use crate::evaluation::facts;
 use crate::flags::{DeviceChoice, OnDevice};
 use crate::input::encode_all;
 use crate::output::{output, print, print_json};
-use crate::progress::Progress;
+use crate::progress::{Progress, stopped};
 use crate::text::{count, time, whole};
 use crate::{device, hints};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueHint};
-use sememe::eval::{EvalOptions, ReportInput, advice, render_html, render_text};
+use sememe::eval::{EvalOptions, Evaluation, ReportInput, advice, evaluate, render_html, render_text};
 use sememe::io::write_bytes_atomic;
-use sememe::{Codec, Codes, EncodeOptions, Matrix, RqKMeans};
+use sememe::{Codec, Codes, EncodeOptions, Error, Matrix, RowSource, RqKMeans};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,15 @@ pub struct Plan {
 pub fn plan(flags: Flags) -> Result<Plan> {
     output(&flags.output, &["html", "htm"], "a page is written as", &[], true)?;
     Ok(Plan { output: flags.output, device: flags.on.device })
+}
+
+/// [`evaluate`] with a codec's own decoding, stopped on request.
+fn measure(codec: &Codec, rows: &dyn RowSource, codes: &Codes, options: &EvalOptions) -> sememe::Result<Evaluation> {
+    let decode = |codes: &Codes| {
+        if stopped() { Err(Error::Interrupted(String::new())) } else { codec.decode(codes) }
+    };
+    let options = EvalOptions { shared_codebook: codec.manifest().shared_codebook, ..*options };
+    evaluate(rows, codes, &codec.codebook_sizes(), &decode, &options)
 }
 
 /// Inside the binary, so that the demo runs anywhere: 3.7 MB, of which only what is read is ever loaded.

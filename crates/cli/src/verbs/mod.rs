@@ -9,6 +9,7 @@ pub mod config;
 pub mod decode;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 pub mod delete;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod dialogues;
 pub mod doctor;
