@@ -8,8 +8,9 @@ use arrow_array::{Array as _, ArrayRef};
 use arrow_schema::DataType;
 use half::f16;
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+
+use crate::errors::{data, row_type};
 
 /// How a value is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +47,14 @@ impl Strided {
             b"d" => Kind::F64,
             other => {
                 let format = String::from_utf8_lossy(other).into_owned();
-                return Err(PyTypeError::new_err(format!("expected values of `e`, `f` or `d`, got `{format}`")));
+                return Err(row_type(format!("expected values of `e`, `f` or `d`, got `{format}`")));
             }
         };
         let &[rows, dims] = owner.shape() else {
-            return Err(PyValueError::new_err(format!("expected 2 dimensions, got {}", owner.dimensions())));
+            return Err(row_type(format!("expected 2 dimensions, got {}", owner.dimensions())));
         };
         if owner.suboffsets().is_some() {
-            return Err(PyTypeError::new_err("arrays of pointers are not read"));
+            return Err(row_type("arrays of pointers are not read".into()));
         }
         let strides = [owner.strides()[0], owner.strides()[1]];
         let start = owner.buf_ptr().cast::<c_char>().cast::<u8>().cast_const();
@@ -109,10 +110,6 @@ pub struct Lists {
     pub dims: usize,
 }
 
-fn wrong(problem: String) -> PyErr {
-    PyTypeError::new_err(problem)
-}
-
 impl Lists {
     /// Views lists of `float16`, `float32` or `float64`. `None` for an array of no lists, whose length says nothing.
     pub fn new(lists: &ArrayRef, name: &str) -> PyResult<Option<Self>> {
@@ -133,7 +130,7 @@ impl Lists {
                 (list.values().clone(), offsets[0], even(lists, &offsets, name)?)
             }
             other => {
-                return Err(wrong(format!("`{name}`: expected Arrow lists of floats, one a row, got {other}")));
+                return Err(row_type(format!("`{name}`: expected Arrow lists of floats, one a row, got {other}")));
             }
         };
         if lists.is_empty() {
@@ -141,7 +138,7 @@ impl Lists {
         }
         if !matches!(values.data_type(), DataType::Float16 | DataType::Float32 | DataType::Float64) {
             let kind = values.data_type();
-            return Err(wrong(format!("`{name}`: expected Arrow lists of floats, got lists of {kind}; cast them")));
+            return Err(row_type(format!("`{name}`: expected Arrow lists of floats, got lists of {kind}; cast them")));
         }
         Ok(Some(Self { values, lists: lists.clone(), first, rows: lists.len(), dims }))
     }
@@ -186,10 +183,10 @@ fn even(lists: &ArrayRef, offsets: &[usize], name: &str) -> PyResult<usize> {
     let Some(dims) = (0..lists.len()).find(|row| !lists.is_null(*row)).map(length) else { return Ok(0) };
     match (0..lists.len()).find(|row| length(*row) != dims) {
         None => Ok(dims),
-        Some(row) if lists.is_null(row) => Err(PyValueError::new_err(format!(
-            "`{name}`: row {row} is missing; leave it out, or cast to lists of one length"
-        ))),
-        Some(row) => Err(PyValueError::new_err(format!(
+        Some(row) if lists.is_null(row) => {
+            Err(data(format!("`{name}`: row {row} is missing; leave it out, or cast to lists of one length")))
+        }
+        Some(row) => Err(data(format!(
             "`{name}`: row {row} holds {} values, those before it {dims}; rows have one length",
             length(row)
         ))),

@@ -21,6 +21,27 @@ impl<T> OrRaise<T> for sememe::Result<T> {
     }
 }
 
+/// An exception of one of the classes of `sememe.errors`, for what the libraries have no error for.
+pub fn of_class(class: &str, message: String) -> PyErr {
+    Python::attach(|py| {
+        let made = py
+            .import("sememe.errors")
+            .and_then(|errors| errors.getattr(class))
+            .and_then(|class| class.call1((message,)));
+        made.map_or_else(|problem| problem, PyErr::from_value)
+    })
+}
+
+/// Rows of a type that cannot be read.
+pub fn row_type(message: String) -> PyErr {
+    of_class("RowTypeError", message)
+}
+
+/// Data that cannot serve.
+pub fn data(message: String) -> PyErr {
+    of_class("DataError", message)
+}
+
 fn made(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     let details = PyDict::new(py);
     let root = error.root();

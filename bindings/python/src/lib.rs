@@ -6,6 +6,7 @@ mod device;
 mod errors;
 mod evaluation;
 mod ids;
+mod import;
 mod minibatch;
 mod pool;
 mod program;
@@ -30,6 +31,8 @@ mod _sememe {
     use super::evaluation::evaluate;
     #[pymodule_export]
     use super::ids::{Format, Tokens, align, count_up, measure_churn, move_apart};
+    #[pymodule_export]
+    use super::import::{export_to, import_from};
     #[pymodule_export]
     use super::minibatch::MiniBatch;
     #[pymodule_export]

@@ -5,14 +5,14 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3_arrow::{PyArray, PyArrayReader};
 use sememe::io::OpenOptions;
 use sememe::{Error, MatrixView, RowSource, check_shape};
 
 use crate::buffer::{Lists, Strided};
-use crate::errors::OrRaise as _;
+use crate::errors::{OrRaise as _, data, of_class};
 
 enum Piece {
     Strided(Strided),
@@ -184,7 +184,7 @@ impl Rows {
         let reader = stream.into_reader()?;
         let mut pieces = Vec::new();
         for array in reader {
-            let array = array.map_err(|e| PyValueError::new_err(format!("`{name}`: {e}")))?;
+            let array = array.map_err(|e| data(format!("`{name}`: {e}")))?;
             pieces.extend(Lists::new(&column_of(&array, column, &name)?, &name)?.map(Piece::Lists));
         }
         Self::hold(py, Held::pieces(pieces, name))
@@ -219,7 +219,7 @@ fn column_of(array: &arrow_array::ArrayRef, column: Option<&str>, name: &str) ->
     let Some(table) = array.as_struct_opt() else {
         return match column {
             Some(column) => {
-                Err(PyValueError::new_err(format!("`column`: `{name}` is no table, it has no column `{column}`")))
+                Err(of_class("SettingError", format!("`column`: `{name}` is no table, it has no column `{column}`")))
             }
             None => Ok(array.clone()),
         };
@@ -227,7 +227,7 @@ fn column_of(array: &arrow_array::ArrayRef, column: Option<&str>, name: &str) ->
     let names = table.column_names();
     let listed = || names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if let Some(column) = column {
-        let missing = || PyValueError::new_err(format!("`column`: no column `{column}`, there are {}", listed()));
+        let missing = || of_class("SettingError", format!("`column`: no column `{column}`, there are {}", listed()));
         return table.column_by_name(column).cloned().ok_or_else(missing);
     }
     let is_list =
@@ -238,7 +238,7 @@ fn column_of(array: &arrow_array::ArrayRef, column: Option<&str>, name: &str) ->
         _ => {
             let found = lists.len();
             let problem = format!("{found} of its columns hold lists: name one by `column`; there are {}", listed());
-            Err(PyValueError::new_err(format!("`{name}`: {problem}")))
+            Err(of_class("SettingError", format!("`{name}`: {problem}")))
         }
     }
 }
@@ -263,7 +263,7 @@ impl Stream {
     fn take(&self, py: Python<'_>) -> PyResult<Option<Rows>> {
         let next = self.reader.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some(array) = next else { return Ok(None) };
-        let array = array.map_err(|e| PyValueError::new_err(format!("`{}`: {e}", self.name)))?;
+        let array = array.map_err(|e| data(format!("`{}`: {e}", self.name)))?;
         let lists = Lists::new(&column_of(&array, self.column.as_deref(), &self.name)?, &self.name)?;
         let pieces = lists.map(Piece::Lists).into_iter().collect();
         Rows::hold(py, Held::pieces(pieces, self.name.clone())).map(Some)

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use numpy::{PyArray1, PyReadonlyArray1};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use sememe::Error;
 use sememe::ids::{Frontier, Hit};
 
-use crate::errors::raise;
+use crate::errors::{data, raise};
 use crate::work::at_once;
 
 /// An ID's tokens, the rows of its items, and its score.
@@ -109,19 +108,19 @@ fn ask(py: Python<'_>, score: &Bound<'_, PyAny>, frontier: &mut [Frontier<'_>]) 
         let array: PyReadonlyArray1<'_, f32> = array?.extract()?;
         let Some(beam) = frontier.get_mut(at) else {
             let wanted = frontier.len();
-            return Err(PyValueError::new_err(format!("`score`: expected scores of {wanted} prefixes, got more")));
+            return Err(data(format!("`score`: expected scores of {wanted} prefixes, got more")));
         };
         let values = array.as_array();
         if values.len() != beam.scores.len() {
             let (wanted, got) = (beam.scores.len(), values.len());
-            return Err(PyValueError::new_err(format!("`score`: prefix {at} has {wanted} tokens, got {got} scores")));
+            return Err(data(format!("`score`: prefix {at} has {wanted} tokens, got {got} scores")));
         }
         beam.scores.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
         got = at + 1;
     }
     if got < frontier.len() {
         let wanted = frontier.len();
-        return Err(PyValueError::new_err(format!("`score`: expected scores of {wanted} prefixes, got {got}")));
+        return Err(data(format!("`score`: expected scores of {wanted} prefixes, got {got}")));
     }
     Ok(())
 }

@@ -40,6 +40,7 @@ from .errors import (
 )
 from .evaluation import Evaluation, evaluate
 from .ids import Aligned, Format, Hit, Resolved, Tokens, Trie, align, churn, resolve
+from .importing import Imported, export_codec, import_from
 from .recommender import Recommendation, Recommender
 from .stores import Assigned, MemoryStore, RedisStore, SqliteStore, Store, assign, open_store
 from .text import TextModel, run, write_dialogues
@@ -62,6 +63,7 @@ __all__ = [
     "Format",
     "Hit",
     "IdTextError",
+    "Imported",
     "MemoryStore",
     "NonFiniteError",
     "Recommendation",
@@ -84,6 +86,8 @@ __all__ = [
     "churn",
     "device_info",
     "evaluate",
+    "export_codec",
+    "import_from",
     "open_store",
     "resolve",
     "run",

@@ -26,6 +26,8 @@ __all__ = [
     "default_settings",
     "device_info",
     "evaluate",
+    "export_to",
+    "import_from",
     "measure_churn",
     "move_apart",
     "program",
@@ -234,4 +236,8 @@ def write_dialogues(settings: str, folder: str | os.PathLike[str], progress: _Te
 def run_config(
     config: str | os.PathLike[str], set: list[str], names: list[str] | None, rebuild: list[str], dry_run: bool, progress: _Tell | None
 ) -> dict[str, Any]: ...
+def import_from(
+    path: str | os.PathLike[str], request: str, rows: Rows | None
+) -> tuple[str, Codec | None, tuple[_Codes, list[str], list[int]] | None, list[tuple[str, str]]]: ...
+def export_to(codec: Codec, format: str, path: str | os.PathLike[str]) -> list[str]: ...
 def program(arguments: list[str]) -> int: ...

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..codec import Codec
 from ..errors import FileFormatError, FileMissingError
+from ..importing import import_from
 
 CODEC = "codec.safetensors"
 
@@ -29,7 +30,7 @@ def save(folder: str | os.PathLike[str], codec: Codec, metadata: dict[str, Any],
 
 
 def load(folder: str | os.PathLike[str], kind: str) -> tuple[Codec, dict[str, Any]]:
-    """The codec of a folder and its description."""
+    """The codec of a folder and its description, whether this library wrote it or the original."""
     place = pathlib.Path(folder)
     if not (place / "metadata.json").exists():
         raise FileMissingError(2, f"`{place}` holds no metadata.json: it is no folder of {kind}", str(place))
@@ -38,9 +39,9 @@ def load(folder: str | os.PathLike[str], kind: str) -> tuple[Codec, dict[str, An
     except ValueError as problem:
         raise FileFormatError(f"`{place / 'metadata.json'}`: {problem}") from None
     if not (place / CODEC).exists():
-        error = FileFormatError(
-            f"`{place}` was written by {kind} itself; bring it along with `python -m sememe import {place} -o {place / CODEC}`"
-        )
-        error.filename = str(place)
-        raise error
+        # The original's own folder.
+        codec = import_from(place).codec
+        if codec is None:
+            raise FileFormatError(f"`{place}` holds no codec of {kind}")
+        return codec, metadata
     return Codec.load(place / CODEC), metadata

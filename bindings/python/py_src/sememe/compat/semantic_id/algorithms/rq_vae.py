@@ -154,6 +154,8 @@ class RQVAE(BaseSemanticEncoder):
         codec, metadata = load(path, "semantic-id")
         if metadata.get("type") != "RQVAE":
             raise ValueError(f"`{os.fspath(path)}` is of {metadata.get('type')}, not of RQVAE")
-        made = cls(**{name: metadata[name] for name in _NAMES if name in metadata}, device=device)
+        # What cannot be trained here can be used all the same.
+        made = cls(**{name: metadata[name] for name in _NAMES if name in metadata and name not in ("bn", "loss_type")}, device=device)
+        made.bn, made.loss_type = metadata.get("bn", False), metadata.get("loss_type", "mse")
         made.codec_ = codec
         return made
