@@ -7,9 +7,9 @@ use sememe_import::{Content, ImportOptions, import};
 use crate::Scratch;
 use crate::library::use_codec;
 
-/// Memory that a checkpoint may take whatever its length: a pickle may ask for copies of what it holds, and its reader allows a million
-/// objects and 64 MiB of texts of them.
-pub const TORCH_FLOOR_BYTES: usize = 384 << 20;
+/// Memory that a checkpoint may take whatever its length: a pickle may refer to what it holds again, which its reader copies, up to a million
+/// objects with keys of 256 bytes. Dictionaries of one entry took most, 250 MB.
+pub const TORCH_FLOOR_BYTES: usize = 640 << 20;
 
 /// Levels and codewords that a body itself goes on with.
 const SAMPLE: usize = 1 << 12;

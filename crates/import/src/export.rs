@@ -136,7 +136,7 @@ fn faiss(codec: &Codec, path: &Path) -> Result<Vec<Note>> {
     refuse(ExportFormat::Faiss, &found)?;
     let mut out = Out::default();
     let books = around_origin(q)?;
-    let joined: Vec<f32> = books.iter().flat_map(|book| book.as_slice()).copied().collect();
+    let joined: Vec<f32> = books.iter().flat_map(Matrix::as_slice).copied().collect();
     let shape = [sizes.len(), sizes[0], q.codebooks[0].dims()];
     if q.product {
         out.put("pq_centroids", &shape, &joined);

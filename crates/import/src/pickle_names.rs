@@ -1,14 +1,14 @@
 //! Which Python names a pickle asks for, found without following it: its opcodes are stepped over, and nothing is built.
 
 use sememe::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 /// Names longer than this are no module's or class's.
 const MAX_NAME_BYTES: u64 = 4096;
-/// Texts that are remembered for a later look; a pickle that has more of them than this names nothing that is allowed after.
-const MAX_MEMO: usize = 1 << 20;
+/// Longest text of a pickle that refers to its own containers again: its reader copies those, keys and all, up to a million objects.
+const MAX_COPIED_TEXT: u64 = 256;
 
 /// Names that are tensors, containers, and settings beside them. None of them is ever called; a name that is not here may stand for
 /// anything, so it is refused.
@@ -105,7 +105,14 @@ impl PickleNames {
     pub fn scan(reader: &mut dyn BufRead, pickles: usize) -> Self {
         let mut out = Self::default();
         for _ in 0..pickles {
-            let mut walk = Walk { texts: Vec::new(), memo: Vec::new(), last: None, out: &mut out };
+            let mut walk = Walk {
+                texts: Vec::new(),
+                memo: HashMap::new(),
+                last: Kept::Other,
+                longest: 0,
+                copies: false,
+                out: &mut out,
+            };
             if let Err(problem) = walk.run(reader) {
                 out.broken = Some(problem);
                 break;
@@ -149,14 +156,27 @@ impl PickleNames {
     }
 }
 
+/// A value, as far as it matters what it is.
+#[derive(Clone, Debug)]
+enum Kept {
+    Text(String),
+    /// A long text, or what is named: nothing that holds others.
+    Single,
+    Other,
+}
+
 /// One pickle. Of all values only texts are looked at: those that `STACK_GLOBAL` takes for a module and a name.
 struct Walk<'a> {
     /// The last texts, the newest last; two are enough.
     texts: Vec<Option<String>>,
     /// By memo number.
-    memo: Vec<Option<String>>,
-    /// The value that an opcode of the memo would keep, if it is a text.
-    last: Option<String>,
+    memo: HashMap<u64, Kept>,
+    /// The value that an opcode of the memo would keep.
+    last: Kept,
+    /// Bytes of the longest text.
+    longest: u64,
+    /// Whether a container is referred to again.
+    copies: bool,
     out: &'a mut PickleNames,
 }
 
@@ -194,11 +214,17 @@ impl Walk<'_> {
                 return Ok(());
             }
             self.step(r, opcode)?;
+            if self.copies && self.longest > MAX_COPIED_TEXT {
+                return Err(format!(
+                    "it refers to its own containers again, and has a text of {} bytes, more than {MAX_COPIED_TEXT}; save the state dict alone",
+                    self.longest
+                ));
+            }
         }
     }
 
     fn text(&mut self, text: Option<String>) {
-        self.last.clone_from(&text);
+        self.last = text.clone().map_or(Kept::Single, Kept::Text);
         self.texts.push(text);
         if self.texts.len() > 2 {
             self.texts.remove(0);
@@ -207,6 +233,7 @@ impl Walk<'_> {
 
     /// A text of so many bytes; a long one is no name and is passed over.
     fn text_of(&mut self, r: &mut dyn BufRead, length: u64) -> Result<(), String> {
+        self.longest = self.longest.max(length);
         if length > MAX_NAME_BYTES {
             skip(r, length)?;
             self.text(None);
@@ -218,26 +245,19 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn put(&mut self, at: u64) -> Result<(), String> {
-        // Only texts are ever asked for again.
-        if self.last.is_none() {
-            return Ok(());
-        }
-        let at =
-            usize::try_from(at).ok().filter(|at| *at < MAX_MEMO).ok_or_else(|| format!("it memorises value {at}"))?;
-        if self.memo.len() <= at {
-            self.memo.resize(at + 1, None);
-        }
-        self.memo[at].clone_from(&self.last);
-        Ok(())
+    fn put(&mut self, at: u64) {
+        self.memo.insert(at, self.last.clone());
     }
 
     fn get(&mut self, at: u64) {
-        let found = usize::try_from(at).ok().and_then(|at| self.memo.get(at).cloned().flatten());
         // What is no text may stand between two texts, as it does on Python's stack.
-        match found {
-            Some(text) => self.text(Some(text)),
-            None => self.last = None,
+        match self.memo.get(&at).cloned() {
+            Some(Kept::Text(text)) => self.text(Some(text)),
+            Some(Kept::Single) => self.last = Kept::Single,
+            Some(Kept::Other) | None => {
+                self.last = Kept::Other;
+                self.copies = true;
+            }
         }
     }
 
@@ -290,10 +310,12 @@ impl Walk<'_> {
             }
             b'V' => {
                 let text = line(r)?;
+                self.longest = self.longest.max(text.len() as u64);
                 self.text(Some(text));
             }
             b'S' => {
                 let text = line(r)?;
+                self.longest = self.longest.max(text.len() as u64);
                 self.text(Some(text.trim_matches(['\'', '"']).to_owned()));
             }
             // Lines: numbers, and names of protocol 0.
@@ -314,23 +336,19 @@ impl Walk<'_> {
             // The memo.
             b'p' => {
                 let at = line(r)?.parse().map_err(|_| "a memo's number is none".to_owned())?;
-                self.put(at)?;
+                self.put(at);
             }
             b'q' => {
                 let at = number::<1>(r)?;
-                self.put(at)?;
+                self.put(at);
             }
             b'r' => {
                 let at = number::<4>(r)?;
-                self.put(at)?;
+                self.put(at);
             }
             0x94 => {
                 let at = self.memo.len() as u64;
-                if self.memo.len() >= MAX_MEMO {
-                    return Err(format!("it memorises more than {MAX_MEMO} values"));
-                }
-                self.memo.push(None);
-                self.put(at)?;
+                self.put(at);
             }
             b'g' => {
                 let at = line(r)?.parse().map_err(|_| "a memo's number is none".to_owned())?;
@@ -344,11 +362,12 @@ impl Walk<'_> {
                 let at = number::<4>(r)?;
                 self.get(at);
             }
+            // A copy of the value on top.
+            b'2' => self.copies = true,
             // Without an argument: marks, containers, calls, None and booleans.
             b'('
             | b'0'
             | b'1'
-            | b'2'
             | b'N'
             | b'Q'
             | b'R'
@@ -374,8 +393,11 @@ impl Walk<'_> {
             | 0x98 => {}
             other => return Err(format!("opcode {other:#04x} is unknown")),
         }
-        if !keeps_last {
-            self.last = None;
+        match opcode {
+            _ if keeps_last => {}
+            // Named, not made: a class.
+            b'c' | 0x93 => self.last = Kept::Single,
+            _ => self.last = Kept::Other,
         }
         Ok(())
     }
@@ -426,6 +448,28 @@ mod tests {
             let refused = scan(bad).check(Path::new("a.pt")).expect_err("more than tensors").to_string();
             assert!(refused.contains("more than tensors") && refused.contains("nothing was run"), "{refused}");
         }
+    }
+
+    #[test]
+    fn copies_of_long_texts_are_refused() {
+        let pickle = |length: usize, get: &[u8]| {
+            let mut out = b"\x80\x02}X".to_vec();
+            out.extend((length as u32).to_le_bytes());
+            out.extend(std::iter::repeat_n(b'a', length));
+            out.extend(b"Nsq\x00");
+            out.extend(get);
+            out.push(b'.');
+            out
+        };
+        let long = scan(&pickle(300, b"h\x00")).check(Path::new("a.pt")).expect_err("a long key").to_string();
+        assert!(long.contains("text of 300 bytes"), "{long}");
+        assert!(scan(&pickle(300, b"2")).check(Path::new("a.pt")).is_err());
+        scan(&pickle(300, b"")).check(Path::new("a.pt")).expect("nothing is copied");
+        scan(&pickle(200, b"h\x00")).check(Path::new("a.pt")).expect("a short key");
+        // Texts and classes that stand twice are no copies.
+        scan(b"\x80\x02X\x02\x00\x00\x00abq\x00h\x00ccollections\nOrderedDict\nq\x01h\x01.")
+            .check(Path::new("a.pt"))
+            .expect("names");
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl TorchFile {
         }
         let bytes = tensor.read().map_err(|e| bad(plain(&e.to_string())))?;
         let values = match tensor.dtype() {
-            DType::F32 => convert(&bytes, |b| f32::from_ne_bytes(b)),
+            DType::F32 => convert(&bytes, f32::from_ne_bytes),
             DType::F64 => convert(&bytes, |b| f64::from_ne_bytes(b) as f32),
             DType::BF16 => convert(&bytes, |b| half::bf16::from_ne_bytes(b).to_f32()),
             DType::F16 => convert(&bytes, |b| half::f16::from_ne_bytes(b).to_f32()),
@@ -138,6 +138,12 @@ fn worded(path: &Path, error: &PytorchError) -> Error {
             path,
             "holds one tensor without a name; in Python, save codebooks or codes with `numpy.save(path, tensor.numpy())`",
         ),
+        PytorchError::InvalidFormat(text) => {
+            Error::format(path, format!("is no checkpoint that can be read: {}", plain(text)))
+        }
+        PytorchError::Pickle(inner) => {
+            Error::format(path, format!("is no checkpoint that can be read: its pickle: {}", plain(&inner.to_string())))
+        }
         other => Error::format(path, format!("is no checkpoint that can be read: {}", plain(&other.to_string()))),
     }
 }
