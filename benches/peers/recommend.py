@@ -1,6 +1,6 @@
 """A recommender on item identities, by PyTorch and by this project, on the same histories: quality, and steps of histories a second.
 
-    python3 benches/peers/recommend.py INTERACTIONS.jsonl.gz [--vectors ITEMS.npy] [--epochs 24] [--seeds 1]
+    python3 benches/peers/recommend.py INTERACTIONS.jsonl.gz [--vectors ITEMS.npy] [--epochs 24] [--seeds 0 1 2] [--by torch]
 
 The peer is SASRec (Kang and McAuley 2018) with cross-entropy over all items: 2 blocks, 128 values, 2 heads, the latest 50 items, AdamW, eager, f32.
 Ours is `target/release/sememe recommend train --identities` with the same sizes. Leave-last-out, all items ranked. One JSON line each.
@@ -12,6 +12,7 @@ import gzip
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -113,6 +114,7 @@ def peer(users, items, vectors, epochs, seed):
             tokens += int(there.sum())
         seconds += time.time() - begun
         reached = ranked(net, users, 1, items)
+        print(f"torch, seed {seed}, epoch {epoch + 1}: validation NDCG@10 {reached[1]:.4f}", file=sys.stderr, flush=True)
         if reached[1] > best[0]:
             best = (reached[1], ranked(net, users, 0, items), epoch + 1)
     return best, seconds, tokens / seconds
@@ -133,24 +135,28 @@ def main():
     parser.add_argument("interactions")
     parser.add_argument("--vectors")
     parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--by", choices=["sememe", "torch"], help="one of the two alone, for quality where times do not matter")
     arguments = parser.parse_args()
     users = [json.loads(line)["items"] for line in gzip.open(arguments.interactions, "rt")]
     items = 1 + max(max(u) for u in users)
     vectors = torch.from_numpy(np.load(arguments.vectors).astype("f4")) if arguments.vectors else None
     flags = ["--identities"] + (["--vectors", arguments.vectors] if arguments.vectors else [])
-    for seed in range(arguments.seeds):
-        result, whole, said = ours(arguments, flags, arguments.epochs, seed)
-        rates = [float(l.rsplit(", ", 1)[1].split()[0].replace(",", "")) for l in said.splitlines() if l.startswith("epoch")]
-        test = result["test"]
-        line = {"by": "sememe", "seed": seed, "epoch": result["best"]["epoch"], "whole_s": round(whole, 1)}
-        line |= {"R@10": round(test["recall_at_10"], 4), "NDCG@10": round(test["ndcg_at_10"], 4)}
-        print(json.dumps(line | {"steps_per_s": round(float(np.median(rates)))}), flush=True)
-        begun = time.time()
-        (_, test, epoch), _, rate = peer(users, items, vectors, arguments.epochs, seed)
-        line = {"by": "torch", "seed": seed, "epoch": epoch, "whole_s": round(time.time() - begun, 1)}
-        line |= {"R@10": round(test[0], 4), "NDCG@10": round(test[1], 4), "steps_per_s": round(rate)}
-        print(json.dumps(line), flush=True)
+    for seed in arguments.seeds:
+        if arguments.by != "torch":
+            result, whole, said = ours(arguments, flags, arguments.epochs, seed)
+            rates = [float(l.rsplit(", ", 1)[1].split()[0].replace(",", "")) for l in said.splitlines() if l.startswith("epoch")]
+            told("sememe", seed, result["best"]["epoch"], whole, (result["test"]["recall_at_10"], result["test"]["ndcg_at_10"]), np.median(rates))
+        if arguments.by != "sememe":
+            begun = time.time()
+            (_, test, epoch), _, rate = peer(users, items, vectors, arguments.epochs, seed)
+            told("torch", seed, epoch, time.time() - begun, test, rate)
+
+
+def told(by, seed, epoch, whole, test, rate):
+    line = {"by": by, "seed": seed, "epoch": epoch, "whole_s": round(whole, 1)}
+    line |= {"R@10": round(test[0], 4), "NDCG@10": round(test[1], 4), "steps_per_s": round(rate)}
+    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
