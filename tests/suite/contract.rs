@@ -237,7 +237,9 @@ fn rule_4_files_and_printing_stay_in_their_rooms() {
     let none: Vec<String> = Vec::new();
     assert_eq!(offenders("src", &["std::fs", "fs::File", "use std::{fs"], &["src/io/", "src/ids/store/"]), none);
     let printing = ["println!", "eprintln!", "print!(", "dbg!", "anyhow"];
-    for library in ["src", "crates/text/src", "crates/recommend/src", "crates/import/src", "crates/run/src", "crates/serve/src"] {
+    for library in
+        ["src", "crates/text/src", "crates/recommend/src", "crates/import/src", "crates/run/src", "crates/serve/src"]
+    {
         assert_eq!(offenders(library, &printing, &[]), none);
     }
 }
