@@ -6,6 +6,7 @@ use sememe::{Error, Result};
 use std::path::Path;
 
 /// IDs on one combination of codes that are taken at most: more were never given out.
+#[cfg(feature = "sqlite")]
 const MAX_ON_ONE: u64 = 1 << 24;
 /// IDs that are reserved in one transaction.
 const BATCH: usize = 10_000;

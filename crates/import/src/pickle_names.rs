@@ -127,6 +127,7 @@ impl PickleNames {
     }
 
     /// Refuses a pickle that is more than tensors and settings.
+    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "only checkpoints are held to it"))]
     pub fn check(&self, path: &Path) -> Result<()> {
         if let Some(first) = self.refused.first() {
             let others = match self.refused.len() {
