@@ -123,9 +123,13 @@ impl Reader<'_> {
         self.space()?;
         let rest = self.bytes.get(self.at..)?;
         let length = rest.iter().take_while(|b| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).count();
-        let number = std::str::from_utf8(&rest[..length]).ok()?.parse().ok()?;
+        let digits = std::str::from_utf8(&rest[..length]).ok()?;
+        let number: f32 = digits.parse().ok()?;
         self.at += length;
-        Some(number)
+        // What lies past the largest float32 may be rounded to it, but is too large all the same.
+        let is_past =
+            number.abs() == f32::MAX && digits.parse::<f64>().is_ok_and(|exact| exact.abs() > f64::from(f32::MAX));
+        Some(if is_past { f32::INFINITY } else { number })
     }
 }
 

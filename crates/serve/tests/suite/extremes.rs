@@ -132,7 +132,12 @@ impl<'a> Extremes<'a> {
                         (false, true) => bound.next_up(),
                         (false, false) => bound.next_down(),
                     };
-                    if next.is_finite() { next } else { bound * 1.001 }
+                    // Past the largest, what is rounded to it.
+                    match (next.is_finite(), up) {
+                        (true, _) => next,
+                        (false, true) => bound.next_up(),
+                        (false, false) => bound.next_down(),
+                    }
                 };
                 out.extend(schema["minimum"].as_f64().map(|bound| json!(beyond(bound, false))));
                 out.extend(schema["maximum"].as_f64().map(|bound| json!(beyond(bound, true))));

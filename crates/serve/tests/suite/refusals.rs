@@ -26,6 +26,13 @@ fn bodies_that_are_no_rows() {
     encode("{\"rows\": [], \"texts\": []}").fails(400, "bad_request", "one of `rows` and `texts`");
     encode("{\"rows\": [], \"texts\": null}").fails(400, "bad_json", "null");
     encode("{\"rows\": null}").fails(400, "bad_json", "no list of rows");
+    let most = f64::from(f32::MAX);
+    service.post("/v1/encode", &json!({ "rows": [[most, -most, 0, 0, 0, 0]] })).ok();
+    service.post("/v1/encode", &json!({ "rows": [[0, most.next_up(), 0, 0, 0, 0]] })).fails(
+        400,
+        "not_finite",
+        "value 1 of row 0",
+    );
     encode("{\"rows\": [[0,0,0,0,0,1e400]]}").fails(400, "not_finite", "value 5 of row 0 is too large for float32");
     encode("{}").fails(400, "bad_request", "one of `rows` and `texts`");
     encode("{\"row\": [[1]]}").fails(400, "bad_json", "unknown field `row`");
