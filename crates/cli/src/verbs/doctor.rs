@@ -66,6 +66,7 @@ fn features() -> Vec<&'static str> {
         ("parquet", cfg!(feature = "parquet")),
         ("language", cfg!(feature = "language")),
         ("serve", cfg!(feature = "serve")),
+        ("import", cfg!(feature = "import")),
     ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }
