@@ -69,7 +69,7 @@ impl Mlp {
     /// none does, 0 where one may for any row.
     ///
     /// With `‖h‖ ≤ a·r + b` for a row of norm r, a layer gives `‖W·h + bias‖ ≤ ‖W‖_F·(a·r + b) + ‖bias‖`. A layer norm then bounds
-    /// what follows whatever r is, and no activation makes a value larger. Values up to [`LARGEST`] are squared and summed. O(parameters).
+    /// what follows whatever r is, and no activation makes a value larger. Values up to 10¹⁶ are squared and summed. O(parameters).
     #[must_use]
     pub fn safe_norm(&self) -> f64 {
         let norm = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() * (1.0 + 1e-9);
