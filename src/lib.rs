@@ -42,6 +42,7 @@
 //! | [`data`] | [`Matrix`], [`Codes`], and [`RowSource`] for rows that are read as they are needed |
 //! | [`fit`] | algorithms: preprocessing, RQ-KMeans, refinement, mini-batches, product quantisation |
 //! | [`codec`] | [`Codec`], and [`Encoder`] for a [`Device`] of choice and for whole files |
+//! | [`distributed`] | trainings whose rows lie on many machines: rounds, partials, the trainer |
 //! | [`digest`] | SHA-256 of content, and hexadecimal |
 //! | [`ids`] | what codes become: one ID an item, stores that keep them, text, tokens, and the trie of all IDs |
 //! | [`eval`] | measures of IDs, advice, the HTML report |
@@ -83,6 +84,7 @@ pub mod compute;
 pub mod data;
 pub mod device;
 pub mod digest;
+pub mod distributed;
 mod error;
 pub mod eval;
 pub mod fit;

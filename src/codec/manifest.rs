@@ -17,7 +17,7 @@ pub struct Manifest {
     pub format_version: u32,
     /// Release that wrote the file.
     pub sememe_version: String,
-    /// `rq-kmeans`, `minibatch-rq-kmeans`, `rq-vae`, `rq-kmeans-plus`, `pq`, `opq`, `imported`.
+    /// `rq-kmeans`, `minibatch-rq-kmeans`, `distributed-rq-kmeans`, `rq-vae`, `rq-kmeans-plus`, `pq`, `opq`, `imported`.
     pub method: String,
     /// Dimensions of a row.
     pub dims: usize,

@@ -3,7 +3,7 @@
 use super::tensors::damaged;
 use crate::error::Result;
 use crate::fit::rqvae::RqVae;
-use crate::fit::{MiniBatchRqKMeans, ProductQuantization, RqKMeans};
+use crate::fit::{DistributedRqKMeans, MiniBatchRqKMeans, ProductQuantization, RqKMeans};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,6 +14,8 @@ pub enum TrainedBy<'a> {
     RqKMeans(&'a RqKMeans),
     /// `minibatch-rq-kmeans`.
     MiniBatch(&'a MiniBatchRqKMeans),
+    /// `distributed-rq-kmeans`.
+    Distributed(&'a DistributedRqKMeans),
     /// `pq`, or `opq` with a rotation.
     Product(&'a ProductQuantization),
     /// `rq-vae`.
@@ -31,6 +33,7 @@ impl TrainedBy<'_> {
         match self {
             Self::RqKMeans(_) => "rq-kmeans",
             Self::MiniBatch(_) => "minibatch-rq-kmeans",
+            Self::Distributed(_) => "distributed-rq-kmeans",
             Self::Product(settings) if settings.rotation.is_some() => "opq",
             Self::Product(_) => "pq",
             Self::RqVae(_) => "rq-vae",
@@ -45,6 +48,7 @@ impl TrainedBy<'_> {
         match self {
             Self::RqKMeans(settings) => settings.seed,
             Self::MiniBatch(settings) => settings.seed,
+            Self::Distributed(settings) => settings.kmeans.seed,
             Self::Product(settings) => settings.seed,
             Self::RqVae(settings) | Self::RqKMeansPlus(settings) => settings.seed,
             Self::Elsewhere(_) => 0,
@@ -59,6 +63,14 @@ impl TrainedBy<'_> {
         match self {
             Self::RqKMeans(settings) => of(settings),
             Self::MiniBatch(settings) => of(settings),
+            // As of rows at hand, with one more.
+            Self::Distributed(settings) => {
+                let mut value = of(&settings.kmeans)?;
+                if let Some(rows) = settings.sample_rows {
+                    value["sample_rows"] = rows.into();
+                }
+                Ok(value)
+            }
             Self::Product(settings) => of(settings),
             Self::RqVae(settings) | Self::RqKMeansPlus(settings) => of(settings),
             Self::Elsewhere(settings) => Ok(settings.clone()),

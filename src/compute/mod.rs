@@ -14,6 +14,7 @@ mod backend;
 pub mod bound;
 pub mod cpu;
 mod device;
+pub mod exact_sums;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod info;

@@ -177,13 +177,21 @@ fn sum(a: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     sums[0]
 }
 
-fn unit(values: &mut [f64]) {
-    let norm = sum(values, |v| v * v).sqrt();
+/// Σ v², in the order of a dot product.
+#[must_use]
+pub fn squared_norm(values: &[f64]) -> f64 {
+    sum(values, |v| v * v)
+}
+
+/// Divides values by their norm, unless that is 0, and returns it.
+pub fn unit(values: &mut [f64]) -> f64 {
+    let norm = squared_norm(values).sqrt();
     if norm > 0.0 {
         for v in values {
             *v /= norm;
         }
     }
+    norm
 }
 
 /// What follows a layer: `max(0, x)`, `(x·½)·(1 + erf(x/√2))`, `x/(1 + exp(−x))`.

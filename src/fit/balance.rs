@@ -174,7 +174,8 @@ impl Balance {
         Ok((least, most))
     }
 
-    fn is_exact(&self) -> bool {
+    /// Whether bounds are kept exactly.
+    pub(crate) fn is_exact(&self) -> bool {
         matches!(self.loads, LoadTarget::Capacity { .. })
     }
 }
@@ -248,6 +249,27 @@ pub(super) fn fit<B: Backend>(
     best.ok_or_else(|| Error::config("starts", "expected at least 1, got 0"))
 }
 
+/// ε in units of scores, from the objective of `n` unbalanced rows.
+fn epsilon_of(balance: &Balance, metric: Metric, constant: f64, n: usize, objective: f64) -> f64 {
+    // A score is half of the squared L2. Rows that lie on their codewords leave nothing to compare with: then a millionth of
+    // the rows' own size.
+    let half = if metric == Metric::SquaredL2 { 0.5 } else { 1.0 };
+    let unit = (half * objective / n as f64).max(1e-6 * half * constant / n as f64);
+    (balance.epsilon * unit).clamp(1e-30, 1e30)
+}
+
+/// The same of rows at hand.
+pub(super) fn epsilon<B: Backend>(
+    backend: &B,
+    rows: &B::Rows,
+    metric: Metric,
+    balance: &Balance,
+    objective: f64,
+) -> Result<f64> {
+    let constant = kmeans::constant(backend, rows, metric)?;
+    Ok(epsilon_of(balance, metric, constant, backend.shape(rows).0, objective))
+}
+
 impl<B: Backend> BalanceRun<'_, B> {
     fn one(&self, start: usize) -> Result<BalancedFit<B>> {
         let Self { level: BoundedLevel { backend, rows, .. }, settings, .. } = *self;
@@ -259,7 +281,8 @@ impl<B: Backend> BalanceRun<'_, B> {
         if settings.k >= super::init::TOLD {
             settings.announce(self.observer);
         }
-        let epsilon = self.epsilon(outcome.objective)?;
+        let epsilon =
+            epsilon_of(self.balance, settings.metric, self.constant, backend.shape(rows).0, outcome.objective);
         let mut prices = vec![0.0f64; settings.k];
         let (mut previous, mut converged, mut done) = (f64::INFINITY, false, outcome.iterations);
         let ones = vec![1.0f32; settings.k];
@@ -312,17 +335,6 @@ impl<B: Backend> BalanceRun<'_, B> {
 
     fn report_progress(&self, start: usize, iteration: usize, inertia: f64) {
         self.observer.event(Event::Iteration { level: self.settings.level, start, iteration, inertia, reseeded: 0 });
-    }
-
-    /// ε in units of scores, from the objective of unbalanced rows.
-    fn epsilon(&self, objective: f64) -> Result<f64> {
-        let n = self.level.backend.shape(self.level.rows).0 as f64;
-        // A score is half of the squared L2. Rows that lie on their codewords leave nothing to compare with: then a millionth of
-        // the rows' own size.
-        let half = if self.settings.metric == Metric::SquaredL2 { 0.5 } else { 1.0 };
-        let unit = (half * objective / n).max(1e-6 * half * self.constant / n);
-        let epsilon = self.balance.epsilon * unit;
-        Ok(epsilon.clamp(1e-30, 1e30))
     }
 
     /// Assigns under the present prices and moves them; returns the objective and how far off the worst load was.

@@ -2,24 +2,27 @@
 
 mod balance;
 mod capacity;
+mod distributed;
 mod exchange;
 mod init;
 mod kmeans;
 mod level;
 mod minibatch;
-mod preprocess;
+pub(crate) mod preprocess;
 mod product;
-mod range;
+pub(crate) mod range;
 mod refine;
 pub(crate) mod residual;
 mod rotation;
 pub mod rqvae;
+pub(crate) mod start;
 #[cfg(test)]
 mod tests;
 mod training_rows;
 mod transport;
 
 pub use balance::{Balance, LoadTarget};
+pub use distributed::DistributedRqKMeans;
 pub use init::Init;
 pub use kmeans::EmptyPolicy;
 pub use minibatch::{MiniBatchRqKMeans, MiniBatchTrainer};

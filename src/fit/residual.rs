@@ -396,7 +396,12 @@ pub(super) fn squared_error<B: Backend>(backend: &B, residuals: &B::Rows, scale:
 /// exp of the entropy of the loads, natural logarithms.
 #[must_use]
 pub fn perplexity(counts: &[u32]) -> f64 {
-    let n: f64 = counts.iter().map(|c| f64::from(*c)).sum();
-    let entropy: f64 = counts.iter().filter(|c| **c > 0).map(|c| f64::from(*c) / n).map(|p| -p * libm::log(p)).sum();
+    perplexity_of(counts.iter().map(|count| f64::from(*count)))
+}
+
+/// [`perplexity`] of loads of any size.
+pub(crate) fn perplexity_of(loads: impl Iterator<Item = f64> + Clone) -> f64 {
+    let n: f64 = loads.clone().sum();
+    let entropy: f64 = loads.filter(|load| *load > 0.0).map(|load| load / n).map(|p| -p * libm::log(p)).sum();
     libm::exp(entropy)
 }

@@ -6,6 +6,7 @@ mod circles;
 mod codec;
 #[cfg(feature = "gpu")]
 mod contract;
+mod distributed;
 mod eval;
 mod hostile;
 mod ids_export;
