@@ -3,6 +3,7 @@
 mod buffer;
 mod codec;
 mod device;
+mod distributed;
 mod errors;
 mod evaluation;
 mod ids;
@@ -27,6 +28,8 @@ mod _sememe {
     use super::codec::Codec;
     #[pymodule_export]
     use super::device::device_info;
+    #[pymodule_export]
+    use super::distributed::{DistributedTrainer, MergedAnswers, RoundAnswer, measure_round, round_measures};
     #[pymodule_export]
     use super::evaluation::evaluate;
     #[pymodule_export]
