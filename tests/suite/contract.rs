@@ -242,6 +242,7 @@ fn rule_4_files_and_printing_stay_in_their_rooms() {
     {
         assert_eq!(offenders(library, &printing, &[]), none);
     }
+    assert_eq!(offenders("crates/cluster/src", &printing, &["crates/cluster/src/bin/"]), none);
 }
 
 #[test]
