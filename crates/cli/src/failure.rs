@@ -19,6 +19,18 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// Another program that ended with this exit code, and has said why.
+#[derive(Debug)]
+pub struct Ended(pub u8);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the program ended with exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Ended {}
+
 /// An error that `plan` found; a shorthand.
 pub fn usage(problem: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Usage(problem.into()))
@@ -73,6 +85,9 @@ pub fn misread(error: &clap::Error, arguments: &[OsString]) -> u8 {
 
 /// Prints the error to stderr and gives its exit code. A closed stderr is no reason to panic.
 pub fn report(error: &anyhow::Error, words: Option<&Words>) -> u8 {
+    if let Some(Ended(code)) = error.downcast_ref() {
+        return *code;
+    }
     let (code, line) = (code(error), line(error, words));
     let mut stderr = std::io::stderr().lock();
     let _ = match library(error).map(Error::root) {

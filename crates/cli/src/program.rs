@@ -14,7 +14,7 @@ use crate::verbs::import;
 #[cfg(feature = "serve")]
 use crate::verbs::serve;
 use crate::verbs::{
-    align, churn, completions, config, decode, dialogues, doctor, encode, eval, export, format, init, parse, prep,
+    align, churn, cluster, completions, config, decode, dialogues, doctor, encode, eval, export, format, init, parse, prep,
     recommend, resolve, run, show, sweep, train, trie,
 };
 #[cfg(any(feature = "sqlite", feature = "redis"))]
@@ -113,6 +113,8 @@ pub enum Verb {
     /// Serve a run over HTTP: encode, assign, find and recommend, for programs, and a page for people
     #[cfg(feature = "serve")]
     Serve(Box<serve::Flags>),
+    /// Encode, train, assign and evaluate over a cluster, by the program `sememe-cluster`
+    Cluster(cluster::Flags),
     /// Show which tokens may follow a prefix in a trie, and which items it names
     Trie(trie::Flags),
     /// Check a configuration (`config check sememe.toml`) or print settings (`config print lc-rec`)
@@ -134,6 +136,8 @@ pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
     log(&common, serves);
     environment::limit_instructions()?;
     match common.threads {
+        // Another program's.
+        Some(1..) if matches!(verb, Verb::Cluster(_)) => {}
         Some(0) => return Err(usage("`--threads`: expected at least 1, got 0")),
         Some(n) => rayon::ThreadPoolBuilder::new().num_threads(n).build_global()?,
         None => {}
@@ -175,6 +179,7 @@ pub fn run(Cli { verb, common }: Cli, given: &Given) -> Result<()> {
         Verb::Parse(flags) => parse::run(&parse::plan(flags)?, &progress),
         Verb::Dialogues(flags) => dialogues::run(&dialogues::plan(*flags)?, &progress),
         Verb::Recommend(flags) => recommend::run(&recommend::plan(flags)?, &progress),
+        Verb::Cluster(flags) => cluster::run(&cluster::plan(flags, &common)?, &progress),
         Verb::Export(flags) => export::run(&export::plan(*flags, given)?, &progress),
         #[cfg(feature = "import")]
         Verb::Import(flags) => import::run(&import::plan(*flags)?, &progress),

@@ -4,6 +4,7 @@ pub mod align;
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 pub mod assign;
 pub mod churn;
+pub mod cluster;
 pub mod completions;
 pub mod config;
 pub mod decode;

@@ -166,7 +166,7 @@ const KINDS: [Kind; 15] = [
 ];
 
 /// Verbs that meet no codec, or none of the user's.
-const WITHOUT: [&str; 7] = ["demo", "init", "prep", "embed", "config", "doctor", "completions"];
+const WITHOUT: [&str; 8] = ["demo", "init", "prep", "embed", "config", "cluster", "doctor", "completions"];
 
 /// A verb, and what is tried with it.
 type Step = (&'static str, fn(&Bench));

@@ -1,6 +1,7 @@
 //! The one integration binary: the program as its users meet it.
 
 mod cli;
+mod cluster;
 mod dialogues;
 mod dialogues_python;
 #[cfg(feature = "embed-http")]

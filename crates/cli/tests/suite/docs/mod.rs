@@ -60,6 +60,7 @@ pages! {
     rqvae: "docs/rqvae.md",
     rust: "docs/rust.md",
     python: "docs/python.md",
+    cluster: "docs/cluster.md",
     formats: "docs/formats.md",
     devices: "docs/devices.md",
     benchmarks: "docs/benchmarks.md",
