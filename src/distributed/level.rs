@@ -141,3 +141,69 @@ fn move_codewords(book: &mut Matrix, sums: &LevelSums, quanta: Quanta, empty: Em
     }
     reseeded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::exact_sums::FarRows;
+
+    /// Three codewords of two values: two rows each for the first and the last.
+    fn sums() -> LevelSums {
+        let far = FarRows { most: 2, rows: vec![(9.0, vec![7.0, 8.0]), (4.0, vec![5.0, 6.0])] };
+        LevelSums { counts: vec![2, 0, 2], sums: vec![4, 8, 0, 0, -2, 6], objective: 40, far }
+    }
+
+    const QUANTA: Quanta = Quanta { most: 10.0, values: 1, squares: 2 };
+
+    #[test]
+    fn codewords_move_to_their_means_and_empty_ones_to_the_farthest_row() {
+        let book = Matrix::from_vec(3, 2, vec![1.0; 6]).unwrap();
+        let mut moved = book.clone();
+        assert_eq!(move_codewords(&mut moved, &sums(), QUANTA, EmptyPolicy::Farthest), 1);
+        assert_eq!(moved.as_slice(), [1.0, 2.0, 7.0, 8.0, -0.5, 1.5]);
+        let mut kept = book;
+        assert_eq!(move_codewords(&mut kept, &sums(), QUANTA, EmptyPolicy::Keep), 0);
+        assert_eq!(kept.as_slice(), [1.0, 2.0, 1.0, 1.0, -0.5, 1.5]);
+    }
+
+    #[test]
+    fn a_level_ends_when_nothing_is_gained_and_never_right_after_a_jump() {
+        let config = RqKMeans { iterations: 9, tolerance: 0.01, ..RqKMeans::default() };
+        let mut book = Matrix::from_vec(3, 2, vec![1.0; 6]).unwrap();
+        let mut level = LevelState::new(&[], 0.0);
+        let full = LevelSums { counts: vec![2, 1, 1], ..sums() };
+        assert_eq!(level.take(&config, &mut book, &full, QUANTA), (10.0, 0, Next::Pass));
+        assert_eq!(level.take(&config, &mut book, &sums(), QUANTA), (10.0, 1, Next::Pass));
+        // The last one jumped, so nothing can be said of the gain.
+        assert_eq!(level.take(&config, &mut book, &full, QUANTA), (10.0, 0, Next::Pass));
+        assert_eq!(level.take(&config, &mut book, &full, QUANTA), (10.0, 0, Next::Done));
+        assert!(level.converged && level.iterations == 4 && level.reseeded == 1);
+        let mut never = LevelState::new(&[], 0.0);
+        let config = RqKMeans { tolerance: 0.0, ..config };
+        let ends = (0..9).map(|_| never.take(&config, &mut book, &full, QUANTA).2).collect::<Vec<_>>();
+        assert_eq!(ends[7..], [Next::Pass, Next::Done]);
+    }
+
+    #[test]
+    fn loads_settle_under_the_best_prices() {
+        let balance = crate::Balance { tolerance: 0.2, iterations: 20, ..crate::Balance::sinkhorn() };
+        let config = RqKMeans { iterations: 0, balance: Some(balance), ..RqKMeans::default() };
+        let mut book = Matrix::from_vec(3, 2, vec![1.0; 6]).unwrap();
+        let mut pass = |level: &mut LevelState, counts: [u64; 3], price: f64| {
+            level.prices = vec![price, 0.0, -1.0];
+            level.take(&config, &mut book, &LevelSums { counts: counts.to_vec(), ..sums() }, QUANTA).2
+        };
+        let mut level = LevelState::new(&[0.0; 3], 0.1);
+        assert_eq!(pass(&mut level, [6, 4, 2], 5.0), Next::Reprice);
+        assert_eq!(pass(&mut level, [5, 4, 3], 3.0), Next::Reprice);
+        // Four passes without a gain.
+        for _ in 0..3 {
+            assert_eq!(pass(&mut level, [7, 4, 1], 9.0), Next::Reprice);
+        }
+        assert_eq!(pass(&mut level, [7, 4, 1], 9.0), Next::Done);
+        // Those of the second pass, around 0.
+        assert_eq!(level.prices, [2.0, -1.0, -2.0]);
+        let mut even = LevelState::new(&[0.0; 3], 0.1);
+        assert_eq!(pass(&mut even, [4, 4, 4], 1.0), Next::Done);
+    }
+}

@@ -1,9 +1,7 @@
 //! What is asked of all rows at once.
 
 use super::wire::{Kind, pack, unpack};
-use super::worker::RoundWorker;
 use crate::compute::exact_sums::Quanta;
-use crate::device::Device;
 use crate::digest::sha256;
 use crate::error::{Error, Result};
 use crate::{Codec, Metric};
@@ -118,14 +116,6 @@ impl Round {
     #[must_use]
     pub fn dims(&self) -> usize {
         self.dims
-    }
-
-    /// What answers it where rows are, on a device. Many threads may share it.
-    ///
-    /// # Errors
-    /// Device errors.
-    pub fn worker(&self, device: &Device) -> Result<RoundWorker> {
-        RoundWorker::new(self.clone(), device)
     }
 
     /// Refuses a partial of another round.

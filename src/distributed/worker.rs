@@ -30,8 +30,13 @@ impl std::fmt::Debug for RoundWorker {
     }
 }
 
-impl RoundWorker {
-    pub(super) fn new(round: Round, device: &Device) -> Result<Self> {
+impl Round {
+    /// What answers it where rows are, on a device. Many threads may share it.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn worker(&self, device: &Device) -> Result<RoundWorker> {
+        let round = self.clone();
         let coder = match &round.codec {
             Some(codec) => {
                 let (codec, encoder) = (codec.clone(), codec.encoder(device, &EncodeOptions::default())?);
@@ -40,9 +45,11 @@ impl RoundWorker {
             }
             None => None,
         };
-        Ok(Self { round, coder })
+        Ok(RoundWorker { round, coder })
     }
+}
 
+impl RoundWorker {
     /// The answer for no rows.
     #[must_use]
     pub fn partial(&self) -> Partial {
