@@ -14,8 +14,8 @@ use crate::verbs::import;
 #[cfg(feature = "serve")]
 use crate::verbs::serve;
 use crate::verbs::{
-    align, churn, cluster, completions, config, decode, dialogues, doctor, encode, eval, export, format, init, parse, prep,
-    recommend, resolve, run, show, sweep, train, trie,
+    align, churn, cluster, completions, config, decode, dialogues, doctor, encode, eval, export, format, init, parse,
+    prep, recommend, resolve, run, show, sweep, train, trie,
 };
 #[cfg(any(feature = "sqlite", feature = "redis"))]
 use crate::verbs::{assign, delete, lookup};

@@ -21,10 +21,17 @@ fn arguments_and_the_exit_code_are_passed_on() {
     let path = played(&desk, "printf '%s|' \"$@\"; echo told >&2; exit 5");
     let ask = |arguments: &str| {
         let output = desk.command(arguments).env("PATH", &path).output().expect("run");
-        (output.status.code(), String::from_utf8(output.stdout).expect("text"), String::from_utf8(output.stderr).expect("text"))
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).expect("text"),
+            String::from_utf8(output.stderr).expect("text"),
+        )
     };
     let (code, said, told) = ask("cluster encode items --codec c -o out --key item --json");
-    assert_eq!((code, said.as_str(), told.as_str()), (Some(5), "encode|items|--codec|c|-o|out|--key|item|--json|", "told\n"));
+    assert_eq!(
+        (code, said.as_str(), told.as_str()),
+        (Some(5), "encode|items|--codec|c|-o|out|--key|item|--json|", "told\n")
+    );
     assert_eq!(ask("cluster --help").1, "--help|");
     // What is typed before the verb is meant for it, too.
     assert_eq!(ask("--json --quiet --threads 3 cluster fit items").1, "fit|items|--json|--quiet|--threads|3|");
