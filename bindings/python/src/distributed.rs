@@ -112,7 +112,9 @@ fn add(worker: &RoundWorker, rows: &Held, partial: &mut Partial) -> sememe::Resu
         })
     };
     if let Some(views) = rows.views() {
-        return views.into_iter().try_for_each(|(first, view)| worker.add(view, partial).map_err(|e| shifted(e, first)));
+        return views
+            .into_iter()
+            .try_for_each(|(first, view)| worker.add(view, partial).map_err(|e| shifted(e, first)));
     }
     let dims = rows.dims();
     let step = (PIECE_BYTES / (4 * dims.max(1))).clamp(1, n.max(1));
