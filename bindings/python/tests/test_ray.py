@@ -29,6 +29,8 @@ from sememe import ray as on_ray
 def session(tmp_path_factory: pytest.TempPathFactory):
     """Two processors."""
     os.environ["RAY_IGNORE_UNHANDLED_ERRORS"] = "1"
+    # Ray's workers give way to all else, and on a busy machine they stand still.
+    os.environ["RAY_worker_niceness"] = "0"
     ray.init(
         num_cpus=2,
         include_dashboard=False,
