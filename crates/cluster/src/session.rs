@@ -20,13 +20,13 @@ use futures::TryStreamExt as _;
 use sememe::{Error, Event, Observer, Result};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The largest message between client, scheduler and executors: a round's partial sums are one, and of 16,384 codewords of 4,096 values they
 /// have half of it.
 pub const MESSAGE_BYTES: usize = 1 << 30;
 /// How often a query is asked for again that failed for no reason of its own: executors that went away while others read from them.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: u32 = 4;
 /// How soon a wish to stop is heard.
 const LISTEN: Duration = Duration::from_millis(100);
 
@@ -130,10 +130,24 @@ impl Session {
     /// # Errors
     /// [`Error::Data`] for what the query refuses, [`Error::Interrupted`].
     pub async fn run(&self, query: DataFrame, observer: &dyn Observer) -> Result<Vec<RecordBatch>> {
+        self.run_within(query, None, observer).await
+    }
+
+    /// As [`run`](Self::run); a cluster that has not answered in time is asked again, and given as much time more. A scheduler can wait for
+    /// good for a part whose executor was killed at the wrong moment, and does not say so.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_within(
+        &self,
+        query: DataFrame,
+        limit: Option<Duration>,
+        observer: &dyn Observer,
+    ) -> Result<Vec<RecordBatch>> {
         let mut attempt = 1;
         loop {
             sememe::progress::check(observer)?;
-            let failed = match self.once(query.clone(), observer).await? {
+            let failed = match self.once(query.clone(), limit.map(|limit| limit * attempt), observer).await? {
                 Ok(batches) => return Ok(batches),
                 Err(error) => error,
             };
@@ -151,6 +165,7 @@ impl Session {
     async fn once(
         &self,
         query: DataFrame,
+        limit: Option<Duration>,
         observer: &dyn Observer,
     ) -> Result<Result<Vec<RecordBatch>, DataFusionError>> {
         let plan = match query.create_physical_plan().await {
@@ -161,6 +176,7 @@ impl Session {
             Ok(stream) => stream,
             Err(error) => return Ok(Err(error)),
         };
+        let begun = Instant::now();
         let mut collected = std::pin::pin!(stream.try_collect());
         loop {
             tokio::select! {
@@ -170,6 +186,11 @@ impl Session {
                     if observer.stop() {
                         self.cancel(&plan).await;
                         return Err(Error::Interrupted(String::new()));
+                    }
+                    if let Some(limit) = limit.filter(|limit| self.scheduler.is_some() && begun.elapsed() > *limit) {
+                        self.cancel(&plan).await;
+                        let problem = format!("no answer within {} s", limit.as_secs());
+                        return Ok(Err(DataFusionError::Execution(problem)));
                     }
                 }
             }

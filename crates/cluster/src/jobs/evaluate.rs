@@ -64,7 +64,8 @@ pub async fn evaluate(session: &Session, job: &Evaluate, observer: &dyn Observer
     }
     observer.event(Event::Phase { name: "measure", total: None, unit: "rows" });
     let work = WorkPlace::begin(job.work.as_deref(), &job.codec).await?;
-    let answered = answer(session, &items, &Round::measure(&codec.codec)?, &work, &semantic_round(), observer).await;
+    let answered =
+        answer(session, &items, &Round::measure(&codec.codec)?, &work, &semantic_round(), None, observer).await;
     work.remove().await;
     Ok(ClusterEvaluation {
         unique_ids,

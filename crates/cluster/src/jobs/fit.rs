@@ -11,9 +11,13 @@ use sememe::distributed::{DistributedRqKMeans, DistributedTrainer, Partial, Roun
 use sememe::{Codec, Device, Error, Event, Observer, Result};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The largest checkpoint that is read.
 const LARGEST_CHECKPOINT: u64 = 16 << 30;
+
+/// How long a cluster has for a round at least before it is asked again.
+const SHORTEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// What to train.
 #[derive(Clone, Debug)]
@@ -78,6 +82,7 @@ pub(crate) async fn answer(
     round: &Round,
     work: &WorkPlace,
     function: &Arc<AggregateUDF>,
+    limit: Option<Duration>,
     observer: &dyn Observer,
 ) -> Result<Partial> {
     let place = work.0.join(&format!("{}.round", round.hash()));
@@ -85,7 +90,7 @@ pub(crate) async fn answer(
     let arguments = [items.embedding(), lit(place.url.as_str()), lit(round.hash())];
     let asked = function.call(arguments.into_iter().chain(items.key_text()).collect()).alias("answer");
     let query = items.frame.clone().aggregate(vec![], vec![asked]).map_err(|e| from_engine(&e))?;
-    let batches = session.run(query, observer).await?;
+    let batches = session.run_within(query, limit, observer).await?;
     place.remove().await?;
     let batch = batches.iter().find(|batch| batch.num_rows() > 0 && batch.column(0).is_valid(0));
     let batch = batch.ok_or_else(|| Error::Data("there are no rows".into()))?;
@@ -132,9 +137,14 @@ async fn rounds(
     observer: &dyn Observer,
 ) -> Result<(u64, u64, u64)> {
     let (mut rounds, mut rows, mut bytes) = (0, 0, 0);
+    // Rounds of one training differ, those of a level by its depth, but not by so much.
+    let mut slowest: Option<Duration> = None;
     while let Some(round) = trainer.round()? {
+        let limit = slowest.map(|slowest| (20 * slowest).max(SHORTEST_LIMIT));
+        let begun = Instant::now();
         observer.event(Event::Phase { name: "round", total: None, unit: "rows" });
-        let partial = answer(session, items, &round, work, &semantic_round(), observer).await?;
+        let partial = answer(session, items, &round, work, &semantic_round(), limit, observer).await?;
+        slowest = slowest.max(Some(begun.elapsed()));
         (rounds, rows) = (rounds + 1, partial.rows());
         bytes += partial.to_bytes()?.len() as u64;
         trainer.take(&partial, &Device::cpu(), observer)?;
