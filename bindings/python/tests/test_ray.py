@@ -26,7 +26,7 @@ from sememe import ray as on_ray
 
 
 @pytest.fixture(scope="module", autouse=True)
-def session(tmp_path_factory: pytest.TempPathFactory):
+def session():
     """Two processors."""
     os.environ["RAY_IGNORE_UNHANDLED_ERRORS"] = "1"
     # Ray's workers give way to all else, and on a busy machine they stand still.
@@ -37,7 +37,6 @@ def session(tmp_path_factory: pytest.TempPathFactory):
         logging_level="ERROR",
         log_to_driver=False,
         object_store_memory=200 << 20,
-        _temp_dir=str(tmp_path_factory.mktemp("r")) if len(str(tmp_path_factory.getbasetemp())) < 40 else None,
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
