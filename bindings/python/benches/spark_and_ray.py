@@ -132,7 +132,8 @@ def kill_at(command: bytes, delay: float, draw: random.Random, done: threading.E
         time.sleep(delay)
         while not done.is_set():
             # A daemon that forks workers goes with them; an executor starts another.
-            if there := clusters.descendants(command):
+            # Without its agents a machine leaves Ray's cluster, and the driver ends.
+            if there := [pid for pid in clusters.descendants(command) if pid not in clusters.descendants(b"Agent")]:
                 os.kill(draw.choice(there), 9)
                 said.append(f"{time.monotonic() - began:.1f} s")
                 return
