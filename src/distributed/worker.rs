@@ -6,7 +6,7 @@ use super::sample::HashSample;
 use crate::Codec;
 use crate::codec::{EncodeOptions, Encoder};
 use crate::compute::exact_sums::{CodedRows, DepthSums, LevelSums};
-use crate::compute::reference::Reference;
+use crate::compute::reference::{Reference, ResidualQuantizer};
 use crate::data::{Codes, MatrixView, first_non_finite, largest_magnitude};
 use crate::device::Device;
 use crate::error::{Error, Result, check_shape};
@@ -54,8 +54,8 @@ impl RoundWorker {
     #[must_use]
     pub fn partial(&self) -> Partial {
         let quantizer = self.coder.as_ref().map(|coder| coder.codec.quantizer());
-        let sizes = quantizer.map(|q| q.codebook_sizes()).unwrap_or_default();
-        let entered = quantizer.map_or(0, |q| q.code_dims());
+        let sizes = quantizer.map(ResidualQuantizer::codebook_sizes).unwrap_or_default();
+        let entered = quantizer.map_or(0, ResidualQuantizer::code_dims);
         let body = match self.round.task {
             Task::Count => Body::Count { largest: 0.0 },
             Task::Sample { most, .. } => Body::Sample(HashSample::of(most)),
