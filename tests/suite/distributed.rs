@@ -296,13 +296,16 @@ fn bad_input_is_refused_with_its_numbers() {
     assert!(error.contains("zero") && error.contains("cosine"), "{error}");
 }
 
+/// Whether bytes are refused.
+type Refuses<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 #[test]
 fn damaged_bytes_are_refused() {
     let rows = clustered(300, 3, 5);
     let mut trainer = DistributedTrainer::new(small(RqKMeans::default()), 3).unwrap();
     while let Some(round) = trainer.round().unwrap() {
         let whole = answer(&round, &parts(&rows, 2), 64);
-        let kinds: [(Vec<u8>, &dyn Fn(&[u8]) -> bool); 3] = [
+        let kinds: [(Vec<u8>, Refuses<'_>); 3] = [
             (round.to_bytes(), &|b| Round::from_bytes(b).is_err()),
             (whole.to_bytes().unwrap(), &|b| Partial::from_bytes(b).is_err()),
             (trainer.to_bytes().unwrap(), &|b| DistributedTrainer::from_bytes(b).is_err()),
