@@ -1,6 +1,7 @@
 //! A cluster: its scheduler and its executors, which know the functions of this library.
 
 use crate::session::{MESSAGE_BYTES, config, runtime, state};
+use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_scheduler::cluster::BallistaCluster;
@@ -10,6 +11,10 @@ use sememe::{Error, Result};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Executors ask for tasks. A scheduler that hands them out itself, the engine's default, was seen to wait for good, for all queries, after an
+/// executor was killed.
+const POLICY: TaskSchedulingPolicy = TaskSchedulingPolicy::PullStaged;
 
 /// Settings of a scheduler.
 #[derive(Clone, Debug)]
@@ -68,6 +73,7 @@ pub async fn run_scheduler(settings: Scheduler) -> Result<()> {
         bind_host: settings.bind.to_string(),
         bind_port: settings.port,
         external_host: settings.host,
+        scheduling_policy: POLICY,
         executor_timeout_seconds: settings.executor_timeout,
         expire_dead_executor_interval_seconds: (settings.executor_timeout / 6).clamp(1, 15),
         // A cluster whose executors are all started anew goes on.
@@ -107,6 +113,7 @@ pub async fn run_executor(settings: Executor) -> Result<()> {
         scheduler_port: settings.scheduler_port,
         scheduler_connect_timeout_seconds: 30,
         vcores: settings.cores,
+        task_scheduling_policy: POLICY,
         work_dir: Some(settings.work_dir.to_string_lossy().into_owned()),
         memory_pool_size: Some(settings.memory_bytes),
         executor_heartbeat_interval_seconds: settings.heartbeat,
