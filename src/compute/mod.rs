@@ -15,6 +15,7 @@ pub mod bound;
 pub mod cpu;
 mod device;
 pub mod exact_sums;
+pub mod far_rows;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod info;

@@ -145,7 +145,7 @@ fn move_codewords(book: &mut Matrix, sums: &LevelSums, quanta: Quanta, empty: Em
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::exact_sums::FarRows;
+    use crate::compute::far_rows::FarRows;
 
     /// Three codewords of two values: two rows each for the first and the last.
     fn sums() -> LevelSums {

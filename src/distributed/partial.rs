@@ -2,7 +2,8 @@
 
 use super::sample::HashSample;
 use super::wire::{Kind, Numbers, pack, put, unpack};
-use crate::compute::exact_sums::{DepthSums, FarRows, LevelSums, Quanta, real};
+use crate::compute::exact_sums::{DepthSums, LevelSums, Quanta, real};
+use crate::compute::far_rows::FarRows;
 use crate::error::{Error, Result};
 use crate::fit::residual::perplexity_of;
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 
 use super::wire::{Kind, pack, unpack};
 use crate::compute::exact_sums::Quanta;
+use crate::data::largest_magnitude;
 use crate::digest::sha256;
 use crate::error::{Error, Result};
 use crate::{Codec, Metric};
@@ -59,7 +60,7 @@ impl Round {
     pub fn measure(codec: &Codec) -> Result<Self> {
         // About as large as what is decoded is: rows are not much larger.
         let sizes = codec.quantizer();
-        let most = |values: &[f32]| values.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+        let most = |values: &[f32]| f64::from(largest_magnitude(values));
         let words: f64 = sizes.codebooks.iter().map(|book| most(book.as_slice())).sum();
         let scale = sizes.scales.iter().fold(f64::INFINITY, |m, v| m.min(f64::from(*v)));
         let unit = if scale.is_finite() && scale > 0.0 { scale } else { 1.0 };

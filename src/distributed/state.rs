@@ -7,6 +7,7 @@ use crate::data::Matrix;
 use crate::error::Result;
 use crate::fit::DistributedRqKMeans;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,7 +111,7 @@ impl DistributedTrainer {
         if !fits {
             return Err(Kind::State.damaged("its parts do not fit"));
         }
-        let sample = Matrix::from_vec(header.sample, dims, sample)?;
+        let sample = Arc::new(Matrix::from_vec(header.sample, dims, sample)?);
         Ok(Self { config, dims, stage, rows, largest, sample, mean_norm, kept_variance, quantizer, levels })
     }
 }

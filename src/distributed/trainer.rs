@@ -5,7 +5,7 @@ use super::partial::{Body, Partial};
 use super::round::{Round, Task};
 use crate::compute::exact_sums::{Quanta, real};
 use crate::compute::reference::ResidualQuantizer;
-use crate::data::Matrix;
+use crate::data::{Matrix, largest_magnitude};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::fit::preprocess::FittedSteps;
@@ -14,6 +14,7 @@ use crate::fit::{DistributedRqKMeans, EmptyPolicy, Fitted, TrainingSummary, rang
 use crate::progress::{Event, LevelBalance, LevelSummary, Observer};
 use crate::{Codec, TrainedBy};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The farthest rows that are looked for, for codewords that run empty.
 const FAR_ROWS: usize = 64;
@@ -60,7 +61,7 @@ pub struct DistributedTrainer {
     pub(super) rows: u64,
     pub(super) largest: f32,
     /// Rows that levels start from; empty until they are known.
-    pub(super) sample: Matrix,
+    pub(super) sample: Arc<Matrix>,
     pub(super) mean_norm: f32,
     pub(super) kept_variance: f64,
     /// Preprocessing, and the codebooks of the levels so far; the last is the one that trains.
@@ -84,7 +85,7 @@ impl DistributedTrainer {
             stage: Stage::Count,
             rows: 0,
             largest: 0.0,
-            sample: Matrix::zeros(0, dims)?,
+            sample: Arc::new(Matrix::zeros(0, dims)?),
             mean_norm: 1.0,
             kept_variance: 1.0,
             quantizer: ResidualQuantizer::default(),
@@ -171,7 +172,7 @@ impl DistributedTrainer {
                     return Ok(());
                 }
                 let values = sample.rows.iter().flat_map(|(_, row)| row.iter().copied()).collect();
-                self.sample = Matrix::from_vec(found, self.dims, values)?;
+                self.sample = Arc::new(Matrix::from_vec(found, self.dims, values)?);
                 self.sampled(device, observer)
             }
             (Stage::Level(level), Body::Level(sums), Task::Level { quanta, .. }) => {
@@ -302,7 +303,7 @@ impl DistributedTrainer {
 
     /// The largest value, either way, of what enters the first level.
     fn entering(&self) -> f64 {
-        let most = |values: &[f32]| values.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+        let most = |values: &[f32]| f64::from(largest_magnitude(values));
         let q = &self.quantizer;
         if q.normalize_rows {
             return 1.0;
@@ -314,7 +315,7 @@ impl DistributedTrainer {
 
     /// The largest value of each level's codewords.
     fn reach(&self) -> impl Iterator<Item = f64> {
-        self.quantizer.codebooks.iter().map(|b| b.as_slice().iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs()))))
+        self.quantizer.codebooks.iter().map(|book| f64::from(largest_magnitude(book.as_slice())))
     }
 
     fn quanta(&self) -> Quanta {
